@@ -1,0 +1,100 @@
+// The driver interface: everything the fabric asks of a kind of device. fabric/src/host and (next)
+// fabric/src/cuda implement it; nothing above fabric/ sees it except kernel launches, which take the
+// raw StreamHandle.
+//
+// Contract, the same for both drivers:
+//  - Enqueue-only. No call here waits for device work unless its name says `synchronize`; each of
+//    those takes a time limit and reports whether it was met.
+//  - A stream is a FIFO. Work on different streams is ordered only by record() and wait().
+//  - wait(stream, event) refers to the latest record() made before the call, as in CUDA; an event
+//    that was never recorded does not hold the stream.
+//  - Memory from alloc() is device memory: host code touches it only on the host driver's streams.
+//  - Calls may come from any thread; calls on one stream from several threads are serialised inside.
+//  - Errors throw fabric::Error; alloc() alone reports exhaustion by value, since the allocator
+//    above has a reclaim ladder to run first.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "fabric/dtype.h"
+
+namespace fabric {
+
+using StreamHandle = void*;  ///< cudaStream_t or host::Queue*
+using EventHandle = void*;   ///< cudaEvent_t or host::Signal*
+using GraphHandle = void*;   ///< an instantiated graph
+
+enum class DriverKind : uint8_t { kHost = 0, kCuda = 1 };
+enum class StreamPurpose : uint8_t { kCompute = 0, kComm = 1, kCopyIn = 2, kCopyOut = 3, kUser = 4 };
+enum class ReduceOp : uint8_t { kSum = 0, kAvg = 1, kMax = 2, kMin = 3, kProd = 4 };
+
+/// Means "host memory" where a device ordinal is asked for.
+inline constexpr int kHostMemory = -1;
+
+struct DeviceProperties {
+  std::string model;         ///< processor or GPU name
+  uint64_t total_bytes = 0;  ///< memory that the device may use
+  int multiprocessors = 0;   ///< SMs, or threads that the host driver uses
+  int capability_major = 0;  ///< 0 on the host driver
+  int capability_minor = 0;
+  std::string uuid;
+  std::string pci;
+};
+
+class Driver {
+ public:
+  virtual ~Driver() = default;
+  virtual DriverKind kind() const = 0;
+  virtual const char* name() const = 0;  ///< "host" or "cuda"
+  virtual int device_count() const = 0;
+  virtual DeviceProperties properties(int ordinal) const = 0;
+
+  // Memory
+  virtual void* alloc(int ordinal, size_t bytes) = 0;  ///< nullptr: out of memory; 512-byte aligned
+  virtual void free(int ordinal, void* ptr, size_t bytes) = 0;  ///< caller has drained its users
+  virtual void* alloc_staging(size_t bytes) = 0;  ///< host memory that copies run from at full rate
+  virtual void free_staging(void* ptr, size_t bytes) = 0;
+
+  // Streams
+  virtual StreamHandle create_stream(int ordinal, StreamPurpose purpose, int priority) = 0;
+  virtual void destroy_stream(StreamHandle stream) = 0;  ///< after its queued work is done
+  virtual bool query_stream(StreamHandle stream) = 0;    ///< true when nothing is queued or running
+  virtual bool synchronize_stream(StreamHandle stream, int64_t timeout_ms) = 0;  ///< false: timed out
+
+  // Events
+  virtual EventHandle create_event(int ordinal, bool timing) = 0;
+  virtual void destroy_event(EventHandle event) = 0;
+  virtual void record(EventHandle event, StreamHandle stream) = 0;
+  virtual void wait(StreamHandle stream, EventHandle event) = 0;
+  virtual bool query_event(EventHandle event) = 0;  ///< true when its latest record() has completed
+  virtual bool synchronize_event(EventHandle event, int64_t timeout_ms) = 0;
+  virtual double elapsed_ms(EventHandle start, EventHandle stop) = 0;  ///< both timing and complete
+
+  // Work. Ordinals may be kHostMemory for staging memory.
+  virtual void copy(void* dst, int dst_ordinal, const void* src, int src_ordinal, size_t bytes,
+                    StreamHandle stream) = 0;
+  virtual void fill(void* dst, int ordinal, int byte, size_t bytes, StreamHandle stream) = 0;
+  /// dst[i] = op(a[i], b[i]) * scale over `count` elements; dst may be a or b. Floats of 16 bits
+  /// are combined in f32. op kAvg is a sum: the caller passes scale = 1/ranks on the last hop.
+  virtual void combine(void* dst, const void* a, const void* b, size_t count, DType dtype,
+                       ReduceOp op, double scale, int ordinal, StreamHandle stream) = 0;
+  /// Calls `fn` on a thread of the driver after everything enqueued on `stream` so far. `fn` must be
+  /// short, must not throw and must not call the driver.
+  virtual void notify(StreamHandle stream, std::function<void()> fn) = 0;
+
+  // Peers
+  virtual bool can_access_peer(int from, int to) = 0;
+  virtual void enable_peer(int from, int to) = 0;  ///< throws PeerAccessError
+  virtual double measured_gbps(int from, int to) = 0;  ///< 0 when not measured
+
+  // Graphs: record what is enqueued on a stream (and on streams that join it by events) and replay.
+  virtual void begin_capture(StreamHandle stream) = 0;
+  virtual GraphHandle end_capture(StreamHandle stream) = 0;
+  virtual void launch_graph(GraphHandle graph, StreamHandle stream) = 0;
+  virtual void destroy_graph(GraphHandle graph) = 0;
+};
+
+}  // namespace fabric

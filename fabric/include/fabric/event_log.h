@@ -1,0 +1,77 @@
+// The process-wide event log: a ring of 64-byte records that every layer writes and snapshots read.
+//
+// Design. Producers take a ticket by one relaxed fetch_add on the head and own slot ticket % capacity.
+// A slot is a seqlock: the producer stores an odd marker, the words, then the even marker
+// (2 * ticket + 2) with release; a reader accepts a slot only when the marker it reads before and
+// after the words is the one of the ticket it wants. So producers never block and never lock, a slot
+// overwritten meanwhile is skipped and counted as dropped, and a reader never sees a torn record.
+// What breaks it: a producer stalled for a whole lap of the ring between its two marker stores could
+// overwrite a newer record; the odd marker makes readers drop that slot, never misread it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+namespace fabric {
+
+enum class EventKind : uint16_t {
+#define WEFT_EVENT(enumerator, name) enumerator,
+#include "fabric/event_kinds.def"
+#undef WEFT_EVENT
+};
+
+enum class LogMode : int { kOff = 0, kBasic = 1, kTiming = 2 };
+
+inline constexpr uint16_t kNoDevice = 0xffff;
+
+/// One record as it lies in the ring and in a snapshot. Little endian, 64 bytes.
+struct EventRecord {
+  uint64_t sequence;   ///< dense, from 1
+  uint64_t host_ns;    ///< steady clock, host, when it was enqueued
+  uint64_t device_ns;  ///< device clock when it ran; 0 unless mode is kTiming
+  uint64_t bytes;
+  uint64_t id;         ///< tensor handle, collective sequence, or operator id by kind
+  uint16_t kind;
+  uint16_t device;     ///< fabric device index or kNoDevice
+  uint16_t stream;     ///< stream id within the device
+  uint16_t peer;       ///< other device index or kNoDevice
+  uint32_t detail;     ///< kind specific: operator id, error code, collective kind
+  uint32_t flags;
+  uint64_t extra;      ///< kind specific: duration in ns where known
+};
+static_assert(sizeof(EventRecord) == 64);
+
+struct EventSlice {
+  std::vector<EventRecord> events;  ///< ascending sequence
+  uint64_t dropped = 0;             ///< records in the asked range that were overwritten
+  uint64_t next_sequence = 1;       ///< ask for this `since` next time
+};
+
+namespace event_log {
+
+extern std::atomic<int> g_mode;  // read by log(); one predictable branch when off
+
+void set_mode(LogMode mode);
+LogMode mode();
+/// Records `since` <= sequence, at most `limit`, newest window when more are there. `into` may be
+/// nullptr (then events go to the returned vector) or room for `limit` records (then they go there
+/// and `events` stays empty, `*count` tells how many).
+EventSlice read(uint64_t since, size_t limit, EventRecord* into = nullptr, size_t* count = nullptr);
+uint64_t capacity();
+/// Nanoseconds of the steady clock, as in EventRecord::host_ns.
+uint64_t now_ns();
+
+void append(EventKind kind, uint16_t device, uint16_t stream, uint16_t peer, uint64_t bytes,
+            uint64_t id, uint32_t detail, uint64_t extra);
+
+/// Logs one event: off, one branch; basic, under 50 ns.
+inline void log(EventKind kind, uint16_t device, uint16_t stream, uint16_t peer, uint64_t bytes,
+                uint64_t id, uint32_t detail = 0, uint64_t extra = 0) {
+  if (g_mode.load(std::memory_order_relaxed) != 0) [[unlikely]] {
+    append(kind, device, stream, peer, bytes, id, detail, extra);
+  }
+}
+
+}  // namespace event_log
+}  // namespace fabric

@@ -1,0 +1,119 @@
+// Groups and collectives. A Group is an ordered set of devices; rank r is its r-th device. A call may
+// come from one thread for all ranks (submit_all) or from each rank's own thread (submit).
+//
+// Design. Each rank numbers its calls; call k of every rank meets in slot k under the group's mutex.
+// The last rank to arrive checks that kind, op, dtype, count and root agree over all ranks and then
+// launches for all of them: on each device the comm stream waits for the event that the rank recorded
+// on its producer stream at arrival, runs the algorithm, and records the done event of that rank.
+// Because one thread enqueues for everybody, ranks cannot launch in different orders.
+//  - Who signals: the last arriver (launched or mismatch), abort(), or the deadline of any waiter.
+//  - Device order: producer stream -> (event) -> comm stream -> (event) -> whoever calls stream_wait.
+//  - A mismatch is one DesyncError for every rank of the slot. A passed deadline fails the slot with a
+//    CollectiveTimeoutError naming the missing ranks; a late rank finds the failed slot and gets the
+//    same error, so afterwards all ranks are at the same call number and the group works again.
+//  - What breaks it: a rank that skips a call and never comes again; each later call then times out.
+//    abort() ends that: it fails every open slot and all calls until reset().
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "fabric/device.h"
+#include "fabric/error.h"
+
+namespace fabric {
+
+enum class CollectiveKind : uint8_t {
+  kAllReduce = 0,
+  kBroadcast = 1,
+  kAllGather = 2,
+  kReduceScatter = 3,
+  kReduce = 4,
+  kBarrier = 5,
+};
+const char* collective_name(CollectiveKind kind);
+
+/// One rank's part of a collective. `count` is in elements:
+///  all-reduce, broadcast, reduce: `in` and `out` (count,), in place when equal
+///  all-gather: `in` (count,) -> `out` (ranks * count,)    reduce-scatter: `in` (ranks * count,) -> `out` (count,)
+///  barrier: no buffers
+struct CollectiveArgs {
+  CollectiveKind kind = CollectiveKind::kAllReduce;
+  ReduceOp op = ReduceOp::kSum;
+  DType dtype = DType::kF32;
+  uint64_t count = 0;
+  int root = 0;
+  const void* in = nullptr;
+  void* out = nullptr;
+  Stream* stream = nullptr;  ///< producer of `in`; the collective starts after its work so far
+  uint64_t vote = 0;         ///< small word, combined by bitwise or over ranks and given to all
+  std::shared_ptr<void> keep_alive;                ///< held until launched
+  std::function<void(Stream& comm)> on_launched;   ///< called by the launching thread, under no lock of
+                                                   ///< the caller: record_use the buffers on `comm`
+};
+
+/// What a submitted call becomes. Thread safe. Errors of the call are thrown by wait_launched().
+class Work {
+ public:
+  virtual ~Work() = default;
+  /// Blocks the caller until all ranks arrived and the work is enqueued, or the deadline passes.
+  /// Throws DesyncError, CollectiveTimeoutError, or the error given to abort().
+  virtual void wait_launched() = 0;
+  virtual bool launched() const = 0;
+  /// `stream` waits (on the device) for this rank's result. Needs launched().
+  virtual void stream_wait(Stream& stream) = 0;
+  virtual bool done() const = 0;               ///< result is in `out`
+  virtual bool synchronize(int64_t timeout_ms) = 0;  ///< blocks until done; false: limit passed
+  virtual uint64_t votes() const = 0;          ///< or of all ranks' votes, once launched
+  virtual uint64_t sequence() const = 0;
+  /// Calls `fn(error or nullptr)` once, on any thread, when the result is there or the call failed.
+  virtual void on_done(std::function<void(const Error*)> fn) = 0;
+};
+
+struct GroupStats {
+  uint64_t calls = 0;
+  uint64_t bytes = 0;
+  uint64_t desyncs = 0;
+  uint64_t timeouts = 0;
+};
+
+class Group {
+ public:
+  /// Devices must be distinct. Enables peer access between them where possible.
+  static std::shared_ptr<Group> create(std::vector<Device*> devices, std::string name = "");
+  virtual ~Group() = default;
+
+  virtual int size() const = 0;
+  virtual Device& device(int rank) const = 0;
+  virtual uint32_t id() const = 0;
+  /// Arrives for `rank`. Never blocks, but for the mutex. The last arriver launches for all.
+  virtual std::shared_ptr<Work> submit(int rank, CollectiveArgs args, int64_t timeout_ms = 30'000) = 0;
+  /// Arrives for all ranks at once; args[r] is rank r's part.
+  virtual std::vector<std::shared_ptr<Work>> submit_all(std::span<CollectiveArgs> args,
+                                                        int64_t timeout_ms = 30'000) = 0;
+  /// Fails every open call and all later ones with `error`, until reset(). Wakes every waiter.
+  virtual void abort(const Error& error) = 0;
+  /// Forgets an abort and starts all ranks at the same call number. No rank may be inside a call.
+  virtual void reset() = 0;
+  virtual GroupStats stats() const = 0;
+};
+
+/// A collective algorithm: what it can do and how it launches. Registered by name; the fabric picks by
+/// a table of (kind, ranks, bytes). `launch` enqueues on each rank's comm stream and returns.
+struct Algorithm {
+  std::string name;        ///< "copy-ring", "copy-oneshot", later ones from plugins
+  bool rank_order = false;  ///< same bits for every size, chunking and placement
+  bool (*supports)(CollectiveKind kind, ReduceOp op, DType dtype, int ranks) = nullptr;
+  /// args[r] and devices[r] in rank order; scratch comes from each device's allocator.
+  void (*launch)(std::span<CollectiveArgs> args, std::span<Device* const> devices) = nullptr;
+};
+void register_algorithm(const Algorithm& algorithm);
+std::vector<const Algorithm*> algorithms();
+/// Forces one algorithm by name for the calls it supports ("" gives the choice back to the table).
+void force_algorithm(const std::string& name);
+
+}  // namespace fabric
