@@ -111,6 +111,8 @@ class Tensor {
 /// The stream that operators of this thread use on `device`: the compute stream unless a StreamGuard
 /// says otherwise.
 Stream& current_stream(Device& device);
+/// Makes `stream` the current one of its device for this thread, until changed again.
+void set_current_stream(Stream& stream);
 class StreamGuard {
  public:
   explicit StreamGuard(Stream& stream);

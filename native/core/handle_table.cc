@@ -1,0 +1,166 @@
+// The handle table: slots in chunks that never move, a free list under one mutex, a spin bit a slot.
+//
+// Design. insert() and release() take the free-list mutex for a few instructions; get() takes none of it.
+// A slot's state word is generation << 1 | locked. get() sets the lock bit if the generation matches,
+// copies the tensor reference, and clears the bit; release() sets the bit too, bumps the generation and
+// moves the reference out before clearing, so the tensor dies outside the lock. Chunk pointers are
+// published with release order and never change.
+#include "core/handle_table.h"
+
+#include <mutex>
+#include <vector>
+
+namespace weft::handles {
+namespace {
+
+constexpr uint64_t kSlots = uint64_t{1} << kSlotBits;
+constexpr uint64_t kChunk = 4096;
+constexpr uint32_t kGenerationMask = (1u << 29) - 1;  // handle stays below 2^53
+
+struct Slot {
+  std::atomic<uint32_t> state{1u << 1};  // generation << 1 | locked; generation 0 is never used
+  uint32_t owner = 0;                    // guarded by the lock bit
+  Tensor tensor;                         // guarded by the lock bit
+};
+
+struct Table {
+  std::atomic<Slot*> chunks[kSlots / kChunk] = {};
+  std::mutex mutex;                 // guards free_slots and used
+  std::vector<uint32_t> free_slots;
+  uint64_t used = 0;                // slots ever taken from the chunks
+  std::atomic<size_t> live{0};
+};
+
+Table& table() {
+  static auto* t = new Table();
+  return *t;
+}
+
+Slot* find(uint64_t index) {
+  Slot* chunk = table().chunks[index / kChunk].load(std::memory_order_acquire);
+  return chunk ? chunk + index % kChunk : nullptr;
+}
+
+/// Locks the slot if it still has `generation`.
+bool lock(Slot& slot, uint32_t generation) {
+  uint32_t open = generation << 1;
+  for (;;) {
+    uint32_t seen = open;
+    if (slot.state.compare_exchange_weak(seen, open | 1, std::memory_order_acquire,
+                                         std::memory_order_relaxed)) {
+      return true;
+    }
+    if (seen >> 1 != generation) return false;
+  }
+}
+void unlock(Slot& slot, uint32_t generation) {
+  slot.state.store(generation << 1, std::memory_order_release);
+}
+
+uint32_t next_generation(uint32_t generation) {
+  uint32_t next = (generation + 1) & kGenerationMask;
+  return next ? next : 1;
+}
+
+/// Empties a locked slot and puts it on the free list.
+void vacate(Slot& slot, uint64_t index, uint32_t generation) {
+  Tensor dying = std::move(slot.tensor);
+  slot.tensor = Tensor();
+  slot.owner = 0;
+  unlock(slot, next_generation(generation));
+  Table& t = table();
+  t.live.fetch_sub(1, std::memory_order_relaxed);
+  std::lock_guard<std::mutex> guard(t.mutex);
+  t.free_slots.push_back(static_cast<uint32_t>(index));
+}
+
+}  // namespace
+
+Handle insert(Tensor tensor, uint32_t owner) {
+  Table& t = table();
+  uint64_t index;
+  {
+    std::lock_guard<std::mutex> guard(t.mutex);
+    if (!t.free_slots.empty()) {
+      index = t.free_slots.back();
+      t.free_slots.pop_back();
+    } else {
+      if (t.used == kSlots) {
+        fail(ErrorCode::kUsage, "more than %llu tensors are alive: dispose some, or use scope()",
+             static_cast<unsigned long long>(kSlots));
+      }
+      index = t.used++;
+      if (index % kChunk == 0) {
+        t.chunks[index / kChunk].store(new Slot[kChunk], std::memory_order_release);
+      }
+    }
+  }
+  Slot& slot = *find(index);
+  uint32_t generation = slot.state.load(std::memory_order_relaxed) >> 1;
+  lock(slot, generation);
+  slot.tensor = std::move(tensor);
+  slot.owner = owner;
+  unlock(slot, generation);
+  t.live.fetch_add(1, std::memory_order_relaxed);
+  return (static_cast<uint64_t>(generation) << kSlotBits) | index;
+}
+
+Tensor get(Handle handle) {
+  Slot* slot = find(handle & (kSlots - 1));
+  auto generation = static_cast<uint32_t>(handle >> kSlotBits);
+  if (slot && generation != 0 && lock(*slot, generation)) {
+    Tensor tensor = slot->tensor;
+    unlock(*slot, generation);
+    if (tensor) return tensor;
+  }
+  fail(ErrorCode::kDisposed,
+       "this tensor was disposed (by dispose(), `using`, or the end of its scope()) and cannot be used");
+}
+
+bool alive(Handle handle) {
+  Slot* slot = find(handle & (kSlots - 1));
+  auto generation = static_cast<uint32_t>(handle >> kSlotBits);
+  if (!slot || generation == 0 || !lock(*slot, generation)) return false;
+  bool defined = slot->tensor.defined();
+  unlock(*slot, generation);
+  return defined;
+}
+
+bool release(Handle handle) {
+  uint64_t index = handle & (kSlots - 1);
+  Slot* slot = find(index);
+  auto generation = static_cast<uint32_t>(handle >> kSlotBits);
+  if (!slot || generation == 0 || !lock(*slot, generation)) return false;
+  if (!slot->tensor) {  // a vacant slot whose next generation was guessed
+    unlock(*slot, generation);
+    return false;
+  }
+  vacate(*slot, index, generation);
+  return true;
+}
+
+size_t release_owner(uint32_t owner) {
+  Table& t = table();
+  uint64_t used;
+  {
+    std::lock_guard<std::mutex> guard(t.mutex);
+    used = t.used;
+  }
+  size_t released = 0;
+  for (uint64_t index = 0; index < used; ++index) {
+    Slot& slot = *find(index);
+    uint32_t generation = slot.state.load(std::memory_order_relaxed) >> 1;
+    if (!lock(slot, generation)) continue;
+    if (slot.tensor && slot.owner == owner) {
+      vacate(slot, index, generation);
+      ++released;
+    } else {
+      unlock(slot, generation);
+    }
+  }
+  return released;
+}
+
+size_t live() { return table().live.load(std::memory_order_relaxed); }
+
+}  // namespace weft::handles

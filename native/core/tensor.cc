@@ -1,0 +1,114 @@
+// Storage and Tensor: lifetime, views, the current stream and the live counts.
+#include "core/tensor.h"
+
+#include <array>
+
+#include "autograd/node.h"
+
+namespace weft {
+namespace {
+
+constexpr int kMaxDevices = 256;
+
+struct Counts {
+  std::atomic<int64_t> tensors{0};
+  std::atomic<int64_t> bytes{0};
+};
+// Leaked on purpose: tensors may be released while the process ends.
+std::array<Counts, kMaxDevices>& counts() {
+  static auto* table = new std::array<Counts, kMaxDevices>();
+  return *table;
+}
+Counts& counts(const Device& device) { return counts()[device.index() % kMaxDevices]; }
+
+thread_local Stream* t_streams[kMaxDevices] = {};
+
+}  // namespace
+
+Storage::Storage(fabric::Block* block, size_t bytes) : block_(block), bytes_(bytes) {
+  counts(*block->device).bytes.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed);
+}
+
+Storage::~Storage() {
+  counts(*block_->device).bytes.fetch_sub(static_cast<int64_t>(bytes_), std::memory_order_relaxed);
+  block_->device->allocator().free(block_);
+}
+
+TensorImpl::TensorImpl(Ref<Storage> storage_in, const Dims& shape_in, const Dims& strides_in,
+                       int64_t offset_in, DType dtype_in)
+    : storage(std::move(storage_in)),
+      shape(shape_in),
+      strides(strides_in),
+      offset(offset_in),
+      numel(element_count(shape_in)),
+      dtype(dtype_in) {
+  int64_t expected = 1;
+  contiguous = true;
+  for (int i = shape.n - 1; i >= 0; --i) {
+    if (shape.v[i] != 1 && strides.v[i] != expected) {
+      contiguous = false;
+      break;
+    }
+    expected *= shape.v[i];
+  }
+  if (numel == 0) contiguous = true;
+  counts(storage->device()).tensors.fetch_add(1, std::memory_order_relaxed);
+}
+
+TensorImpl::~TensorImpl() {
+  counts(storage->device()).tensors.fetch_sub(1, std::memory_order_relaxed);
+}
+
+Stream& current_stream(Device& device) {
+  Stream* stream = t_streams[device.index() % kMaxDevices];
+  return stream ? *stream : device.compute();
+}
+
+StreamGuard::StreamGuard(Stream& stream)
+    : device_(static_cast<uint16_t>(stream.device().index() % kMaxDevices)),
+      previous_(t_streams[device_]) {
+  t_streams[device_] = &stream;
+}
+StreamGuard::~StreamGuard() { t_streams[device_] = previous_; }
+
+void set_current_stream(Stream& stream) {
+  t_streams[stream.device().index() % kMaxDevices] = &stream;
+}
+
+Tensor empty(const Dims& shape, DType dtype, Device& device) {
+  size_t bytes = static_cast<size_t>(element_count(shape)) * dtype_bytes(dtype);
+  fabric::Block* block = device.allocator().allocate(bytes, current_stream(device));
+  return Tensor(make_ref<TensorImpl>(make_ref<Storage>(block, bytes), shape, contiguous_strides(shape),
+                                     0, dtype));
+}
+
+Tensor make_view(const Tensor& base, const Dims& shape, const Dims& strides, int64_t offset) {
+  int64_t last = offset;
+  int64_t first = offset;
+  bool has_elements = true;
+  for (int i = 0; i < shape.n; ++i) {
+    if (shape.v[i] == 0) has_elements = false;
+    (strides.v[i] >= 0 ? last : first) += strides.v[i] * (shape.v[i] - 1);
+  }
+  auto capacity = static_cast<int64_t>(base->storage->bytes() / dtype_bytes(base.dtype()));
+  if (has_elements && (first < 0 || last >= capacity)) {
+    fail(ErrorCode::kShape, "view of shape %s reaches outside its storage of %lld elements",
+         to_string(shape).c_str(), static_cast<long long>(capacity));
+  }
+  auto view = make_ref<TensorImpl>(base->storage, shape, strides, offset, base.dtype());
+  view->is_view = true;
+  return Tensor(std::move(view));
+}
+
+Tensor detach(const Tensor& t) {
+  auto alias = make_ref<TensorImpl>(t->storage, t.shape(), t.strides(), t->offset, t.dtype());
+  alias->is_view = t->is_view;
+  return Tensor(std::move(alias));
+}
+
+TensorCounts tensor_counts(const Device& device) {
+  Counts& c = counts(device);
+  return {c.tensors.load(std::memory_order_relaxed), c.bytes.load(std::memory_order_relaxed)};
+}
+
+}  // namespace weft

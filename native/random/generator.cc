@@ -1,0 +1,53 @@
+// The generators: one seed and offset a device, behind a mutex of its own.
+#include "random/generator.h"
+
+#include <array>
+#include <mutex>
+
+namespace weft {
+namespace {
+
+struct Generator {
+  std::mutex mutex;  // guards state
+  GeneratorState state{0, 0};
+  bool seeded = false;
+};
+Generator& generator(const Device& device) {
+  static auto* table = new std::array<Generator, 256>();
+  return (*table)[device.index() % 256];
+}
+/// Until somebody seeds: a fixed seed a device, so that programs repeat by default.
+void start(Generator& g, const Device& device) {
+  if (g.seeded) return;
+  g.state = {0x9E3779B97F4A7C15ull + device.index(), 0};
+  g.seeded = true;
+}
+
+}  // namespace
+
+RandomRange take_random(const Device& device, int64_t count) {
+  Generator& g = generator(device);
+  std::lock_guard<std::mutex> guard(g.mutex);
+  start(g, device);
+  RandomRange range{g.state.seed, g.state.offset};
+  g.state.offset += static_cast<uint64_t>((count + 3) / 4);
+  return range;
+}
+
+void seed_device(const Device& device, uint64_t seed) { set_generator_state(device, {seed, 0}); }
+
+GeneratorState generator_state(const Device& device) {
+  Generator& g = generator(device);
+  std::lock_guard<std::mutex> guard(g.mutex);
+  start(g, device);
+  return g.state;
+}
+
+void set_generator_state(const Device& device, GeneratorState state) {
+  Generator& g = generator(device);
+  std::lock_guard<std::mutex> guard(g.mutex);
+  g.state = state;
+  g.seeded = true;
+}
+
+}  // namespace weft
