@@ -48,6 +48,7 @@ class Node : public RefCounted {
   const char* name = "";
   uint64_t sequence = 0;         // grows with creation: later nodes run first
   uint16_t device = 0;           // where it runs
+  Stream* stream = nullptr;      // the stream that the forward ran on; the formula runs there too
   int outputs = 1;               // visible outputs = gradient slots
   SmallVector<Edge, 3> edges;    // one for each flattened input
   SmallVector<InputMeta, 3> inputs;
@@ -58,8 +59,11 @@ class Node : public RefCounted {
   uint16_t at[kMaxArgs] = {};
   uint16_t length[kMaxArgs] = {};
   TensorImpl* leaf = nullptr;    // accumulator of this leaf (kept alive by the edges to it)
+  std::vector<std::pair<int, TensorHook>> hooks;  // by slot, run in order on the gradient that arrives
   bool released = false;         // saved tensors were freed by a backward pass
 
+  Node();
+  ~Node();  ///< frees a long chain of nodes iteratively, so deep graphs do not exhaust the stack
   void release_saved();
 };
 
@@ -69,13 +73,16 @@ struct AutogradMeta {
   Ref<Node> grad_fn;        // non-leaf
   int output_index = 0;
   Ref<Node> accumulator;    // leaf: made on first use in a graph
-  std::vector<TensorHook> hooks;       // run in order on the gradient that reaches this tensor
-  std::vector<LeafHook> leaf_hooks;    // run in order after accumulation into grad
+  std::vector<LeafHook> leaf_hooks;  // leaf: run in order after accumulation into grad
 };
 
 AutogradMeta& autograd_meta(const Tensor& t);        // made when missing
 bool is_leaf(const Tensor& t);
 Edge gradient_edge(const Tensor& t);
+/// Runs `hook` on each gradient that reaches `t`, before it is used; a defined result replaces it.
+void add_tensor_hook(const Tensor& t, TensorHook hook);
+/// Runs `hook` after each backward pass has accumulated into the leaf's grad. Throws UsageError on a non-leaf.
+void add_leaf_hook(const Tensor& leaf, LeafHook hook);
 
 /// Thread-local switch; true at start. dispatch() records only when on.
 bool grad_enabled();

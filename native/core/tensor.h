@@ -71,6 +71,7 @@ class TensorImpl : public RefCounted {
   DType dtype;
   bool requires_grad = false;  // a leaf that asks for gradients, or has a grad_fn
   bool is_view = false;
+  uint32_t history_version = 0;  // storage version when grad_fn was set: a view's history ends when it changes
   bool contiguous = false;
   std::unique_ptr<AutogradMeta> autograd;  // made on first need
 };

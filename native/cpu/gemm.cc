@@ -57,7 +57,7 @@ void finish_row(const Epilogue<T>& e, int64_t columns, T* v, T* before) {
   if (before != nullptr) std::copy(v, v + columns, before);
   if constexpr (std::is_floating_point_v<T>) {
     if (e.gelu)
-      for (int64_t j = 0; j < columns; ++j) v[j] = gelu_tanh(v[j]);
+      for (int64_t j = 0; j < columns; ++j) v[j] = math::gelu(v[j]);
   }
 }
 

@@ -1,0 +1,166 @@
+// Backward over several devices: one persistent worker thread a device, fed by every pass that has a node
+// for it.
+//
+// Design. A pass (Pass) owns the GraphTask and a mutex that guards it. A ready node goes to the queue of its
+// device's worker, or to the pass's own queue when it has hooks: those may call into JavaScript, so they run
+// on the thread that called backward(), which is waiting anyway. Whoever runs a node takes its gradients and
+// delivers its results under the pass's mutex and evaluates the formula outside it. `outstanding` counts
+// nodes queued or running; at 0, or at the first error, the caller is woken. After an error, nodes of that
+// pass are drained without being run.
+//  - Order on the devices: a formula enqueues on its node's stream; gradients cross devices only in copy and
+//    collective nodes, whose transfers record and wait for events themselves.
+//  - Same bits each run: contributions are kept apart and summed in sequence order (GraphTask, ordered).
+//  - What breaks it: a formula that waits for another node of the same pass would stop its worker; formulas
+//    enqueue and return. The caller's wait is bounded by kPassLimit and then throws.
+#include "autograd/device_engine.h"
+
+#include <array>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "fabric/fabric.h"
+
+namespace weft {
+namespace {
+
+constexpr auto kPassLimit = std::chrono::minutes(10);  // enqueueing alone; far above any real graph
+
+struct Pass;
+struct Item {
+  std::shared_ptr<Pass> pass;
+  GraphTask::State* state;
+};
+
+struct Worker {
+  std::mutex mutex;              // guards queue and started
+  std::condition_variable wake;  // signalled by enqueue()
+  std::deque<Item> queue;
+  bool started = false;
+};
+
+struct Pass : std::enable_shared_from_this<Pass> {
+  Pass(GraphTask& t, const BackwardOptions& o) : task(t), options(o) {}
+  GraphTask& task;
+  BackwardOptions options;
+  std::mutex mutex;              // guards all below and the task's states
+  std::condition_variable wake;  // signalled on done, error, and a node for the caller
+  std::deque<GraphTask::State*> for_caller;
+  int outstanding = 0;
+  std::exception_ptr error;
+};
+
+void run_item(const std::shared_ptr<Pass>& pass, GraphTask::State* state);
+
+void worker_loop(Worker& worker) {
+  for (;;) {
+    Item item;
+    {
+      std::unique_lock<std::mutex> lock(worker.mutex);
+      // Bounded only by the life of the process: an idle worker has nothing to wait out.
+      worker.wake.wait(lock, [&] { return !worker.queue.empty(); });
+      item = std::move(worker.queue.front());
+      worker.queue.pop_front();
+    }
+    run_item(item.pass, item.state);
+  }
+}
+
+Worker& worker_of(uint16_t device) {
+  static auto* workers = new std::array<Worker, 256>();  // leaked: threads may outlive main()
+  return (*workers)[device % 256];
+}
+
+void enqueue(const std::shared_ptr<Pass>& pass, GraphTask::State* state) {
+  Worker& worker = worker_of(state->node->device);
+  std::lock_guard<std::mutex> lock(worker.mutex);
+  if (!worker.started) {
+    worker.started = true;
+    std::thread([&worker] {
+      set_grad_enabled(false);
+      worker_loop(worker);
+    }).detach();
+  }
+  worker.queue.push_back({pass, state});
+  worker.wake.notify_one();
+}
+
+bool has_hooks(const Node& node) {
+  return !node.hooks.empty() || (node.leaf && node.leaf->autograd && !node.leaf->autograd->leaf_hooks.empty());
+}
+
+/// Queues a ready node. Caller holds the pass's mutex.
+void schedule(Pass& pass, GraphTask::State* state) {
+  ++pass.outstanding;
+  if (has_hooks(*state->node)) {
+    pass.for_caller.push_back(state);
+    pass.wake.notify_all();
+  } else {
+    enqueue(pass.shared_from_this(), state);
+  }
+}
+
+void run_item(const std::shared_ptr<Pass>& pass, GraphTask::State* state) {
+  Node& node = *state->node;
+  GradList results;
+  try {
+    GradList grads;
+    bool skip;
+    {
+      std::lock_guard<std::mutex> lock(pass->mutex);
+      skip = pass->error != nullptr;
+      if (!skip) {
+        StreamGuard guard(GraphTask::stream_of(node));
+        grads = pass->task.take_gradients(*state);
+      }
+    }
+    bool reached = false;
+    for (const Tensor& g : grads) reached = reached || g.defined();
+    if (!skip && reached) {
+      StreamGuard guard(GraphTask::stream_of(node));
+      results = evaluate_node(node, std::move(grads));
+      if (!pass->options.retain_graph) node.release_saved();
+    }
+  } catch (...) {
+    std::lock_guard<std::mutex> lock(pass->mutex);
+    if (!pass->error) pass->error = std::current_exception();
+  }
+  std::lock_guard<std::mutex> lock(pass->mutex);
+  if (!pass->error) {
+    std::vector<GraphTask::State*> ready;
+    pass->task.deliver(*state, std::move(results), ready);
+    for (auto* next : ready) schedule(*pass, next);
+  }
+  if (--pass->outstanding == 0) pass->wake.notify_all();
+}
+
+}  // namespace
+
+void run_on_devices(GraphTask& task, const BackwardOptions& options) {
+  auto pass = std::make_shared<Pass>(task, options);
+  auto deadline = std::chrono::steady_clock::now() + kPassLimit;
+  std::unique_lock<std::mutex> lock(pass->mutex);
+  for (auto* state : task.initially_ready()) schedule(*pass, state);
+  while (pass->outstanding > 0) {
+    if (!pass->for_caller.empty()) {
+      auto* state = pass->for_caller.front();
+      pass->for_caller.pop_front();
+      lock.unlock();
+      run_item(pass, state);
+      lock.lock();
+      continue;
+    }
+    if (pass->wake.wait_until(lock, deadline) == std::cv_status::timeout && pass->outstanding > 0) {
+      // The workers still refer to `task`: leaving now would be use after free, so this cannot be recovered.
+      fabric::poison("a backward pass over several devices did not finish enqueueing within 10 minutes");
+      pass->wake.wait(lock, [&] { return pass->outstanding == 0; });
+    }
+  }
+  if (pass->error) std::rethrow_exception(pass->error);
+}
+
+}  // namespace weft

@@ -1,0 +1,110 @@
+// The operator table: names, parsed schemas and rows. Filled once by ensure_registered(); read by
+// dispatch() and by the binding without locks.
+#include "dispatch/op_table.h"
+
+#include <array>
+#include <cstring>
+#include <mutex>
+
+#include "cpu/register.h"
+#include "dispatch/op_rows.h"
+#include "ops/ops.h"
+
+namespace weft {
+namespace {
+
+constexpr const char* kNames[] = {
+#define WEFT_OP(name, schema) #name,
+#include "dispatch/operators.def"
+#undef WEFT_OP
+};
+constexpr const char* kSchemas[] = {
+#define WEFT_OP(name, schema) schema,
+#include "dispatch/operators.def"
+#undef WEFT_OP
+};
+
+ArgKind parse_kind(const std::string& type, bool* mutated) {
+  if (type == "Tensor!") {
+    *mutated = true;
+    return ArgKind::kTensor;
+  }
+  if (type == "Tensor") return ArgKind::kTensor;
+  if (type == "Tensor?") return ArgKind::kOptionalTensor;
+  if (type == "Tensor[]") return ArgKind::kTensorList;
+  if (type == "float") return ArgKind::kFloat;
+  if (type == "int") return ArgKind::kInt;
+  if (type == "int[]") return ArgKind::kInts;
+  if (type == "bool") return ArgKind::kBool;
+  if (type == "dtype") return ArgKind::kDType;
+  if (type == "device") return ArgKind::kDevice;
+  fail(ErrorCode::kUsage, "operators.def: unknown argument type '%s'", type.c_str());
+}
+
+void parse(const char* schema, RowData& row) {
+  std::string text = schema;
+  size_t open = text.find('('), close = text.find(')'), arrow = text.find("->");
+  std::string args = text.substr(open + 1, close - open - 1);
+  size_t at = 0;
+  while (at < args.size()) {
+    size_t comma = args.find(", ", at);
+    if (comma == std::string::npos) comma = args.size();
+    std::string one = args.substr(at, comma - at);
+    row.kinds[row.arguments++] = parse_kind(one.substr(0, one.find(' ')), &row.writes_first);
+    at = comma + 2;
+  }
+  row.visible_outputs = std::atoi(text.c_str() + arrow + 2);
+}
+
+std::array<RowData, kOpCount>& rows() {
+  static auto* table = [] {
+    auto* t = new std::array<RowData, kOpCount>();
+    for (int i = 0; i < kOpCount; ++i) parse(kSchemas[i], (*t)[i]);
+    return t;
+  }();
+  return *table;
+}
+
+}  // namespace
+
+RowData& row_data(Op op) { return rows()[static_cast<size_t>(op)]; }
+
+const char* op_name(Op op) { return kNames[static_cast<size_t>(op)]; }
+const char* op_schema(Op op) { return kSchemas[static_cast<size_t>(op)]; }
+
+void implement(Op op, const OpRow& row) { row_data(op).row = row; }
+
+void set_override(Op op, ForwardFn forward) {
+  row_data(op).override_forward.store(forward, std::memory_order_release);
+}
+
+int visible_outputs(Op op) { return row_data(op).visible_outputs; }
+std::span<const ArgKind> argument_kinds(Op op) {
+  RowData& row = row_data(op);
+  return {row.kinds, static_cast<size_t>(row.arguments)};
+}
+bool writes_first_argument(Op op) { return row_data(op).writes_first; }
+
+void ensure_registered() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    ops::register_creation_ops();
+    ops::register_elementwise_ops();
+    ops::register_scalar_ops();
+    ops::register_unary_ops();
+    ops::register_reduction_ops();
+    ops::register_matmul_ops();
+    ops::register_normalization_ops();
+    ops::register_loss_ops();
+    ops::register_embedding_ops();
+    ops::register_attention_ops();
+    ops::register_view_ops();
+    ops::register_joining_ops();
+    ops::register_conversion_ops();
+    ops::register_inplace_ops();
+    ops::register_optimizer_ops();
+    cpu::register_cpu_kernels();
+  });
+}
+
+}  // namespace weft
