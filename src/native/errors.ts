@@ -1,0 +1,166 @@
+// The error classes of weft, one a row of fabric/include/fabric/error_codes.def, and the function
+// that turns a native error into its class. test/host/tables.test.ts compares the two lists.
+
+/** Base of every error that weft throws. `code` is stable; `fields` carries details by name. */
+export class WeftError extends Error {
+  readonly code: string
+  readonly fields: Readonly<Record<string, unknown>>
+
+  constructor(code: string, message: string, fields: Readonly<Record<string, unknown>> = {}) {
+    super(message)
+    this.name = new.target.name
+    this.code = code
+    this.fields = fields
+  }
+}
+
+type Fields = Readonly<Record<string, unknown>>
+
+/** The call itself is wrong: an argument, an order of calls, a closed object. */
+export class UsageError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_USAGE', message, fields)
+  }
+}
+
+/** Shapes, dimensions or element counts do not fit. */
+export class ShapeError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_SHAPE', message, fields)
+  }
+}
+
+/** The element type is not supported here or does not match. */
+export class DtypeError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_DTYPE', message, fields)
+  }
+}
+
+/** No such device or driver, or tensors on different devices. */
+export class DeviceError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_DEVICE', message, fields)
+  }
+}
+
+/** A tensor was used after it was disposed of. */
+export class DisposedError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_DISPOSED', message, fields)
+  }
+}
+
+/** A device has no memory left; `fields` tells requested, free, cached and the largest holders. */
+export class OutOfMemoryError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_OUT_OF_MEMORY', message, fields)
+  }
+}
+
+/** The CUDA runtime or driver reported an error. */
+export class CudaError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_CUDA', message, fields)
+  }
+}
+
+/** Two devices cannot reach each other's memory, or the pair failed its probe. */
+export class PeerAccessError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_PEER_ACCESS', message, fields)
+  }
+}
+
+/** Ranks of a group made different calls; the message names rank, operation and difference. */
+export class DesyncError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_DESYNC', message, fields)
+  }
+}
+
+/** A rank did not come before the deadline; `fields.missing` lists the ranks. */
+export class CollectiveTimeoutError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_COLLECTIVE_TIMEOUT', message, fields)
+  }
+}
+
+/** A plugin could not be loaded or failed. */
+export class PluginError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_PLUGIN', message, fields)
+  }
+}
+
+/** A checkpoint is missing, damaged or does not match the model. */
+export class CheckpointError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_CHECKPOINT', message, fields)
+  }
+}
+
+/** A device failed for good; the process must restart. */
+export class FabricPoisonedError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_FABRIC_POISONED', message, fields)
+  }
+}
+
+/** A worker thread died or did not answer. */
+export class WorkerError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_WORKER', message, fields)
+  }
+}
+
+/** The loss is NaN or infinite. */
+export class NonFiniteLossError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_NON_FINITE_LOSS', message, fields)
+  }
+}
+
+/** Constructor of any of the classes above. */
+export type WeftErrorClass = new (message: string, fields?: Fields) => WeftError
+
+/** The classes by native error number minus 1. */
+export const errorClasses: readonly WeftErrorClass[] = [
+  UsageError,
+  ShapeError,
+  DtypeError,
+  DeviceError,
+  DisposedError,
+  OutOfMemoryError,
+  CudaError,
+  PeerAccessError,
+  DesyncError,
+  CollectiveTimeoutError,
+  PluginError,
+  CheckpointError,
+  FabricPoisonedError,
+  WorkerError,
+  NonFiniteLossError,
+]
+
+/** The native number of an error's class (UsageError's for errors that are not ours). */
+export function errorNumber(error: unknown): number {
+  const at = errorClasses.findIndex((cls) => error instanceof cls)
+  return at < 0 ? 1 : at + 1
+}
+
+/** Makes the error that native code throws; registered with the addon once a thread. */
+export function makeNativeError(code: number, message: string, fieldsJson: string): Error {
+  const cls = errorClasses[code - 1]
+  if (!cls) return new WeftError(`WEFT_NATIVE_${code}`, message)
+  return new cls(message, parseFields(fieldsJson))
+}
+
+function parseFields(json: string): Fields {
+  if (json === '') return {}
+  try {
+    return JSON.parse(json) as Fields
+  } catch {
+    return { raw: json }
+  }
+}

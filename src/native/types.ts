@@ -1,0 +1,223 @@
+// The addon as TypeScript sees it: one line a function, the contract of native/binding/*.cc.
+// Only src/native, src/tensor, src/autograd and src/fabric call it; everything else uses those.
+//
+// Hot calls pass their arguments through the call buffer ("words"): a Float64Array that native code
+// reads and writes directly. A handle is a number (generation * 2^24 + slot); 0 is never a handle.
+
+/** A tensor as an integer. Any thread of the process may use it. */
+export type Handle = number
+
+/** What `devices()` and `openDevice()` tell about one device. */
+export interface NativeDevice {
+  /** Position in the fabric's table: what native calls take. */
+  index: number
+  /** "host:0", "cuda:1", "cuda:0/2". */
+  name: string
+  /** "host" or "cuda". */
+  driver: string
+  ordinal: number
+  /** -1 when the device is not a part of a split one. */
+  virtualIndex: number
+  /** Processor or GPU name. */
+  model: string
+  totalBytes: number
+  /** SMs, or the host driver's threads. */
+  multiprocessors: number
+  capabilityMajor: number
+  capabilityMinor: number
+  uuid: string
+  pci: string
+}
+
+/** One direction between two devices. */
+export interface NativeLink {
+  from: number
+  to: number
+  kind: string
+  peerAccess: boolean
+  /** Measured GB/s, 0 when not measured. */
+  gbps: number
+}
+
+/** What `tables()` returns: the lists that TypeScript keeps copies of. */
+export interface NativeTables {
+  errors: [enumerator: string, className: string, code: string][]
+  dtypes: [name: string, bytes: number][]
+  events: string[]
+  operators: [name: string, schema: string][]
+  collectives: string[]
+}
+
+/** What this addon was built with and finds on the machine. */
+export interface BuildInfo {
+  compiler: string
+  napi: number
+  /** Name of the BLAS that the host driver's GEMM calls, "plain" when none. */
+  blas: string
+  /** Threads of the host driver's compute pool. */
+  threads: number
+  /** Is the cuda driver part of this build? */
+  cuda: boolean
+  drivers: { name: string; devices: number }[]
+}
+
+/** Makes the error that native code throws. */
+export type ErrorFactory = (code: number, message: string, fieldsJson: string) => Error
+
+/** A hook of a tensor: takes the gradient's handle, returns 0 to keep it, a handle to replace it by a
+ * borrowed tensor, or minus a handle to replace it by one that native code then releases. */
+export type NativeHook = (grad: Handle) => number
+
+export interface Addon {
+  // Set-up, once an environment (thread)
+  /** Registers the call buffer; it must stay as long as the environment. */
+  setCallBuffer(words: Float64Array): void
+  /** Registers the function that makes error objects. */
+  setErrorFactory(make: ErrorFactory): void
+  /** The lists of errors, dtypes, events, operators and collective kinds. */
+  tables(): NativeTables
+  /** How this addon was built. */
+  buildInfo(): BuildInfo
+
+  // Operators
+  /** Runs operator `op` on the `count` words in schema order; returns the first result (0: none),
+   * further ones in words[0..]. Enqueues and returns. */
+  call(op: number, count: number): Handle
+
+  // Tensors
+  /** Copies the bytes of `view` now and enqueues the transfer; the shape is words[0..rank). */
+  fromHost(view: ArrayBufferView, rank: number, dtype: number, device: number): Handle
+  /** Writes dtype, device, rank, numel, offset, contiguous, view, then shape and strides to words. */
+  tensorMeta(handle: Handle): void
+  /** Bits: 1 requires grad, 2 leaf, 4 has a gradient, 8 keeps a graph. */
+  tensorFlags(handle: Handle): number
+  /** Drops the table's reference; false when it was gone already. */
+  release(handle: Handle): boolean
+  /** Releases handles[0..count); returns how many were alive. */
+  releaseMany(handles: Float64Array, count: number): number
+  /** A second handle to the same tensor. */
+  retain(handle: Handle): Handle
+  /** Does the handle still name a tensor? */
+  alive(handle: Handle): boolean
+  /** A fresh copy of the elements, contiguous, in the tensor's dtype. Never blocks. */
+  read(handle: Handle): Promise<ArrayBuffer>
+
+  // Autograd
+  /** A leaf starts or stops asking for gradients. */
+  setRequiresGrad(handle: Handle, on: boolean): void
+  /** The gradient of a leaf as a new handle, 0 when there is none. */
+  grad(handle: Handle): Handle
+  /** Replaces the gradient of a leaf; 0 removes it. */
+  setGrad(handle: Handle, grad: Handle): void
+  /** Removes the gradient (`toZero` false) or fills it with zeros in place. */
+  zeroGrad(handle: Handle, toZero: boolean): void
+  /** Operator that made the tensor, "" for a leaf. */
+  gradFnName(handle: Handle): string
+  /** Calls `hook` with each gradient that reaches the tensor. */
+  registerHook(handle: Handle, hook: NativeHook): void
+  /** Calls `hook` after the leaf's gradient was accumulated. */
+  registerLeafHook(handle: Handle, hook: () => void): void
+  /** words: `count` roots, then `count` gradients (0: one). Enqueues the backward pass. */
+  backward(count: number, retainGraph: boolean): void
+  /** Turns recording on or off on this thread; returns what it was. */
+  setGradEnabled(on: boolean): boolean
+  gradEnabled(): boolean
+
+  // Devices
+  /** Opens or finds a device by name. */
+  openDevice(name: string, virtualCount: number): NativeDevice
+  /** All open devices by index. */
+  devices(): NativeDevice[]
+  /** Links between the given devices (all when empty). */
+  topology(indices: number[]): NativeLink[]
+  /** Positions in `indices` in ring order. */
+  ringOrder(indices: number[]): number[]
+  /** Resolves when everything enqueued on all streams of the device so far is done. */
+  synchronize(device: number): Promise<void>
+  /** Makes a stream of the device; returns its id. */
+  createStream(device: number, priority: number): number
+  /** Operators of this thread run on that stream of the device from now on. */
+  setCurrentStream(device: number, stream: number): void
+  /** Id of the stream that operators of this thread use on the device. */
+  currentStream(device: number): number
+  /** Stream (device, stream) waits for what (otherDevice, otherStream) has enqueued so far. */
+  streamWait(device: number, stream: number, otherDevice: number, otherStream: number): void
+  /** Waits for all devices (bounded) and stops driver threads; the fabric cannot be used afterwards. */
+  shutdown(): void
+
+  // Memory
+  /** Writes live tensors, their bytes and the allocator's statistics to words; returns how many. */
+  memoryStats(device: number): number
+  /** Live handles of the process. */
+  liveHandles(): number
+  /** Segments and blocks of the device's allocator, packed (see src/fabric/memory-snapshot.ts). */
+  memorySnapshot(device: number): ArrayBuffer
+  /** Upper bound on bytes reserved on the device; 0 lifts it. */
+  setMemoryLimit(device: number, bytes: number): void
+  /** Gives free segments back to the driver; returns bytes released. */
+  releaseCached(device: number): number
+
+  // Event log
+  /** 0 off, 1 basic, 2 timing. */
+  setLogMode(mode: number): void
+  logMode(): number
+  /** Devices, links, streams, memory, counters and events, packed (see src/fabric/snapshot.ts). */
+  snapshot(since: number, limit: number): ArrayBuffer
+  /** Logs `count` events and returns nanoseconds an event. For the benchmark. */
+  appendTestEvents(count: number): number
+
+  // Faults of the host driver, for tests
+  setDeviceDelay(ordinal: number, microseconds: number): void
+  failAllocations(ordinal: number, count: number, skip: number): void
+  setPeerAccess(a: number, b: number, allowed: boolean): void
+  clearFaults(): void
+
+  // Random numbers
+  /** Seeds one device, or with -1 all open ones and those opened later. */
+  seed(device: number, seed: bigint): void
+  generatorState(device: number): [seed: bigint, offset: bigint]
+  setGeneratorState(device: number, seed: bigint, offset: bigint): void
+
+  // Groups
+  /** Makes a group of devices; returns its id, good on every thread. */
+  groupCreate(devices: number[], name: string): number
+  /** Device indices by rank. */
+  groupDevices(group: number): number[]
+  /** Arrives for all ranks: words hold one input a rank, then one output a rank (0: none). Each
+   * rank's current stream waits for the result. Returns a work id. */
+  groupSubmitAll(group: number, kind: number, op: number, root: number, timeoutMs: number): number
+  /** Arrives for one rank; the last rank to arrive launches for all. Returns a work id. */
+  groupSubmit(
+    group: number,
+    rank: number,
+    kind: number,
+    op: number,
+    root: number,
+    input: Handle,
+    output: Handle,
+    vote: number,
+    timeoutMs: number,
+  ): number
+  /** Resolves when the result is there; rejects with the call's error. */
+  workDone(work: number): Promise<void>
+  /** Is the result there? */
+  workIsDone(work: number): boolean
+  /** BLOCKS this thread until all ranks arrived, or the deadline passes. */
+  workWaitLaunched(work: number): void
+  /** The current stream of the work's device waits for the result; the work must be launched. */
+  workStreamWait(work: number): void
+  /** Bitwise or of all ranks' votes; the work must be launched. */
+  workVotes(work: number): number
+  /** Forgets the work. Its call goes on. */
+  workRelease(work: number): void
+  /** Fails every open and later call until groupReset(). */
+  groupAbort(group: number, code: number, message: string): void
+  groupReset(group: number): void
+  /** Writes calls, bytes, desyncs, timeouts to words. */
+  groupStats(group: number): void
+  groupDispose(group: number): void
+  /** Names of the collective algorithms. */
+  algorithms(): string[]
+  /** Forces one algorithm by name; "" gives the choice back. */
+  forceAlgorithm(name: string): void
+}
