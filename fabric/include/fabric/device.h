@@ -65,6 +65,7 @@ class Event {
   Device* device_ = nullptr;
   EventHandle handle_ = nullptr;
   bool timing_ = false;
+  bool recorded_ = false;  // handles are pooled: an earlier owner's record must not hold wait()
 };
 
 class Device {

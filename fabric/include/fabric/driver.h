@@ -95,6 +95,10 @@ class Driver {
   virtual GraphHandle end_capture(StreamHandle stream) = 0;
   virtual void launch_graph(GraphHandle graph, StreamHandle stream) = 0;
   virtual void destroy_graph(GraphHandle graph) = 0;
+
+  /// Stops the driver's threads once their queued work is done; false when that took longer. No
+  /// other call may follow.
+  virtual bool stop(int64_t timeout_ms) { return true; }
 };
 
 }  // namespace fabric

@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -31,6 +33,7 @@ template <typename F>
 void enqueue(StreamHandle stream, F&& fn) {
   using Fn = std::decay_t<F>;
   static_assert(sizeof(Fn) <= kInlineTaskBytes, "kernel closure too large for the queue");
+  static_assert(alignof(Fn) <= 16, "tasks lie at 16-byte borders");
   auto* queue = static_cast<Queue*>(stream);
   if (is_capturing(queue)) [[unlikely]] {
     capture_task(queue, std::function<void()>(std::forward<F>(fn)));

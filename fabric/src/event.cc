@@ -1,0 +1,66 @@
+// Event: a point in a stream's work, from its device's pool. Called wherever work crosses streams.
+#include <utility>
+
+#include "fabric/device.h"
+#include "fabric/error.h"
+#include "fabric/event_log.h"
+
+namespace fabric {
+
+Event::Event(Device& device, bool timing)
+    : device_(&device), handle_(device.take_event(timing)), timing_(timing) {}
+
+Event::~Event() {
+  if (handle_ != nullptr) device_->give_event(handle_, timing_);
+}
+
+Event::Event(Event&& other) noexcept
+    : device_(other.device_),
+      handle_(std::exchange(other.handle_, nullptr)),
+      timing_(other.timing_),
+      recorded_(std::exchange(other.recorded_, false)) {}
+
+Event& Event::operator=(Event&& other) noexcept {
+  if (this != &other) {
+    if (handle_ != nullptr) device_->give_event(handle_, timing_);
+    device_ = other.device_;
+    handle_ = std::exchange(other.handle_, nullptr);
+    timing_ = other.timing_;
+    recorded_ = std::exchange(other.recorded_, false);
+  }
+  return *this;
+}
+
+void Event::record(Stream& stream) {
+  if (handle_ == nullptr) fail(ErrorCode::kUsage, "an empty event cannot be recorded");
+  if (&stream.device() != device_) {
+    fail(ErrorCode::kUsage, "an event of %s cannot be recorded on a stream of %s",
+         device_->name().c_str(), stream.device().name().c_str());
+  }
+  device_->driver().record(handle_, stream.handle());
+  recorded_ = true;
+  event_log::log(EventKind::kEventRecord, device_->index(), stream.id(), kNoDevice, 0,
+                 reinterpret_cast<uint64_t>(handle_));
+}
+
+void Event::wait(Stream& stream) const {
+  if (!recorded_) return;
+  stream.device().driver().wait(stream.handle(), handle_);
+  event_log::log(EventKind::kEventWait, stream.device().index(), stream.id(), device_->index(), 0,
+                 reinterpret_cast<uint64_t>(handle_));
+}
+
+bool Event::query() const { return !recorded_ || device_->driver().query_event(handle_); }
+
+bool Event::synchronize(int64_t timeout_ms) const {
+  return !recorded_ || device_->driver().synchronize_event(handle_, timeout_ms);
+}
+
+void order_after(Stream& later, Stream& earlier) {
+  if (&later == &earlier) return;
+  Event event(earlier.device());
+  event.record(earlier);
+  event.wait(later);
+}
+
+}  // namespace fabric

@@ -1,0 +1,15 @@
+// What the host driver asks about injected faults; fabric/faults.h is the side that sets them.
+#pragma once
+
+#include <cstdint>
+
+namespace fabric::host {
+
+inline constexpr int kMaxHostDevices = 64;
+
+int64_t device_delay_us(int ordinal);
+bool peer_allowed(int a, int b);
+/// Counts one segment allocation on `ordinal`; true when it is to fail.
+bool take_allocation_fault(int ordinal);
+
+}  // namespace fabric::host

@@ -1,0 +1,98 @@
+// Injected faults of the host driver: set by tests through fabric/faults.h, read by the driver and
+// the stream workers. Plain atomics: a worker sees a change at its next task.
+#include <array>
+#include <atomic>
+#include <mutex>
+
+#include "fabric/error.h"
+#include "fabric/faults.h"
+#include "host/fault_state.h"
+
+namespace fabric {
+namespace host {
+namespace {
+
+struct AllocationFault {
+  int skip = 0;
+  int count = 0;
+};
+
+struct FaultState {
+  std::array<std::atomic<int64_t>, kMaxHostDevices> delay_us{};
+  std::array<std::array<std::atomic<bool>, kMaxHostDevices>, kMaxHostDevices> blocked{};
+  std::mutex mutex;
+  std::array<AllocationFault, kMaxHostDevices> allocations{};
+};
+
+FaultState& state() {
+  static auto* instance = new FaultState;  // workers may outlive static destruction
+  return *instance;
+}
+
+void check_ordinal(int ordinal) {
+  if (ordinal < 0 || ordinal >= kMaxHostDevices) {
+    fail(ErrorCode::kDevice, "there is no host device %d; there are host:0 to host:%d", ordinal,
+         kMaxHostDevices - 1);
+  }
+}
+
+}  // namespace
+
+int64_t device_delay_us(int ordinal) {
+  return state().delay_us[static_cast<size_t>(ordinal)].load(std::memory_order_relaxed);
+}
+
+bool peer_allowed(int a, int b) {
+  return !state().blocked[static_cast<size_t>(a)][static_cast<size_t>(b)].load(
+      std::memory_order_relaxed);
+}
+
+bool take_allocation_fault(int ordinal) {
+  auto& faults = state();
+  std::lock_guard lock(faults.mutex);
+  auto& fault = faults.allocations[static_cast<size_t>(ordinal)];
+  if (fault.count == 0) return false;
+  if (fault.skip > 0) {
+    --fault.skip;
+    return false;
+  }
+  --fault.count;
+  return true;
+}
+
+}  // namespace host
+
+namespace faults {
+
+void set_device_delay_us(int ordinal, int64_t delay_us) {
+  host::check_ordinal(ordinal);
+  host::state().delay_us[static_cast<size_t>(ordinal)].store(delay_us, std::memory_order_relaxed);
+}
+
+void fail_allocations(int ordinal, int count, int skip) {
+  host::check_ordinal(ordinal);
+  auto& faults = host::state();
+  std::lock_guard lock(faults.mutex);
+  faults.allocations[static_cast<size_t>(ordinal)] = {skip, count};
+}
+
+void set_peer_access(int a, int b, bool allowed) {
+  host::check_ordinal(a);
+  host::check_ordinal(b);
+  auto& blocked = host::state().blocked;
+  blocked[static_cast<size_t>(a)][static_cast<size_t>(b)].store(!allowed);
+  blocked[static_cast<size_t>(b)][static_cast<size_t>(a)].store(!allowed);
+}
+
+void clear() {
+  auto& faults = host::state();
+  for (auto& delay : faults.delay_us) delay.store(0);
+  for (auto& row : faults.blocked) {
+    for (auto& cell : row) cell.store(false);
+  }
+  std::lock_guard lock(faults.mutex);
+  faults.allocations.fill({});
+}
+
+}  // namespace faults
+}  // namespace fabric

@@ -1,0 +1,27 @@
+// Stream: one ordered queue of a device, over the driver's handle. Made by Device alone.
+#include "fabric/device.h"
+#include "fabric/error.h"
+#include "fabric/fabric.h"
+
+namespace fabric {
+
+Stream::Stream(Device* device, StreamPurpose purpose, uint16_t id, int priority)
+    : device_(device),
+      purpose_(purpose),
+      id_(id),
+      handle_(device->driver().create_stream(device->ordinal(), purpose, priority)) {}
+
+Stream::~Stream() { device_->driver().destroy_stream(handle_); }
+
+void Stream::synchronize(int64_t timeout_ms) {
+  if (device_->driver().synchronize_stream(handle_, timeout_ms)) {
+    check_poison();
+    return;
+  }
+  fail(ErrorCode::kUsage, "%s: stream %u was not done after %lld ms", device_->name().c_str(),
+       static_cast<unsigned>(id_), static_cast<long long>(timeout_ms));
+}
+
+bool Stream::idle() const { return device_->driver().query_stream(handle_); }
+
+}  // namespace fabric
