@@ -103,7 +103,7 @@ void ensure_registered() {
     ops::register_conversion_ops();
     ops::register_inplace_ops();
     ops::register_optimizer_ops();
-    cpu::register_cpu_kernels();
+    register_cpu_kernels();
   });
 }
 

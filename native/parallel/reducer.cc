@@ -1,0 +1,271 @@
+// See reducer.h.
+#include "parallel/reducer.h"
+
+#include <chrono>
+#include <deque>
+
+#include "autograd/node.h"
+#include "dispatch/op_table.h"
+#include "ops/ops.h"
+
+namespace weft {
+
+struct Reducer::Bucket {
+  DType dtype = DType::kF32;
+  Tensor flat;  // slice of the arena
+  std::vector<int> params;
+  int open = 0;  // parameters still without this pass's gradient
+  std::shared_ptr<fabric::Work> work;
+};
+
+/// State that leaf hooks refer to weakly: they stay on the parameters when the reducer is gone.
+struct Reducer::Shared {
+  Reducer* owner = nullptr;
+  std::shared_ptr<fabric::Group> group;
+  int rank = 0;
+  std::vector<Tensor> params;
+  ReducerOptions options;
+  std::vector<Bucket> buckets;
+  std::vector<int> bucket_of;   // parameter -> bucket
+  std::vector<char> got;        // gradient since the step began
+  std::vector<char> got_now;    // gradient in this pass
+  std::vector<int> seen_order;  // parameters as completed in the first reduced step
+  std::vector<int> next_order;  // layout for the next step, when agreed
+  bool order_known = false;
+  bool step_open = false;
+  BackwardMode mode = BackwardMode::kReduce;
+  uint64_t vote = 0;
+  size_t next_bucket = 0;  // first one not submitted
+  ReducerStats stats;
+  struct Timing {
+    fabric::Event before, after;
+  };
+  std::deque<Timing> timings;
+
+  bool alone() const { return !group || group->size() == 1; }
+  Device& device() const { return params[0].device(); }
+};
+
+Reducer::Reducer(std::shared_ptr<fabric::Group> group, int rank, std::vector<Tensor> params,
+                 ReducerOptions options)
+    : shared_(std::make_shared<Shared>()) {
+  if (params.empty()) fail(ErrorCode::kUsage, "the model has no parameters to train");
+  shared_->owner = this;
+  shared_->group = std::move(group);
+  shared_->rank = rank;
+  shared_->params = std::move(params);
+  shared_->options = options;
+  Device& device = shared_->device();
+  if (shared_->group && &shared_->group->device(rank) != &device) {
+    fail(ErrorCode::kDevice, "rank %d's parameters are on %s, its device is %s", rank,
+         device.name().c_str(), shared_->group->device(rank).name().c_str());
+  }
+  size_t count = shared_->params.size();
+  shared_->got.assign(count, 0);
+  shared_->got_now.assign(count, 0);
+  std::vector<int> order;
+  for (size_t i = count; i-- > 0;) order.push_back(static_cast<int>(i));
+  for (size_t i = 0; i < count; ++i) {
+    const Tensor& p = shared_->params[i];
+    if (!p.requires_grad() || !is_leaf(p)) {
+      fail(ErrorCode::kUsage, "parameter %zu is not a leaf that requires gradients", i);
+    }
+    if (&p.device() != &device) {
+      fail(ErrorCode::kDevice, "parameter %zu is on %s, the others on %s", i, p.device().name().c_str(),
+           device.name().c_str());
+    }
+    std::weak_ptr<Shared> weak = shared_;
+    add_leaf_hook(p, [weak, i] {
+      if (auto shared = weak.lock(); shared && shared->owner) {
+        shared->owner->on_gradient(static_cast<int>(i));
+      }
+    });
+  }
+  lay_out(order);
+}
+
+Reducer::~Reducer() { shared_->owner = nullptr; }
+
+void Reducer::lay_out(const std::vector<int>& order) {
+  Shared& s = *shared_;
+  s.buckets.clear();
+  s.bucket_of.assign(s.params.size(), -1);
+  s.stats.bytes = 0;
+  // Cut in order; a change of dtype cuts too, since a collective has one.
+  int64_t bytes = 0;
+  for (int p : order) {
+    const Tensor& param = s.params[static_cast<size_t>(p)];
+    auto size = param.numel() * static_cast<int64_t>(dtype_bytes(param.dtype()));
+    int64_t limit = s.buckets.size() <= 1 ? s.options.first_bucket_bytes : s.options.bucket_bytes;
+    if (s.buckets.empty() || s.buckets.back().dtype != param.dtype() || (bytes > 0 && bytes + size > limit)) {
+      s.buckets.emplace_back();
+      s.buckets.back().dtype = param.dtype();
+      bytes = 0;
+    }
+    s.buckets.back().params.push_back(p);
+    s.bucket_of[static_cast<size_t>(p)] = static_cast<int>(s.buckets.size() - 1);
+    bytes += size;
+    s.stats.bytes += static_cast<uint64_t>(size);
+  }
+  for (Bucket& bucket : s.buckets) {
+    int64_t count = 0;
+    for (int p : bucket.params) count += s.params[static_cast<size_t>(p)].numel();
+    bucket.flat = ops::full({count}, 0, bucket.dtype, s.device());
+    bucket.flat->storage->use_on(s.device().comm());
+    int64_t at = 0;
+    for (int p : bucket.params) {
+      const Tensor& param = s.params[static_cast<size_t>(p)];
+      AutogradMeta& meta = autograd_meta(param);
+      meta.grad = make_view(bucket.flat, param.shape(), contiguous_strides(param.shape()), at);
+      meta.grad_stale = true;
+      at += param.numel();
+    }
+  }
+  s.stats.buckets = s.buckets.size();
+}
+
+void Reducer::begin(BackwardMode mode, uint64_t vote) {
+  Shared& s = *shared_;
+  if (!s.step_open) {
+    if (!s.next_order.empty()) {
+      lay_out(s.next_order);
+      s.next_order.clear();
+    }
+    s.got.assign(s.params.size(), 0);
+    for (Bucket& bucket : s.buckets) bucket.work.reset();
+    for (size_t i = 0; i < s.params.size(); ++i) {
+      // The user may have dropped or replaced grad (zeroGrad): the arena is its place again.
+      AutogradMeta& meta = autograd_meta(s.params[i]);
+      meta.grad_stale = true;
+    }
+    for (Bucket& bucket : s.buckets) {
+      int64_t at = 0;
+      for (int p : bucket.params) {
+        const Tensor& param = s.params[static_cast<size_t>(p)];
+        AutogradMeta& meta = autograd_meta(param);
+        if (!meta.grad || !(meta.grad->storage == bucket.flat->storage)) {
+          meta.grad = make_view(bucket.flat, param.shape(), contiguous_strides(param.shape()), at);
+        }
+        at += param.numel();
+      }
+    }
+    s.step_open = true;
+  }
+  s.mode = mode;
+  s.vote = vote;
+  s.next_bucket = 0;
+  s.got_now.assign(s.params.size(), 0);
+  for (Bucket& bucket : s.buckets) bucket.open = static_cast<int>(bucket.params.size());
+}
+
+void Reducer::on_gradient(int param) {
+  Shared& s = *shared_;
+  auto i = static_cast<size_t>(param);
+  if (!s.step_open || s.got_now[i]) return;
+  s.got[i] = s.got_now[i] = 1;
+  if (!s.order_known && s.mode == BackwardMode::kReduce) s.seen_order.push_back(param);
+  --s.buckets[static_cast<size_t>(s.bucket_of[i])].open;
+  if (s.mode == BackwardMode::kReduce) submit_ready();
+}
+
+void Reducer::submit_ready() {
+  Shared& s = *shared_;
+  while (s.next_bucket < s.buckets.size() && s.buckets[s.next_bucket].open == 0) {
+    submit(s.buckets[s.next_bucket++]);
+  }
+}
+
+void Reducer::submit(Bucket& bucket) {
+  Shared& s = *shared_;
+  if (s.alone()) return;
+  fabric::CollectiveArgs args;
+  args.kind = fabric::CollectiveKind::kAllReduce;
+  args.op = fabric::ReduceOp::kAvg;
+  args.dtype = bucket.dtype;
+  args.count = static_cast<uint64_t>(bucket.flat.numel());
+  args.in = bucket.flat.data();
+  args.out = bucket.flat.data();
+  args.stream = &current_stream(s.device());
+  args.vote = s.vote;
+  args.keep_alive = std::make_shared<Tensor>(bucket.flat);
+  bucket.work = s.group->submit(s.rank, std::move(args), s.options.timeout_ms);
+}
+
+uint64_t Reducer::finish() {
+  Shared& s = *shared_;
+  if (!s.step_open) fail(ErrorCode::kUsage, "reducer: finish() without begin()");
+  s.step_open = false;  // whatever happens below, the next begin() starts a step
+  std::string unused;
+  for (size_t i = 0; i < s.params.size(); ++i) {
+    if (s.got[i]) continue;
+    if (s.mode == BackwardMode::kAbsent) {
+      ops::fill_(autograd_meta(s.params[i]).grad, 0);
+      continue;
+    }
+    unused += (unused.empty() ? "" : ",") + std::to_string(i);
+  }
+  if (!unused.empty()) {
+    throw Error(ErrorCode::kUsage,
+                "the loss did not use every parameter: those listed in fields.unused got no gradient; use them in "
+                "the loss or freeze them with requiresGrad = false",
+                "{\"unused\":[" + unused + "]}");
+  }
+  while (s.next_bucket < s.buckets.size()) submit(s.buckets[s.next_bucket++]);
+  uint64_t votes = s.vote;
+  ++s.stats.steps;
+  if (s.alone()) return votes;
+
+  auto start = std::chrono::steady_clock::now();
+  for (Bucket& bucket : s.buckets) bucket.work->wait_launched();
+  s.stats.host_wait_ms +=
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+
+  Stream& compute = current_stream(s.device());
+  Shared::Timing timing{fabric::Event(s.device(), true), fabric::Event(s.device(), true)};
+  timing.before.record(compute);
+  for (Bucket& bucket : s.buckets) {
+    bucket.work->stream_wait(compute);
+    votes |= bucket.work->votes();
+  }
+  timing.after.record(compute);
+  s.timings.push_back(std::move(timing));
+  if (s.timings.size() > 64) stats();
+  if (!s.order_known && s.mode == BackwardMode::kReduce) agree_on_order();
+  return votes;
+}
+
+void Reducer::agree_on_order() {
+  Shared& s = *shared_;
+  s.order_known = true;
+  // Parameters that only earlier micro-steps reached go last.
+  std::vector<char> seen(s.params.size(), 0);
+  for (int p : s.seen_order) seen[static_cast<size_t>(p)] = 1;
+  for (size_t i = s.params.size(); i-- > 0;) {
+    if (!seen[i]) s.seen_order.push_back(static_cast<int>(i));
+  }
+  uint32_t hash = 2166136261u;  // FNV-1a
+  for (int p : s.seen_order) hash = (hash ^ static_cast<uint32_t>(p)) * 16777619u;
+  // Votes are or-ed: a bit set both in the hash and in the complement means that two ranks differ.
+  fabric::CollectiveArgs args;
+  args.kind = fabric::CollectiveKind::kBarrier;
+  args.stream = &current_stream(s.device());
+  args.vote = static_cast<uint64_t>(hash) << 32 | static_cast<uint32_t>(~hash);
+  auto work = s.group->submit(s.rank, std::move(args), s.options.timeout_ms);
+  work->wait_launched();
+  uint64_t votes = work->votes();
+  if ((static_cast<uint32_t>(votes >> 32) & static_cast<uint32_t>(votes)) == 0) s.next_order = s.seen_order;
+}
+
+ReducerStats Reducer::stats() {
+  Shared& s = *shared_;
+  fabric::Driver& driver = s.device().driver();
+  while (!s.timings.empty() && s.timings.front().after.query()) {
+    Shared::Timing& t = s.timings.front();
+    s.stats.exposed_ms += driver.elapsed_ms(t.before.handle(), t.after.handle());
+    s.stats.timed_steps += 1;
+    s.timings.pop_front();
+  }
+  return s.stats;
+}
+
+}  // namespace weft
