@@ -202,7 +202,8 @@ uint64_t Reducer::finish() {
       ops::fill_(autograd_meta(s.params[i]).grad, 0);
       continue;
     }
-    unused += (unused.empty() ? "" : ",") + std::to_string(i);
+    if (!unused.empty()) unused += ',';
+    unused += std::to_string(i);
   }
   if (!unused.empty()) {
     throw Error(ErrorCode::kUsage,
