@@ -66,6 +66,18 @@ Edge gradient_edge(const Tensor& t) {
   return {meta.accumulator, 0, t};
 }
 
+void set_requires_grad(const Tensor& leaf, bool requires_grad) {
+  if (!is_leaf(leaf)) {
+    fail(ErrorCode::kUsage, "requiresGrad can be set on leaves only; detach() this result of %s first",
+         leaf->autograd->grad_fn->name);
+  }
+  if (requires_grad && !is_floating(leaf.dtype())) {
+    fail(ErrorCode::kDtype, "only floating tensors have gradients, this one is %s", dtype_name(leaf.dtype()));
+  }
+  leaf->requires_grad = requires_grad;
+  if (requires_grad) gradient_edge(leaf);
+}
+
 void add_tensor_hook(const Tensor& t, TensorHook hook) {
   if (!t.requires_grad()) {
     fail(ErrorCode::kUsage, "registerHook: this tensor does not require gradients");

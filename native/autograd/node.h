@@ -78,6 +78,9 @@ struct AutogradMeta {
 
 AutogradMeta& autograd_meta(const Tensor& t);        // made when missing
 bool is_leaf(const Tensor& t);
+/// Asks for (or ends) gradients of a leaf. Makes its accumulator now, so that several threads may then record
+/// graphs over the same leaf. Throws UsageError on a non-leaf, DtypeError on a dtype that is not floating.
+void set_requires_grad(const Tensor& leaf, bool requires_grad);
 Edge gradient_edge(const Tensor& t);
 /// Runs `hook` on each gradient that reaches `t`, before it is used; a defined result replaces it.
 void add_tensor_hook(const Tensor& t, TensorHook hook);
