@@ -15,7 +15,8 @@ Device::Device(Driver& driver, int ordinal, int virtual_index, int virtual_count
       name_(std::string(driver.name()) + ":" + std::to_string(ordinal)),
       properties_(driver.properties(ordinal)) {
   if (virtual_index_ >= 0) {
-    name_ += "/" + std::to_string(virtual_index_);
+    name_ += '/';
+    name_ += std::to_string(virtual_index_);
     if (virtual_count > 1) properties_.total_bytes /= static_cast<uint64_t>(virtual_count);
   }
   streams_.resize(own_.size());  // ids of the own four; a slot is filled on first use
