@@ -95,9 +95,14 @@ std::shared_ptr<Capture> Signal::captured(int* index) const {
 }
 
 void enqueue_record(Queue& queue, Signal* signal) {
-  queue.push([ref = SignalRef::share(signal), point = signal->issue(&queue)] {
-    ref.get()->complete(point);
-  });
+  const Signal::Point point = signal->issue(&queue);
+  // An idle queue has nothing to record behind: the event passes at once and wakes no worker. Asked
+  // after issue(), whose mutex makes visible what others enqueued before an earlier ticket.
+  if (queue.idle()) {
+    signal->complete(point);
+    return;
+  }
+  queue.push([ref = SignalRef::share(signal), point] { ref.get()->complete(point); });
 }
 
 void enqueue_wait(Queue& queue, Signal* signal, Signal::Point point) {
