@@ -1,0 +1,132 @@
+// Shows a run's progress on a stream that the caller gives: a bar on a terminal, plain lines
+// elsewhere. Knows nothing of the trainer: the CLI turns its events into ProgressState.
+import { SingleBar } from 'cli-progress'
+
+/** What one progress line says. */
+export interface ProgressState {
+  step: number
+  /** Steps of the whole run; undefined when the data decides. */
+  total?: number | undefined
+  loss: number
+  samplesPerSecond: number
+  communicationShare: number
+  etaSeconds?: number | undefined
+}
+
+/** Receives progress until it ends; `note` prints a line of its own above the bar. */
+export interface Progress {
+  update(state: ProgressState): void
+  note(line: string): void
+  end(): void
+}
+
+/** How {@link createProgress} draws. */
+export interface ProgressOptions {
+  stream: NodeJS.WritableStream & { isTTY?: boolean }
+  /** What is counted, for example 'images'. */
+  unit: string
+  /** False: lines even on a terminal. */
+  bar?: boolean
+}
+
+/** A duration as a person reads it: '7 s', '3:05', '1:02:09'. */
+export function formatDuration(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds))
+  if (whole < 60) return `${whole} s`
+  const hours = Math.floor(whole / 3600)
+  const minutes = Math.floor((whole % 3600) / 60)
+  const rest = String(whole % 60).padStart(2, '0')
+  return hours > 0 ? `${hours}:${String(minutes).padStart(2, '0')}:${rest}` : `${minutes}:${rest}`
+}
+
+/** A rate with three or more significant digits: '3.42', '87.1', '12,345'. */
+export function formatRate(rate: number): string {
+  if (rate >= 100) return Math.round(rate).toLocaleString('en-US')
+  return rate.toFixed(rate >= 10 ? 1 : 2)
+}
+
+/** The body of a progress line, after the step. */
+export function formatState(state: ProgressState, unit: string): string {
+  const eta = state.etaSeconds === undefined ? '–' : formatDuration(state.etaSeconds)
+  return [
+    `loss ${state.loss.toFixed(4)}`,
+    `${formatRate(state.samplesPerSecond)} ${unit}/s`,
+    `comm ${(100 * state.communicationShare).toFixed(1)} %`,
+    `ETA ${eta}`,
+  ].join('  ')
+}
+
+/** One whole progress line: 'step 20/500  loss …  images/s  comm … %  ETA …'. */
+export function formatLine(state: ProgressState, unit: string): string {
+  const total = state.total === undefined ? '' : `/${state.total}`
+  return `step ${state.step}${total}  ${formatState(state, unit)}`
+}
+
+/** A bar when the stream is a terminal and `bar` is not false, else one line an update. */
+export function createProgress(options: ProgressOptions): Progress {
+  const interactive = options.bar !== false && options.stream.isTTY === true
+  return interactive ? new BarProgress(options) : new LineProgress(options)
+}
+
+class LineProgress implements Progress {
+  readonly #options: ProgressOptions
+
+  constructor(options: ProgressOptions) {
+    this.#options = options
+  }
+
+  update(state: ProgressState): void {
+    this.note(formatLine(state, this.#options.unit))
+  }
+
+  note(line: string): void {
+    this.#options.stream.write(`${line}\n`)
+  }
+
+  end(): void {}
+}
+
+class BarProgress implements Progress {
+  readonly #options: ProgressOptions
+  #bar: SingleBar | undefined
+  #last: ProgressState | undefined
+
+  constructor(options: ProgressOptions) {
+    this.#options = options
+  }
+
+  update(state: ProgressState): void {
+    this.#last = state
+    const body = formatState(state, this.#options.unit)
+    const total = state.total ?? Math.max(state.step, 1)
+    if (this.#bar) {
+      this.#bar.setTotal(total)
+      this.#bar.update(state.step, { body })
+      return
+    }
+    this.#bar = new SingleBar({
+      format: `{bar} step {value}${state.total === undefined ? '' : '/{total}'}  {body}`,
+      stream: this.#options.stream,
+      barsize: 24,
+      barCompleteChar: '█',
+      barIncompleteChar: '░',
+      hideCursor: true,
+      linewrap: false,
+      gracefulExit: false,
+      fps: 10,
+    })
+    this.#bar.start(total, state.step, { body })
+  }
+
+  note(line: string): void {
+    const last = this.#last
+    this.end()
+    this.#options.stream.write(`${line}\n`)
+    this.#last = last
+  }
+
+  end(): void {
+    this.#bar?.stop()
+    this.#bar = undefined
+  }
+}

@@ -1,0 +1,69 @@
+// What a run tells while it goes on: typed events, in order, to the one listener that TrainerOptions
+// names. The CLI shows them; tests count them. Nothing in the library prints.
+import type { NativeDevice } from '../native/types.js'
+
+/** How a run stands after a chunk of steps. */
+export interface ProgressReport {
+  step: number
+  totalSteps: number | undefined
+  /** Mean over ranks and over the steps since the last report of the same kind. */
+  loss: number
+  samplesPerSecond: number
+  /** Share of the time that ranks waited for communication, 0 … 1. */
+  communicationShare: number
+  etaSeconds: number | undefined
+  lr: number | undefined
+}
+
+/** Metrics of an evaluation, over all ranks. */
+export type Metrics = Record<string, number>
+
+/** Events of a run. */
+export type TrainEvent =
+  | {
+      kind: 'start'
+      task: string
+      unit: string
+      devices: Pick<NativeDevice, 'name' | 'driver' | 'model' | 'totalBytes'>[]
+      parameters: number
+      parameterTensors: number
+      batchSize: number
+      accumulate: number
+      totalSteps: number | undefined
+      /** Where the run is written; undefined when it is not. */
+      run: string | undefined
+    }
+  /** After every chunk of steps, a few times a second: for a bar. */
+  | ({ kind: 'progress' } & ProgressReport)
+  /** Every `logEvery` steps: for lines and files. */
+  | ({ kind: 'log'; timeMs: number } & ProgressReport)
+  | { kind: 'evaluation'; step: number; metrics: Metrics; seconds: number }
+  /** A stop was asked for and has happened. */
+  | { kind: 'stopped'; step: number }
+  /** A line that the task's finish() prints. */
+  | { kind: 'print'; line: string }
+
+/** What Trainer.fit() resolves to. */
+export interface TrainResult {
+  /** Steps done. */
+  steps: number
+  /** Loss of the last step, mean over ranks. */
+  loss: number
+  /** Of the last evaluation; empty when the task does not evaluate. */
+  metrics: Metrics
+  samplesPerSecond: number
+  communicationShare: number
+  /** Do all ranks hold the same bits in every parameter and buffer? */
+  replicasEqual: boolean
+  /** SHA-256 of rank 0's parameters and buffers. */
+  hash: string
+  /** Loss of each step, mean over ranks. */
+  losses: number[]
+  /** Seconds spent in steps. */
+  trainSeconds: number
+  devices: string[]
+  /** Was the run stopped before its end? */
+  stopped: boolean
+  /** Where the run was written; undefined when it was not. */
+  run: string | undefined
+}

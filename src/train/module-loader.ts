@@ -1,0 +1,102 @@
+// Finds a task module and makes it importable by every worker. JavaScript is imported as it is;
+// TypeScript is bundled once by the coordinator (esbuild, packages left outside) into
+// <package root>/.weft/cache/<hash>.mjs, where bare imports, 'weft' itself included, still resolve.
+import { createHash } from 'node:crypto'
+import { existsSync, statSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { dirname, extname, join, resolve } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import type { Plugin } from 'esbuild'
+import { writeAtomically } from '../checkpoint/atomic-write.js'
+import { UsageError } from '../native/errors.js'
+
+/** A task module that workers can import. */
+export interface TaskModuleLocation {
+  /** The file that the user named. */
+  source: string
+  /** What to import: `source` itself, or its bundle. */
+  url: string
+}
+
+const javascript = new Set(['.js', '.mjs', '.cjs'])
+const typescript = new Set(['.ts', '.mts', '.cts', '.tsx'])
+
+/** The file that `task` names; throws UsageError telling what was looked for. */
+export function findTaskFile(task: URL | string, folder = process.cwd()): string {
+  if (task instanceof URL && task.protocol !== 'file:') {
+    throw new UsageError(`a task must be a file, but ${task.href} is not a file: URL`)
+  }
+  const text = task instanceof URL ? task.href : task
+  const path = text.startsWith('file:') ? fileURLToPath(text) : resolve(folder, text)
+  if (existsSync(path)) {
+    if (statSync(path).isFile()) return path
+    throw new UsageError(`no task module: ${path} is a folder, not a file`, { task: text })
+  }
+  const tried = [path]
+  if (extname(path) === '') {
+    for (const extension of [...typescript, ...javascript]) {
+      const candidate = path + extension
+      if (existsSync(candidate)) return candidate
+      tried.push(candidate)
+    }
+  }
+  throw new UsageError(`no task module: looked for ${tried.join(', ')}`, { task: text, tried })
+}
+
+/** The nearest folder upwards that holds a package.json; the file's own folder when none does. */
+export function packageRoot(file: string): string {
+  for (let folder = dirname(file); ; folder = dirname(folder)) {
+    if (existsSync(join(folder, 'package.json'))) return folder
+    if (dirname(folder) === folder) return dirname(file)
+  }
+}
+
+/** Finds the task and, when it is TypeScript, bundles it. */
+export async function locateTask(task: URL | string): Promise<TaskModuleLocation> {
+  const source = findTaskFile(task)
+  const extension = extname(source)
+  if (javascript.has(extension)) return { source, url: pathToFileURL(source).href }
+  if (!typescript.has(extension)) {
+    const known = [...javascript, ...typescript].join(' ')
+    throw new UsageError(`${source} is not a task module: its name must end in one of ${known}`)
+  }
+  return { source, url: pathToFileURL(await bundleTask(source)).href }
+}
+
+/** Each bundled file keeps its own import.meta.url, as if it had not been moved. */
+const keepImportMeta: Plugin = {
+  name: 'keep-import-meta',
+  setup(build) {
+    build.onLoad({ filter: /\.[cm]?[jt]sx?$/ }, async ({ path }) => {
+      const text = await readFile(path, 'utf8')
+      if (!text.includes('import.meta.url')) return undefined
+      const url = JSON.stringify(pathToFileURL(path).href)
+      const loader = extname(path).replace(/^\.[cm]?/, '') as 'ts' | 'js' | 'tsx' | 'jsx'
+      const contents = `const weftModuleUrl = ${url};${text.replace(/^#!.*/, '')}`
+      return { contents: contents.replaceAll('import.meta.url', 'weftModuleUrl'), loader }
+    })
+  },
+}
+
+async function bundleTask(source: string): Promise<string> {
+  const { build } = await import('esbuild')
+  const result = await build({
+    entryPoints: [source],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    packages: 'external',
+    sourcemap: 'inline',
+    logLevel: 'silent',
+    plugins: [keepImportMeta],
+  }).catch((error: Error) => {
+    throw new UsageError(`${source} cannot be compiled: ${error.message}`, { task: source })
+  })
+  const bundle = result.outputFiles[0]!.contents
+  const hash = createHash('sha256').update(bundle).digest('hex').slice(0, 20)
+  const target = join(packageRoot(source), '.weft', 'cache', `${hash}.mjs`)
+  if (!existsSync(target)) await writeAtomically(target, [bundle])
+  return target
+}

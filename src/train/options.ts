@@ -1,0 +1,104 @@
+// What a user tells the Trainer, checked with zod, and how it combines with a task's own defaults.
+// trainer.ts parses, coordinator.ts asks for the settings once a worker has told the defaults.
+import { z } from 'zod'
+import { UsageError } from '../native/errors.js'
+import type { TrainEvent } from './events.js'
+import type { TaskDefaults } from './task.js'
+
+const count = z.int().positive()
+const megabytes = z.number().positive().max(4096)
+
+const schema = z.strictObject({
+  task: z.union([z.instanceof(URL), z.string().min(1)]),
+  devices: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).default('auto'),
+  virtual: count.optional(),
+  steps: count.optional(),
+  epochs: count.optional(),
+  batchSize: count.optional(),
+  accumulate: count.optional(),
+  seed: z.int().nonnegative().optional(),
+  lr: z.number().positive().optional(),
+  evaluateEvery: z.int().nonnegative().optional(),
+  logEvery: count.optional(),
+  clipNorm: z.number().positive().optional(),
+  bucketMegabytes: megabytes.default(25),
+  timeoutMs: z.int().positive().max(86_400_000).default(30_000),
+  stallMs: z.int().positive().max(86_400_000).default(600_000),
+  run: z.union([z.string().min(1), z.literal(false)]).optional(),
+  runsFolder: z.string().min(1).default('runs'),
+  saveWeights: z.boolean().default(true),
+  onEvent: z.custom<(event: TrainEvent) => void>((f) => typeof f === 'function').optional(),
+})
+
+/**
+ * Options of a Trainer.
+ *  - task: file or file URL of the task module
+ *  - devices, virtual: as openFabric takes them; one rank a device
+ *  - steps | epochs: length of the run; the task's defaults otherwise
+ *  - batchSize: samples a step, device and micro-step; accumulate: micro-steps a step
+ *  - lr: replaces the optimizer's own rate; evaluateEvery: steps between evaluations, 0: only at the end
+ *  - bucketMegabytes: gradients reduced at a time; timeoutMs: how long a rank waits for the others
+ *  - stallMs: the run fails when no rank finishes a step for so long
+ *  - run: name of the folder under runsFolder; false writes nothing
+ *  - onEvent: told what happens, in order, on the calling thread
+ */
+export type TrainerOptions = z.input<typeof schema>
+
+/** Options after the check, defaults filled in. */
+export type CheckedOptions = z.output<typeof schema>
+
+/** Checks a Trainer's options; throws UsageError naming each wrong one. */
+export function checkOptions(options: TrainerOptions): CheckedOptions {
+  const result = schema.safeParse(options)
+  if (!result.success) {
+    const issues = result.error.issues.map(
+      (issue) => `${issue.path.join('.') || 'options'}: ${issue.message}`,
+    )
+    throw new UsageError(`Trainer options are wrong: ${issues.join('; ')}`, { issues })
+  }
+  const checked = result.data
+  if (checked.steps !== undefined && checked.epochs !== undefined) {
+    throw new UsageError('Trainer options are wrong: give steps or epochs, not both', {
+      steps: checked.steps,
+      epochs: checked.epochs,
+    })
+  }
+  return checked
+}
+
+/** What a run does, after the task's defaults were heard. */
+export interface RunSettings {
+  steps: number | undefined
+  epochs: number | undefined
+  batchSize: number
+  accumulate: number
+  seed: number
+  evaluateEvery: number
+  logEvery: number | undefined
+  clipNorm: number | undefined
+}
+
+/** Steps between log lines when nobody says: about fifty lines a run. */
+export function logInterval(settings: RunSettings, totalSteps: number | undefined): number {
+  return settings.logEvery ?? Math.max(1, Math.ceil((totalSteps ?? 2500) / 50))
+}
+
+/** The user's options over the task's defaults over the trainer's own. */
+export function runSettings(options: CheckedOptions, defaults: TaskDefaults): RunSettings {
+  const bounded = options.steps !== undefined || options.epochs !== undefined
+  const length = bounded ? options : defaults
+  const settings: RunSettings = {
+    steps: length.steps,
+    epochs: length.steps === undefined ? length.epochs : undefined,
+    batchSize: options.batchSize ?? defaults.batchSize ?? 32,
+    accumulate: options.accumulate ?? defaults.accumulate ?? 1,
+    seed: options.seed ?? defaults.seed ?? 0,
+    evaluateEvery: options.evaluateEvery ?? defaults.evaluateEvery ?? 0,
+    logEvery: options.logEvery ?? defaults.logEvery,
+    clipNorm: options.clipNorm ?? defaults.clipNorm,
+  }
+  if (settings.steps === undefined && settings.epochs === undefined) {
+    throw new UsageError('how long to train? Give steps or epochs, or put them in task.defaults')
+  }
+  return settings
+}

@@ -1,0 +1,87 @@
+// The folder of one run: config.json, metrics.jsonl, snapshot.json and weights.safetensors. The
+// coordinator makes one after the workers loaded the task; all files but the growing metrics are
+// written whole or not at all. With `run: false` nothing is written.
+import { existsSync, mkdirSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { writeAtomically, writeJsonAtomically } from '../checkpoint/atomic-write.js'
+import { type SafetensorsEntry, safetensorsPieces } from '../checkpoint/safetensors.js'
+import { JsonLines, type JsonRecord } from '../metrics/jsonl.js'
+
+/** Where a run is written. */
+export interface RunDirectoryOptions {
+  /** The folder that holds the runs. */
+  folder: string
+  /** Name of the run; made from the task and the time when undefined, nothing written when false. */
+  name: string | false | undefined
+  task: string
+  now?: Date
+}
+
+/** '2026-03-01T12:34:56Z' → '20260301-123456'. */
+function timeStamp(now: Date): string {
+  return now
+    .toISOString()
+    .replace(/\.\d+Z$/, '')
+    .replaceAll(/[-:]/g, '')
+    .replace('T', '-')
+}
+
+/** Makes `folder/name`, or `folder/name-2` and so on when that is taken, and returns its path. */
+function makeFolder(folder: string, name: string): string {
+  mkdirSync(folder, { recursive: true })
+  for (let count = 1; ; count++) {
+    const path = join(folder, count === 1 ? name : `${name}-${count}`)
+    if (existsSync(path)) continue
+    try {
+      mkdirSync(path)
+      return path
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    }
+  }
+}
+
+/** Writes what a run leaves behind. */
+export class RunDirectory {
+  /** Absolute path; undefined when the run is not written. */
+  readonly path: string | undefined
+  readonly #metrics: JsonLines | undefined
+
+  constructor(options: RunDirectoryOptions) {
+    if (options.name === false) return
+    const name = options.name ?? `${options.task}-${timeStamp(options.now ?? new Date())}`
+    this.path = makeFolder(resolve(options.folder), name.replaceAll(/[^\w.-]+/g, '-'))
+    this.#metrics = new JsonLines(join(this.path, 'metrics.jsonl'))
+  }
+
+  /** Appends one line to metrics.jsonl. */
+  metrics(record: JsonRecord): void {
+    this.#metrics?.append(record)
+  }
+
+  /** Writes config.json. */
+  async config(value: unknown): Promise<void> {
+    if (this.path) await writeJsonAtomically(join(this.path, 'config.json'), value)
+  }
+
+  /** Writes snapshot.json, on one line: it may hold thousands of events. */
+  async snapshot(value: unknown): Promise<void> {
+    if (this.path) {
+      await writeAtomically(join(this.path, 'snapshot.json'), [`${JSON.stringify(value)}\n`])
+    }
+  }
+
+  /** Writes weights.safetensors. */
+  async weights(tensors: Record<string, SafetensorsEntry>, metadata: Record<string, string>) {
+    if (!this.path) return
+    await writeAtomically(
+      join(this.path, 'weights.safetensors'),
+      safetensorsPieces(tensors, metadata),
+    )
+  }
+
+  /** Closes metrics.jsonl; may be called again. */
+  close(): void {
+    this.#metrics?.close()
+  }
+}

@@ -1,0 +1,152 @@
+// What a user writes to train: a task. defineTask() checks its parts and marks it, so that the
+// worker can tell a task from any other export; the types here are the contract between a task,
+// the workers that run it and the data package.
+import { UsageError } from '../native/errors.js'
+import type { Module } from '../nn/module.js'
+import type { Optimizer } from '../optim/optimizer.js'
+import type { DType, HostArray as TypedHostArray } from '../tensor/dtype.js'
+import type { Tensor } from '../tensor/tensor.js'
+
+/** A tensor's elements on the host; the worker moves it to its device. */
+export interface HostArray {
+  data: TypedHostArray
+  shape: readonly number[]
+  /** Default: the dtype whose elements lie in memory as in `data`. */
+  dtype?: DType
+}
+
+/** One batch as the data yields it. The first dimension of its first entry counts samples. */
+export type HostBatch = Record<string, Tensor | HostArray>
+
+/** One batch as loss and evaluate see it: every entry is a tensor on the rank's device. */
+export type Batch<H extends HostBatch = HostBatch> = { [K in keyof H]: Tensor }
+
+/** What `data` is asked for. */
+export interface DataRequest {
+  /** 'train' for steps, 'test' for held-out evaluation. */
+  split: 'train' | 'test'
+  rank: number
+  /** Ranks that share the data; every rank must get as many batches of as many samples. */
+  world: number
+  seed: number
+  /** Counts from 0; always 0 for 'test'. */
+  epoch: number
+  /** Samples a batch on one rank. */
+  batchSize: number
+}
+
+/** Batches of one rank and epoch. `length`, when there, tells their number. */
+export type BatchSource<H extends HostBatch = HostBatch> = (AsyncIterable<H> | Iterable<H>) & {
+  readonly length?: number
+}
+
+/** What `schedule` is asked for, before each step. */
+export interface SchedulePoint {
+  /** Counts from 0. */
+  step: number
+  /** Steps of the whole run; undefined when only the data knows. */
+  totalSteps: number | undefined
+}
+
+/** What `finish` is given, on rank 0 after the last step. */
+export interface FinishContext<M> {
+  model: M
+  device: string
+  /** Shows a line to the user, after the run's own lines. */
+  print: (line: string) => void
+}
+
+/** Settings that a task suggests; what the user gives the trainer wins. */
+export interface TaskDefaults {
+  steps?: number
+  epochs?: number
+  batchSize?: number
+  accumulate?: number
+  seed?: number
+  evaluateEvery?: number
+  logEvery?: number
+  clipNorm?: number
+}
+
+/**
+ * The parts of a task. Where `data` stands before `loss` and `evaluate`, TypeScript knows what their
+ * batch holds; else say so there: `loss: (model, batch: { images: Tensor }) => …`.
+ */
+export interface TaskDefinition<M extends Module = Module, H extends HostBatch = HostBatch> {
+  /** Names the run; letters, digits, '-', '_' and '.' are kept in folder names. */
+  name: string
+  /** Builds the model; called once a rank, all with the same random state. */
+  model: () => M | Promise<M>
+  /** One rank's share of one epoch. Tensors that it yields belong to the trainer from then on. */
+  data: (request: DataRequest) => BatchSource<H> | Promise<BatchSource<H>>
+  /** The loss of one batch: one element, the mean over its samples. */
+  loss: (model: M, batch: Batch<H>) => Tensor
+  optimizer: (parameters: Tensor[]) => Optimizer
+  /**
+   * Sums over one batch, with `count`, what they are sums over. The trainer reports sum / count over
+   * all batches of all ranks, so shares of different sizes weigh rightly.
+   */
+  evaluate?: (model: M, batch: Batch<H>) => Record<string, Tensor | number>
+  /** The learning rate's factor (of the optimizer's own rate) at a step. */
+  schedule?: (point: SchedulePoint) => number
+  /** Scales gradients down to this norm; after the reduction, so it is the same on every rank. */
+  clipNorm?: number
+  /** What a sample is, for the progress line: 'images'. */
+  unit?: string
+  defaults?: TaskDefaults
+  /** Runs on rank 0 at the end, for example to print a sample of text. */
+  finish?: (context: FinishContext<M>) => Promise<void> | void
+}
+
+const mark = Symbol.for('weft.task')
+
+/** A checked task: what a task module exports as default. */
+export type Task = TaskDefinition & { readonly [mark]: true }
+
+const required = ['model', 'loss', 'data', 'optimizer'] as const
+const optional = ['evaluate', 'schedule', 'finish'] as const
+
+/** Checks a task's parts and marks it. A task module exports the result as its default. */
+export function defineTask<M extends Module, H extends HostBatch>(
+  definition: TaskDefinition<M, H>,
+): Task {
+  if (typeof definition !== 'object' || definition === null) {
+    throw new UsageError('defineTask takes an object: { name, model, loss, data, optimizer }')
+  }
+  if (typeof definition.name !== 'string' || definition.name === '') {
+    throw new UsageError('defineTask: name must be a non-empty string')
+  }
+  for (const part of required) {
+    if (typeof definition[part] !== 'function') {
+      throw new UsageError(`task ${definition.name}: ${part} must be a function`, { part })
+    }
+  }
+  for (const part of optional) {
+    if (definition[part] !== undefined && typeof definition[part] !== 'function') {
+      throw new UsageError(`task ${definition.name}: ${part} must be a function when given`, {
+        part,
+      })
+    }
+  }
+  // What the parts take is checked above by their own types; past this point any task is a Task.
+  return { ...(definition as unknown as TaskDefinition), [mark]: true }
+}
+
+/** Was this made by {@link defineTask}? */
+export function isTask(value: unknown): value is Task {
+  return typeof value === 'object' && value !== null && mark in value
+}
+
+/** The task of an imported module: its default export, or one called `task`. */
+export function taskOf(module: Record<string, unknown>, source: string): Task {
+  for (const name of ['default', 'task']) {
+    if (isTask(module[name])) return module[name]
+  }
+  const found = Object.keys(module)
+  const exports = found.length === 0 ? 'exports nothing' : `exports only ${found.join(', ')}`
+  throw new UsageError(
+    `${source} exports no task: looked for a default export (or \`task\`) made with defineTask(), ` +
+      `but it ${exports}`,
+    { task: source, exports: found },
+  )
+}
