@@ -1,0 +1,166 @@
+// Elementwise operators of one tensor: forwards, rows and gradient formulas. Formulas of other
+// subjects call unary() too.
+#include <cmath>
+
+#include "ops/gradient.h"
+#include "ops/launch.h"
+
+namespace weft::ops {
+namespace {
+
+// Functions with values between the integers: an integer tensor is computed in f32.
+bool transcendental(UnaryOp op) {
+  switch (op) {
+    case UnaryOp::kExp:
+    case UnaryOp::kLog:
+    case UnaryOp::kSqrt:
+    case UnaryOp::kRsqrt:
+    case UnaryOp::kSin:
+    case UnaryOp::kCos:
+    case UnaryOp::kTanh:
+    case UnaryOp::kSigmoid:
+    case UnaryOp::kGelu:
+    case UnaryOp::kGeluErf:
+    case UnaryOp::kSilu:
+    case UnaryOp::kReciprocal:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool tests(UnaryOp op) { return op == UnaryOp::kLogicalNot || op == UnaryOp::kIsFinite; }
+
+DType compute_dtype(UnaryOp op, DType dtype, ElementParams params, const char* name) {
+  if (is_floating(dtype) || tests(op) || op == UnaryOp::kCopy) return dtype;
+  if (transcendental(op)) return DType::kF32;
+  if (dtype == DType::kBool) [[unlikely]] {
+    fail(ErrorCode::kDtype, "%s: dtype bool has no such values; convert to a number dtype first", name);
+  }
+  if (op == UnaryOp::kClamp) {  // a bound like 0.5 makes the result floating, as any other number does
+    if (!std::isnan(params.p0)) dtype = promote_scalar(dtype, params.p0);
+    if (!std::isnan(params.p1)) dtype = promote_scalar(dtype, params.p1);
+  }
+  return dtype;
+}
+
+}  // namespace
+
+Tensor launch_unary(UnaryOp op, const Tensor& in, DType result, ElementParams params,
+                    const char* name) {
+  Tensor out = empty(in.shape(), result, in.device());
+  if (out.numel() == 0) return out;
+  auto run = kernel(kernels(out.device()).unary, name, out.device());
+  run(op, TensorIterator::build({&out, &in}, name), params, stream_for(out, in));
+  return out;
+}
+
+Tensor unary(UnaryOp op, const Tensor& a, const char* name, ElementParams params) {
+  if (op == UnaryOp::kIsFinite && !is_floating(a.dtype())) {
+    return full(a.shape(), 1, DType::kBool, a.device());
+  }
+  DType compute = compute_dtype(op, a.dtype(), params, name);
+  DType result = tests(op) ? DType::kBool : compute;
+  if (a.dtype() == compute) return launch_unary(op, a, result, params, name);
+  return launch_unary(op, to_dtype(a, compute), result, params, name);
+}
+
+Tensor neg(const Tensor& a) { return unary(UnaryOp::kNeg, a, "neg"); }
+
+namespace {
+
+template <UnaryOp kOp>
+void forward(OpCall& call) {
+  call.result(unary(kOp, call.tensor(0), op_name(call.op)));
+}
+
+/// Formula that is one kernel of (grad, input).
+template <BinaryOp kOp>
+void from_input(GradCall& call) {
+  give(call, 0, binary(kOp, call.grad(), call.input(0), "gradient"));
+}
+/// Formula that is one kernel of (grad, output).
+template <BinaryOp kOp>
+void from_output(GradCall& call) {
+  give(call, 0, binary(kOp, call.grad(), call.output(0), "gradient"));
+}
+
+void neg_grad(GradCall& call) { give(call, 0, neg(call.grad())); }
+void zero_grad(GradCall& call) { call.set(0, zeros_for(call, 0)); }
+
+// d(1/a)/da = -1/a² = -out²
+void reciprocal_grad(GradCall& call) {
+  Tensor out = call.output(0);
+  give(call, 0, neg(mul(call.grad(), mul(out, out))));
+}
+
+void sqrt_grad(GradCall& call) { give(call, 0, div(mul_scalar(call.grad(), 0.5), call.output(0))); }
+
+// d(a^-½)/da = -½ a^(-3/2) = -½ out³
+void rsqrt_grad(GradCall& call) {
+  Tensor out = call.output(0);
+  give(call, 0, mul(mul_scalar(call.grad(), -0.5), mul(out, mul(out, out))));
+}
+
+void sin_grad(GradCall& call) {
+  give(call, 0, mul(call.grad(), unary(UnaryOp::kCos, call.input(0), "sin")));
+}
+void cos_grad(GradCall& call) {
+  give(call, 0, neg(mul(call.grad(), unary(UnaryOp::kSin, call.input(0), "cos"))));
+}
+
+void gelu_grad(GradCall& call) {
+  BinaryOp op = call.flag(1) ? BinaryOp::kGeluGrad : BinaryOp::kGeluErfGrad;
+  give(call, 0, binary(op, call.grad(), call.input(0), "gelu"));
+}
+
+void clamp_grad(GradCall& call) {
+  ElementParams bounds{call.number(1), call.number(2)};
+  give(call, 0, binary(BinaryOp::kClampGrad, call.grad(), call.input(0), "clamp", bounds));
+}
+
+constexpr uint32_t kFirst = 0b1;
+
+template <UnaryOp kOp>
+void implement_from_input(Op op, GradFn gradient) {
+  implement(op, {.forward = forward<kOp>, .gradient = gradient, .keep_inputs = kFirst});
+}
+template <UnaryOp kOp>
+void implement_from_output(Op op, GradFn gradient) {
+  implement(op, {.forward = forward<kOp>, .gradient = gradient, .keep_outputs = kFirst});
+}
+
+}  // namespace
+
+void register_unary_ops() {
+  implement(Op::neg, {.forward = forward<UnaryOp::kNeg>, .gradient = neg_grad});
+  implement(Op::sign, {.forward = forward<UnaryOp::kSign>, .gradient = zero_grad});
+  implement_from_input<UnaryOp::kAbs>(Op::abs, from_input<BinaryOp::kAbsGrad>);
+  implement_from_output<UnaryOp::kReciprocal>(Op::reciprocal, reciprocal_grad);
+  implement_from_output<UnaryOp::kExp>(Op::exp, from_output<BinaryOp::kMul>);
+  implement_from_input<UnaryOp::kLog>(Op::log, from_input<BinaryOp::kDiv>);
+  implement_from_output<UnaryOp::kSqrt>(Op::sqrt, sqrt_grad);
+  implement_from_output<UnaryOp::kRsqrt>(Op::rsqrt, rsqrt_grad);
+  implement_from_input<UnaryOp::kSin>(Op::sin, sin_grad);
+  implement_from_input<UnaryOp::kCos>(Op::cos, cos_grad);
+  implement_from_output<UnaryOp::kTanh>(Op::tanh, from_output<BinaryOp::kTanhGrad>);
+  implement_from_output<UnaryOp::kSigmoid>(Op::sigmoid, from_output<BinaryOp::kSigmoidGrad>);
+  implement_from_output<UnaryOp::kRelu>(Op::relu, from_output<BinaryOp::kReluGrad>);
+  implement_from_input<UnaryOp::kSilu>(Op::silu, from_input<BinaryOp::kSiluGrad>);
+  implement(Op::gelu, {.forward = [](OpCall& call) {
+                         UnaryOp op = call.flag(1) ? UnaryOp::kGelu : UnaryOp::kGeluErf;
+                         call.result(unary(op, call.tensor(0), "gelu"));
+                       },
+                       .gradient = gelu_grad,
+                       .keep_inputs = kFirst});
+  implement(Op::clamp, {.forward = [](OpCall& call) {
+                          ElementParams bounds{call.number(1), call.number(2)};
+                          call.result(unary(UnaryOp::kClamp, call.tensor(0), "clamp", bounds));
+                        },
+                        .gradient = clamp_grad,
+                        .keep_inputs = kFirst});
+  implement(Op::logical_not, {.forward = forward<UnaryOp::kLogicalNot>});
+  implement(Op::isfinite, {.forward = forward<UnaryOp::kIsFinite>});
+}
+
+}  // namespace weft::ops
