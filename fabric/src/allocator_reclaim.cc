@@ -4,6 +4,7 @@
 // Waiting for device work happens without the mutex: nodes that leave are taken out of the free lists
 // first and marked pending, so nobody else hands them out meanwhile. Every wait has a limit.
 #include <algorithm>
+#include <chrono>
 #include <exception>
 
 #include "allocator_state.h"
@@ -76,26 +77,25 @@ void Allocator::Impl::process_events() {
   }
 }
 
-// Waits until all frees that were pending at the call have passed. False: the limit came first.
+// Waits until all frees that were pending at the call have passed. False: there were none.
 bool Allocator::Impl::wait_pending(std::unique_lock<std::mutex>& lock, int64_t timeout_ms) {
   std::vector<std::shared_ptr<Event>> events;
   for (auto& [stream, queue] : pending) {
     if (!queue.empty()) events.push_back(queue.back().event);
   }
-  if (events.empty()) return true;
+  if (events.empty()) return false;
   const uint64_t begin = event_log::now_ns();
   lock.unlock();
-  bool all = true;
   for (const auto& event : events) {
     try {
-      all = event->synchronize(left_ms(begin, timeout_ms)) && all;
+      event->synchronize(left_ms(begin, timeout_ms));
     } catch (const std::exception&) {
-      all = false;
+      // As in hold_back(): kept for good.
     }
   }
   lock.lock();
   process_events();
-  return all;
+  return true;
 }
 
 // Gives segments that are one free node back to the driver. A free node may still be in use by work on
@@ -124,6 +124,7 @@ uint64_t Allocator::Impl::release(std::unique_lock<std::mutex>& lock, int64_t ti
     same->segments.push_back(segment);
   }
   if (leaving.empty()) return 0;
+  ++releasing;
   const uint64_t begin = event_log::now_ns();
   lock.unlock();
   for (Leaving& group : leaving) {
@@ -152,12 +153,17 @@ uint64_t Allocator::Impl::release(std::unique_lock<std::mutex>& lock, int64_t ti
       forget_segment(segment);
     }
   }
+  --releasing;
+  released_some.notify_all();
   return released;
 }
 
-// The ladder. nullptr: nothing more can be done.
-Allocator::Impl::Node* Allocator::Impl::reclaim(std::unique_lock<std::mutex>& lock, Stream& stream, size_t bytes) {
+// The ladder. nullptr: nothing more can be done. Another thread may take what this one reclaimed, so the
+// last steps repeat as long as memory is still coming back, up to the limit.
+Allocator::Impl::Node* Allocator::Impl::reclaim(std::unique_lock<std::mutex>& lock, Stream& stream,
+                                                size_t bytes) {
   ++stats.retries;
+  const uint64_t begin = event_log::now_ns();
   auto attempt = [&](bool tight) {
     Pool& pool = pool_for(stream);
     Node* node = take_cached(pool, stream, bytes);
@@ -166,11 +172,18 @@ Allocator::Impl::Node* Allocator::Impl::reclaim(std::unique_lock<std::mutex>& lo
   process_events();
   if (Node* node = attempt(false)) return node;
   release(lock, kLadderMs);
-  if (Node* node = attempt(true)) return node;
-  wait_pending(lock, kLadderMs);
-  if (Node* node = take_cached(pool_for(stream), stream, bytes)) return node;
-  release(lock, kLadderMs);
-  return attempt(true);
+  for (;;) {
+    if (Node* node = attempt(true)) return node;
+    const int64_t left = left_ms(begin, kLadderMs);
+    if (left == 0) return nullptr;
+    bool more = wait_pending(lock, left);
+    more = release(lock, left) != 0 || more;
+    if (!more && releasing != 0) {  // another thread is about to give segments back
+      released_some.wait_for(lock, std::chrono::milliseconds(left));
+      more = true;
+    }
+    if (!more) return attempt(true);
+  }
 }
 
 }  // namespace fabric

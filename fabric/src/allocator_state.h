@@ -13,6 +13,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <deque>
 #include <map>
 #include <memory>
@@ -121,6 +122,8 @@ struct Allocator::Impl {
   std::map<Stream*, std::deque<Pending>> pending;
   size_t pending_count = 0;
   std::vector<Node*> deferred;
+  int releasing = 0;  // threads in release(), whose segments still count as reserved
+  std::condition_variable released_some;
 
   static std::atomic<int> captures;  // begin_pool without end_pool, over all devices
 };
