@@ -1,0 +1,64 @@
+// Staging buffers are used again, and never while a stream still works on them.
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "test_device.h"
+
+namespace fabric {
+namespace {
+
+using test::fresh_device;
+using test::Gate;
+
+TEST(Staging, ABufferReleasedWithoutAStreamIsReusedAtOnce) {
+  Driver& driver = *find_driver(DriverKind::kHost);
+  StagingBuffer a = acquire_staging(driver, 300'000);
+  ASSERT_NE(a.ptr, nullptr);
+  EXPECT_GE(a.bytes, 300'000u);
+  EXPECT_EQ(a.driver, &driver);
+  release_staging(a, nullptr);
+  StagingBuffer b = acquire_staging(driver, 290'000);
+  EXPECT_EQ(b.ptr, a.ptr);
+  release_staging(b, nullptr);
+}
+
+TEST(Staging, ABufferInUseByAStreamIsHeldBack) {
+  Device& device = fresh_device();
+  Gate gate;
+  gate.hold(device.compute());
+  StagingBuffer a = acquire_staging(device.driver(), 5'000'000);
+  release_staging(a, &device.compute());
+  StagingBuffer b = acquire_staging(device.driver(), 5'000'000);
+  EXPECT_NE(b.ptr, a.ptr);
+  gate.open();
+  device.synchronize();
+  StagingBuffer c = acquire_staging(device.driver(), 5'000'000);
+  EXPECT_EQ(c.ptr, a.ptr);
+  release_staging(b, nullptr);
+  release_staging(c, nullptr);
+}
+
+TEST(Staging, KeepsABoundedCache) {
+  Driver& driver = *find_driver(DriverKind::kHost);
+  const uint64_t before = staging_bytes();
+  std::vector<StagingBuffer> buffers;
+  for (int i = 0; i < 6; ++i) buffers.push_back(acquire_staging(driver, 100 << 20));
+  EXPECT_GE(staging_bytes(), before + (uint64_t{500} << 20));
+  for (auto& buffer : buffers) release_staging(buffer, nullptr);
+  EXPECT_LE(staging_bytes(), uint64_t{300} << 20);
+}
+
+TEST(Staging, AnEmptyRequestHoldsNothing) {
+  Driver& driver = *find_driver(DriverKind::kHost);
+  StagingBuffer buffer = acquire_staging(driver, 0);
+  EXPECT_EQ(buffer.ptr, nullptr);
+  release_staging(buffer, nullptr);
+}
+
+TEST(Staging, TooMuchIsOutOfMemory) {
+  EXPECT_THROW(acquire_staging(*find_driver(DriverKind::kHost), size_t{1} << 60), Error);
+}
+
+}  // namespace
+}  // namespace fabric
