@@ -1,0 +1,41 @@
+// Faults and delays of the host driver, for tests. src/fabric/faults.ts calls these.
+#include "fabric/faults.h"
+
+#include "binding/completion.h"
+#include "binding/entry.h"
+
+namespace weft::binding {
+namespace {
+
+napi_value set_device_delay(Frame& f) {
+  fabric::faults::set_device_delay_us(static_cast<int>(f.integer(0, 65535)), f.signed_integer(1));
+  return undefined(f.env);
+}
+napi_value fail_allocations(Frame& f) {
+  fabric::faults::fail_allocations(static_cast<int>(f.integer(0, 65535)),
+                                   static_cast<int>(f.integer(1, 1e9)),
+                                   static_cast<int>(f.integer(2, 1e9)));
+  return undefined(f.env);
+}
+napi_value set_peer_access(Frame& f) {
+  fabric::faults::set_peer_access(static_cast<int>(f.integer(0, 65535)),
+                                  static_cast<int>(f.integer(1, 65535)), f.flag(2));
+  return undefined(f.env);
+}
+napi_value clear_faults(Frame& f) {
+  fabric::faults::clear();
+  return undefined(f.env);
+}
+
+constexpr Function kFunctions[] = {
+    {"setDeviceDelay", entry<set_device_delay>},
+    {"failAllocations", entry<fail_allocations>},
+    {"setPeerAccess", entry<set_peer_access>},
+    {"clearFaults", entry<clear_faults>},
+};
+
+}  // namespace
+
+FunctionList fault_functions() { return kFunctions; }
+
+}  // namespace weft::binding

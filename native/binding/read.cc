@@ -1,0 +1,72 @@
+// Values that leave a device: read() copies through staging memory and resolves a promise with a fresh
+// ArrayBuffer. src/tensor/read.ts calls it. Nothing here waits on the calling thread.
+//
+// Design. On the current stream: contiguous (when needed), copy to staging, notify. The driver's thread
+// posts to the environment, whose loop looks for a noted kernel error, copies the bytes and resolves. The
+// staging buffer is owned by the task: when the environment ends first, the task is dropped and frees it.
+#include <cstring>
+
+#include "autograd/node.h"
+#include "binding/completion.h"
+#include "binding/entry.h"
+#include "core/async_error.h"
+#include "dispatch/op_table.h"
+#include "fabric/event_log.h"
+#include "fabric/fabric.h"
+
+namespace weft::binding {
+namespace {
+
+/// Staging memory, given back when the last copy of the task dies (after the device wrote it).
+struct Parcel {
+  fabric::StagingBuffer buffer;
+  size_t bytes = 0;
+  ~Parcel() {
+    if (buffer.ptr) fabric::release_staging(buffer, nullptr);
+  }
+};
+
+void begin_read(Environment& state, const Tensor& source, napi_deferred deferred) {
+  fabric::check_poison();
+  NoGradGuard no_grad;
+  Tensor t = source.is_contiguous() ? source : call(Op::contiguous, {source});
+  Device& device = t.device();
+  Stream& stream = current_stream(device);
+  auto parcel = std::make_shared<Parcel>();
+  parcel->bytes = static_cast<size_t>(t.numel()) * dtype_bytes(t.dtype());
+  if (parcel->bytes > 0) {
+    parcel->buffer = fabric::acquire_staging(device.driver(), parcel->bytes);
+    t->storage->use_on(stream);
+    device.driver().copy(parcel->buffer.ptr, fabric::kHostMemory, t.data(), device.ordinal(),
+                         parcel->bytes, stream.handle());
+    fabric::event_log::log(fabric::EventKind::kCopy, device.index(), stream.id(), fabric::kNoDevice,
+                           parcel->bytes, 0);
+  }
+  auto finish = [parcel, deferred, &device](Environment& state) {
+    settle(state, deferred, [&] {
+      throw_async_error(device);
+      fabric::check_poison();
+      void* data = nullptr;
+      napi_value buffer = make_buffer(state.env, parcel->bytes, &data);
+      if (parcel->bytes > 0) std::memcpy(data, parcel->buffer.ptr, parcel->bytes);
+      resolve(state, deferred, buffer);
+    });
+  };
+  device.driver().notify(stream.handle(), [queue = state.completions, finish = std::move(finish)] {
+    queue->post(finish, true);
+  });
+}
+
+napi_value read(Frame& f) {
+  Tensor t = f.tensor(0);
+  return f.state->completions->promise(
+      [&](napi_deferred deferred) { begin_read(*f.state, t, deferred); });
+}
+
+constexpr Function kFunctions[] = {{"read", entry<read>}};
+
+}  // namespace
+
+FunctionList read_functions() { return kFunctions; }
+
+}  // namespace weft::binding

@@ -1,0 +1,42 @@
+// Collective calls that JavaScript refers to by number, one table an environment. group.cc adds, work.cc
+// looks up.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "core/tensor.h"
+#include "fabric/group.h"
+
+namespace weft::binding {
+
+/// One submit: one work a rank for submit_all, else one.
+struct WorkEntry {
+  std::vector<std::shared_ptr<fabric::Work>> works;
+  std::vector<Device*> devices;  ///< by work
+};
+
+class WorkTable {
+ public:
+  uint32_t add(WorkEntry entry);
+  /// nullptr when it was released, or done and forgotten.
+  const WorkEntry* find(uint32_t id) const;
+  /// Throws UsageError when it is not there.
+  const WorkEntry& get(uint32_t id) const;
+  void release(uint32_t id) { entries_.erase(id); }
+  void clear();
+
+ private:
+  /// Forgets finished works beyond the latest kKept, so that nobody has to release them.
+  void prune();
+
+  static constexpr size_t kKept = 1024;
+  uint32_t next_ = 1;
+  std::unordered_map<uint32_t, WorkEntry> entries_;
+  std::deque<uint32_t> order_;
+};
+
+}  // namespace weft::binding
