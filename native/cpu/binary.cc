@@ -1,5 +1,5 @@
-// Binary operators of the host driver; the gradient operators are in binary_grad.cc. Called through the
-// kernel table. Operands of different dtypes combine in the widest lane.
+// Binary operators of the host driver; the gradient operators are in binary_grad.cc. Called through
+// the kernel table. Operands of different dtypes combine in the widest lane.
 #include "cpu/binary_grad.h"
 #include "cpu/elementwise_loop.h"
 #include "cpu/lane_arithmetic.h"

@@ -1,5 +1,5 @@
-// The loops behind binary_grad.h. Where the true slope is not defined (relu and abs at 0, clamp at its
-// bounds) they take 0, 0 and 1.
+// The loops behind binary_grad.h. Where the true slope is not defined (relu and abs at 0, clamp at
+// its bounds) they take 0, 0 and 1.
 #include "cpu/binary_grad.h"
 
 #include <cmath>

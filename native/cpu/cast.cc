@@ -1,5 +1,5 @@
-// Copies with conversion on the host driver: any dtype to any, any layout. Called through the kernel table
-// and by unary (kCopy).
+// Copies with conversion on the host driver: any dtype to any, any layout. Called through the
+// kernel table and by unary (kCopy).
 #include "cpu/elementwise_loop.h"
 #include "cpu/register.h"
 #include "cpu/strided_copy.h"

@@ -1,5 +1,5 @@
-// The conversion loops behind convert_block.h: unit strides vectorise, a stride of 0 fills, any other
-// gathers or scatters.
+// The conversion loops behind convert_block.h: unit strides vectorise, a stride of 0 fills, any
+// other gathers or scatters.
 #include "cpu/convert_block.h"
 
 #include <algorithm>

@@ -1,9 +1,10 @@
-// Moves elements between memory of any dtype and stride and a dense block of one of three lane types in
-// which kernels compute: f32 (also for the 16-bit floats), f64 and i64 (all integers and bool). So an
-// operator is compiled for three types, not eight. Used by the elementwise, cast and reduce kernels.
+// Moves elements between memory of any dtype and stride and a dense block of one of three lane
+// types in which kernels compute: f32 (also for the 16-bit floats), f64 and i64 (all integers and
+// bool). So an operator is compiled for three types, not eight. Used by the elementwise, cast and
+// reduce kernels.
 //
-// Numbers that an integer dtype cannot hold: from floats they truncate and saturate, NaN gives 0; from
-// wider integers they wrap. To bool: anything but 0 is true.
+// Numbers that an integer dtype cannot hold: from floats they truncate and saturate, NaN gives 0;
+// from wider integers they wrap. To bool: anything but 0 is true.
 #pragma once
 
 #include <cstdint>

@@ -72,7 +72,8 @@ void store_tile(Access& a, StoreFn store, int64_t lane_size, const char* block, 
   }
 }
 
-/// The address of the next n elements if they can be used where they lie, else nullptr. Steps over them.
+/// The address of the next n elements if they can be used where they lie, else nullptr. Steps over
+/// them.
 char* in_place(Access& a, int64_t position, int64_t n) {
   if (!a.same_type) return nullptr;
   if (a.linear) return a.data + position * a.bytes;

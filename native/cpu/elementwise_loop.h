@@ -1,7 +1,7 @@
-// Runs an elementwise operator over a TensorIterator. The operator is a TileFn: a loop over dense arrays
-// of one lane type; this file brings every operand into that form (in place where it lies so already,
-// else through a block that stays in the first-level cache), splits the work over threads by a fixed
-// grain, and enqueues. Used by unary, binary, ternary and cast.
+// Runs an elementwise operator over a TensorIterator. The operator is a TileFn: a loop over dense
+// arrays of one lane type; this file brings every operand into that form (in place where it lies so
+// already, else through a block that stays in the first-level cache), splits the work over threads
+// by a fixed grain, and enqueues. Used by unary, binary, ternary and cast.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Arithmetic on one lane value, the same name for f32, f64 and i64: integers wrap instead of overflowing,
-// maximum and minimum pass NaN on. Used by the unary, binary and reduce kernels.
+// Arithmetic on one lane value, the same name for f32, f64 and i64: integers wrap instead of
+// overflowing, maximum and minimum pass NaN on. Used by the unary, binary and reduce kernels.
 #pragma once
 
 #include <cmath>

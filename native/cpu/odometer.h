@@ -1,5 +1,6 @@
-// Odometer: walks the elements of a strided array in the iterator's order, dimension 0 fastest, row piece
-// by row piece. Positions step by counters; only the start needs divisions. Used by every strided kernel.
+// Odometer: walks the elements of a strided array in the iterator's order, dimension 0 fastest, row
+// piece by row piece. Positions step by counters; only the start needs divisions. Used by every
+// strided kernel.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
-// Random fills and dropout on the host driver. Element i takes word i % 4 of Philox counter
-// offset + i / 4 (random/philox.h), so the numbers do not depend on how the work is split. Normals come in
-// pairs: words 0 and 1 make elements 0 and 1 of a counter, words 2 and 3 the others. Called through the
-// kernel table.
+// Random fills and dropout on the host driver. Element i takes word i % 4 of Philox counter offset
+// + i / 4 (random/philox.h), so the numbers do not depend on how the work is split. Normals come in
+// pairs: words 0 and 1 make elements 0 and 1 of a counter, words 2 and 3 the others. Called through
+// the kernel table.
 #include <algorithm>
 #include <bit>
 #include <cmath>

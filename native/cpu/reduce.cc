@@ -1,6 +1,7 @@
-// Reductions of the host driver: picks the lane and the loop, and reduces each output's run tile by tile
-// (any strides). Long runs of few outputs are cut in chunks whose borders depend on the shape alone.
-// Called through the kernel table; reductions over outer dimensions are in reduce_columns.cc.
+// Reductions of the host driver: picks the lane and the loop, and reduces each output's run tile by
+// tile (any strides). Long runs of few outputs are cut in chunks whose borders depend on the shape
+// alone. Called through the kernel table; reductions over outer dimensions are in
+// reduce_columns.cc.
 #include <algorithm>
 #include <vector>
 

@@ -1,5 +1,5 @@
-// The loops behind reduce_columns.h. A task is a block of up to 256 columns over a chunk of rows; chunks
-// meet in order afterwards. Their borders depend on the shape alone.
+// The loops behind reduce_columns.h. A task is a block of up to 256 columns over a chunk of rows;
+// chunks meet in order afterwards. Their borders depend on the shape alone.
 #include "cpu/reduce_columns.h"
 
 #include <algorithm>

@@ -43,8 +43,8 @@ T fold(const T* x, int64_t n, T start, Map map, Combine combine) {
   return result;
 }
 
-// Functors on lanes and on vectors of lanes. Integer sums wrap: the build has no -ftrapv, and vector
-// arithmetic wraps by definition.
+// Functors on lanes and on vectors of lanes. Integer sums wrap: the build has no -ftrapv, and
+// vector arithmetic wraps by definition.
 constexpr auto kSame = [](auto v) { return v; };
 constexpr auto kPlus = [](auto a, auto b) {
   if constexpr (std::is_integral_v<decltype(a)>) {

@@ -1,8 +1,8 @@
-// The inner loops of reductions: a dense tile of lane values into a Partial, and Partials into one. Used
-// by reduce.cc (runs of each output) and reduce_columns.cc (many outputs side by side).
+// The inner loops of reductions: a dense tile of lane values into a Partial, and Partials into one.
+// Used by reduce.cc (runs of each output) and reduce_columns.cc (many outputs side by side).
 //
-// Accuracy: a tile sums in 32 interleaved f32 accumulators, tiles and chunks in f64, so the error grows
-// with the tile, not with the tensor. Variances combine by Chan, Golub and LeVeque 1979.
+// Accuracy: a tile sums in 32 interleaved f32 accumulators, tiles and chunks in f64, so the error
+// grows with the tile, not with the tensor. Variances combine by Chan, Golub and LeVeque 1979.
 #pragma once
 
 #include <cstdint>

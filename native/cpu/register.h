@@ -1,5 +1,5 @@
-// The host driver's kernels by the names of the kernel table (dispatch/kernels.h), one subject a file
-// beside this one. Start-up calls register_cpu_kernels() before the first operator runs.
+// The host driver's kernels by the names of the kernel table (dispatch/kernels.h), one subject a
+// file beside this one. Start-up calls register_cpu_kernels() before the first operator runs.
 #pragma once
 
 #include "dispatch/kernels.h"

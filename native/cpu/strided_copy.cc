@@ -1,5 +1,5 @@
-// The copies behind strided_copy.h: memcpy where both sides are dense, a blocked transpose where the two
-// are dense along different dimensions, rows otherwise.
+// The copies behind strided_copy.h: memcpy where both sides are dense, a blocked transpose where
+// the two are dense along different dimensions, rows otherwise.
 #include "cpu/strided_copy.h"
 
 #include <algorithm>
@@ -12,7 +12,8 @@
 namespace weft::cpu {
 namespace {
 
-// A 32 x 32 block of f32 is 64 cache lines a side: every line that is read is used up before it leaves.
+// A 32 x 32 block of f32 is 64 cache lines a side: every line that is read is used up before it
+// leaves.
 constexpr int64_t kBlock = 32;
 
 template <typename T>

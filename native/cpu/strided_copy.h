@@ -5,7 +5,8 @@
 
 namespace weft::cpu {
 
-/// operand[0] = operand[1], whose elements have the same size. Runs on the calling thread and the pool.
+/// operand[0] = operand[1], whose elements have the same size. Runs on the calling thread and the
+/// pool.
 void strided_copy(const TensorIterator& it);
 
 }  // namespace weft::cpu

@@ -1,4 +1,5 @@
-// Unary operators of the host driver: one TileFn an operator and lane. Called through the kernel table.
+// Unary operators of the host driver: one TileFn an operator and lane. Called through the kernel
+// table.
 #include <cmath>
 #include <limits>
 
@@ -13,8 +14,8 @@ namespace {
 
 bool is_comparison(UnaryOp op) { return op >= UnaryOp::kEqScalar && op <= UnaryOp::kGeScalar; }
 
-/// sin (shift 0) or cos (shift 1): a tile with an argument past the vector code's range, an infinity or
-/// NaN goes through the C library as a whole.
+/// sin (shift 0) or cos (shift 1): a tile with an argument past the vector code's range, an
+/// infinity or NaN goes through the C library as a whole.
 template <uint64_t shift, typename T>
 void trig_tile(const Tile& t) {
   if constexpr (std::is_same_v<T, float>) {
@@ -127,8 +128,8 @@ TileFn pick_lane(UnaryOp op, Lane lane, ElementParams params) {
   return nullptr;
 }
 
-/// Brings the parameters to the form that the loops take: bounds instead of NaN, and numbers as a tensor
-/// of 16 bits would hold them, so that an element equals the number it was made from.
+/// Brings the parameters to the form that the loops take: bounds instead of NaN, and numbers as a
+/// tensor of 16 bits would hold them, so that an element equals the number it was made from.
 Lane adapt(UnaryOp op, Lane lane, DType in, ElementParams& p) {
   if (op == UnaryOp::kClamp) {
     constexpr double kInfinity = std::numeric_limits<double>::infinity();

@@ -1,9 +1,10 @@
-// Elementary functions that the compiler turns into vector code: no branches, no calls, no tables, so a
-// plain loop over them runs eight floats at a time. Used by the elementwise and random kernels; f64 goes
-// through the C library. About 1-2 ulp in f32, right for infinities, NaN, zeros and subnormal results.
+// Elementary functions that the compiler turns into vector code: no branches, no calls, no tables,
+// so a plain loop over them runs eight floats at a time. Used by the elementwise and random
+// kernels; f64 goes through the C library. About 1-2 ulp in f32, right for infinities, NaN, zeros
+// and subnormal results.
 //
-// Polynomials are minimax fits made for these intervals (Lawson's iteration). Reductions follow Cody and
-// Waite 1980, "Software Manual for the Elementary Functions".
+// Polynomials are minimax fits made for these intervals (Lawson's iteration). Reductions follow
+// Cody and Waite 1980, "Software Manual for the Elementary Functions".
 #pragma once
 
 #include <bit>
@@ -23,7 +24,7 @@ inline float exp(float x) {
   // Outside the bounds the result is 0 or infinity anyway; comparisons let NaN pass.
   float c = x < -104.0f ? -104.0f : x;
   c = c > 89.0f ? 89.0f : c;
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: the sum has the nearest integer in its low bits
   float t = c * 1.44269504f + kRound;
   float n = t - kRound;
   float r = (c - n * 0.693359375f) - n * -2.12194440e-4f;
@@ -79,7 +80,8 @@ inline float tanh(float x) {
 /// Arguments up to this size keep sin and cos exact to f32; beyond, callers take the C library.
 inline constexpr float kTrigLimit = 1.0e6f;
 
-/// sin(x) for shift 0, cos(x) for shift 1, |x| <= kTrigLimit. Reduced in f64, where n * pi/2 is exact.
+/// sin(x) for shift 0, cos(x) for shift 1, |x| <= kTrigLimit. Reduced in f64, where n * pi/2 is
+/// exact.
 inline float trig(float x, uint64_t shift) {
   constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
   double d = x;
@@ -102,8 +104,8 @@ inline float trig(float x, uint64_t shift) {
   return static_cast<float>((quadrant & 2) ? -v : v);
 }
 
-/// The normal distribution function. The tail is exp(-x^2/2) times a polynomial in (z-3)/(z+3), the map
-/// of Shepherd and Laframboise 1981, so that it keeps its relative accuracy far out.
+/// The normal distribution function. The tail is exp(-x^2/2) times a polynomial in (z-3)/(z+3), the
+/// map of Shepherd and Laframboise 1981, so that it keeps its relative accuracy far out.
 inline float normal_cdf(float x) {
   float a = std::fabs(x);
   a = a > 14.5f ? 14.5f : a;  // the tail is 0 from here on
@@ -142,6 +144,18 @@ T sigmoid(T x) {
   return x < T(0) ? e * s : s;
 }
 
+/// sigmoid(x) and its slope s (1 - s), which from s alone would cancel on the right.
+template <typename T>
+struct SigmoidSlope {
+  T value, slope;
+};
+template <typename T>
+SigmoidSlope<T> sigmoid_slope(T x) {
+  T e = exp(-std::fabs(x));
+  T s = T(1) / (T(1) + e);
+  return {x < T(0) ? e * s : s, e * s * s};
+}
+
 // Left of these the result is 0, and a product with infinity would be NaN.
 template <typename T>
 inline constexpr T kSiluFloor = sizeof(T) == 4 ? T(-110) : T(-760);
@@ -162,8 +176,8 @@ T silu(T x) {
 template <typename T>
 T silu_slope(T x) {
   T c = clip(x, -kSiluFloor<T>);
-  T s = sigmoid(c);
-  return s * (T(1) + c * (T(1) - s));
+  SigmoidSlope<T> s = sigmoid_slope(c);
+  return s.value + c * s.slope;
 }
 
 /// x/2 (1 + tanh(u)) is x sigmoid(2u), which does not cancel in the left tail.
@@ -176,8 +190,8 @@ template <typename T>
 T gelu_slope(T x) {
   T c = clip(x, -kGeluFloor<T>);
   T z = c * c;
-  T s = sigmoid(c * (T(1.5957691216057307118) + T(0.071354816272600256) * z));
-  return s + c * s * (T(1) - s) * (T(1.5957691216057307118) + T(0.21406444881780077) * z);
+  SigmoidSlope<T> s = sigmoid_slope(c * (T(1.5957691216057307118) + T(0.071354816272600256) * z));
+  return s.value + c * s.slope * (T(1.5957691216057307118) + T(0.21406444881780077) * z);
 }
 
 template <typename T>
