@@ -1,6 +1,7 @@
-// Scaled dot-product attention over (batch, heads, length, width). Operands are read through strides;
-// the result and the gradients lie in memory as (batch, length, heads, width), so that joining or
-// splitting the heads around it moves no data. Log-sum-exp is a hidden output for the gradient.
+// Scaled dot-product attention over (batch, heads, length, width). Operands are read through
+// strides; the result and the gradients lie in memory as (batch, length, heads, width), so that
+// joining or splitting the heads around it moves no data. Log-sum-exp is a hidden output for the
+// gradient.
 #include <cmath>
 
 #include "ops/gradient.h"
@@ -36,8 +37,8 @@ Tensor dense_rows(const Tensor& t) { return t.strides()[3] == 1 || t.size(3) == 
 
 /// (batch, heads, length, width) over memory of (batch, length, heads, width).
 Tensor empty_heads(const Dims& shape, const Tensor& like) {
-  return as_own(
-      transpose(empty({shape[0], shape[2], shape[1], shape[3]}, like.dtype(), like.device()), 1, 2));
+  return as_own(transpose(
+      empty({shape[0], shape[2], shape[1], shape[3]}, like.dtype(), like.device()), 1, 2));
 }
 
 void put_strides(int64_t (&to)[3], const Tensor& t) {
@@ -73,7 +74,8 @@ AttentionArgs attention_args(const Tensor& q, const Tensor& k, const Tensor& v, 
 
 void forward(OpCall& call) {
   check(call.tensor(kQ), call.tensor(kK), call.tensor(kV));
-  Tensor q = dense_rows(call.tensor(kQ)), k = dense_rows(call.tensor(kK)), v = dense_rows(call.tensor(kV));
+  Tensor q = dense_rows(call.tensor(kQ)), k = dense_rows(call.tensor(kK)),
+         v = dense_rows(call.tensor(kV));
   Tensor out = empty_heads(q.shape(), q);
   Tensor lse = empty({q.size(0), q.size(1), q.size(2)}, DType::kF32, q.device());
   if (out.numel() > 0) {
@@ -86,7 +88,8 @@ void forward(OpCall& call) {
 }
 
 void gradient(GradCall& call) {
-  Tensor q = dense_rows(call.input(kQ)), k = dense_rows(call.input(kK)), v = dense_rows(call.input(kV));
+  Tensor q = dense_rows(call.input(kQ)), k = dense_rows(call.input(kK)),
+         v = dense_rows(call.input(kV));
   Tensor out = call.output(0), lse = call.output(1);
   Tensor g = dense_rows(call.grad());
   if (out.numel() == 0) {
@@ -117,10 +120,8 @@ void gradient(GradCall& call) {
 }  // namespace
 
 void register_attention_ops() {
-  implement(Op::attention, {.forward = forward,
-                            .gradient = gradient,
-                            .keep_inputs = 0b111,
-                            .keep_outputs = 0b11});
+  implement(Op::attention,
+            {.forward = forward, .gradient = gradient, .keep_inputs = 0b111, .keep_outputs = 0b11});
 }
 
 }  // namespace weft::ops

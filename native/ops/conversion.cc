@@ -1,5 +1,5 @@
-// The same values elsewhere: another dtype, another device, contiguous memory, a copy. Called by rows,
-// by formulas and by the engine when it adds gradients.
+// The same values elsewhere: another dtype, another device, contiguous memory, a copy. Called by
+// rows, by formulas and by the engine when it adds gradients.
 #include "fabric/fabric.h"
 #include "ops/gradient.h"
 #include "ops/launch.h"
@@ -29,8 +29,9 @@ Tensor clone(const Tensor& a) {
 
 namespace {
 
-/// Bytes of `from` into `to`, both contiguous and of one dtype and size, on two devices. The copy waits
-/// for the source's stream and the destination's stream waits for it; the host waits for nothing.
+/// Bytes of `from` into `to`, both contiguous and of one dtype and size, on two devices. The copy
+/// waits for the source's stream and the destination's stream waits for it; the host waits for
+/// nothing.
 void transfer(const Tensor& to, const Tensor& from) {
   if (from.numel() == 0) return;
   Stream& from_stream = stream_for(from);
@@ -54,7 +55,8 @@ Tensor to_device(const Tensor& a, Device& device) {
 void copy_(const Tensor& a, const Tensor& b) {
   if (a.same(b)) return;
   if (!broadcastable_to(b.shape(), a.shape())) [[unlikely]] {
-    fail(ErrorCode::kShape, "copy_: shape %s does not broadcast to %s, the shape of the changed tensor",
+    fail(ErrorCode::kShape,
+         "copy_: shape %s does not broadcast to %s, the shape of the changed tensor",
          to_string(b.shape()).c_str(), to_string(a.shape()).c_str());
   }
   if (&a.device() == &b.device()) {
@@ -67,23 +69,26 @@ void copy_(const Tensor& a, const Tensor& b) {
 }
 
 void register_conversion_ops() {
-  implement(Op::to_dtype, {.forward = [](OpCall& call) {
-                             const Tensor& a = call.tensor(0);
-                             call.result(fresh(to_dtype(a, call.dtype(1)), a));
-                           },
+  implement(Op::to_dtype, {.forward =
+                               [](OpCall& call) {
+                                 const Tensor& a = call.tensor(0);
+                                 call.result(fresh(to_dtype(a, call.dtype(1)), a));
+                               },
                            .gradient = [](GradCall& call) { give(call, 0, call.grad()); }});
-  implement(Op::to_device, {.forward = [](OpCall& call) {
-                              const Tensor& a = call.tensor(0);
-                              call.result(fresh(to_device(a, call.device(1)), a));
-                            },
-                            .gradient = [](GradCall& call) {
-                              call.set(0, to_device(call.grad(), call.input_device(0)));
-                            },
-                            .policy = DevicePolicy::kAny});
-  implement(Op::contiguous, {.forward = [](OpCall& call) {
-                               const Tensor& a = call.tensor(0);
-                               call.result(fresh(contiguous(a), a));
-                             },
+  implement(Op::to_device,
+            {.forward =
+                 [](OpCall& call) {
+                   const Tensor& a = call.tensor(0);
+                   call.result(fresh(to_device(a, call.device(1)), a));
+                 },
+             .gradient =
+                 [](GradCall& call) { call.set(0, to_device(call.grad(), call.input_device(0))); },
+             .policy = DevicePolicy::kAny});
+  implement(Op::contiguous, {.forward =
+                                 [](OpCall& call) {
+                                   const Tensor& a = call.tensor(0);
+                                   call.result(fresh(contiguous(a), a));
+                                 },
                              .gradient = [](GradCall& call) { call.set(0, call.grad()); }});
   implement(Op::clone, {.forward = [](OpCall& call) { call.result(clone(call.tensor(0))); },
                         .gradient = [](GradCall& call) { call.set(0, call.grad()); }});

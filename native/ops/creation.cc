@@ -16,8 +16,10 @@ Tensor full(const Dims& shape, double value, DType dtype, Device& device) {
 Tensor zeros_like(const Tensor& t) { return full(t.shape(), 0, t.dtype(), t.device()); }
 
 Tensor arange(double start, double step, int64_t count, DType dtype, Device& device) {
-  if (count < 0) fail(ErrorCode::kUsage, "arange: count is %lld and must be at least 0", (long long)count);
-  if (dtype == DType::kBool) fail(ErrorCode::kDtype, "arange: dtype bool cannot count; use i64 or f32");
+  if (count < 0)
+    fail(ErrorCode::kUsage, "arange: count is %lld and must be at least 0", (long long)count);
+  if (dtype == DType::kBool)
+    fail(ErrorCode::kDtype, "arange: dtype bool cannot count; use i64 or f32");
   Tensor out = empty(Dims{count}, dtype, device);
   if (count == 0) return out;
   auto run = kernel(kernels(device).range, "arange", device);
@@ -29,10 +31,14 @@ namespace {
 
 const char* random_name(RandomArgs::Kind kind) {
   switch (kind) {
-    case RandomArgs::Kind::kUniform: return "uniform";
-    case RandomArgs::Kind::kNormal: return "normal";
-    case RandomArgs::Kind::kRandInt: return "randint";
-    case RandomArgs::Kind::kDropout: return "dropout";
+    case RandomArgs::Kind::kUniform:
+      return "uniform";
+    case RandomArgs::Kind::kNormal:
+      return "normal";
+    case RandomArgs::Kind::kRandInt:
+      return "randint";
+    case RandomArgs::Kind::kDropout:
+      return "dropout";
   }
   return "random";
 }
@@ -44,9 +50,11 @@ Tensor random(RandomArgs::Kind kind, const Dims& shape, double p0, double p1, DT
   const char* name = random_name(kind);
   if (kind == RandomArgs::Kind::kRandInt) {
     if (!(p0 < p1)) {
-      fail(ErrorCode::kUsage, "randint: low is %.17g and high is %.17g; low must be less than high", p0, p1);
+      fail(ErrorCode::kUsage, "randint: low is %.17g and high is %.17g; low must be less than high",
+           p0, p1);
     }
-    if (dtype == DType::kBool) fail(ErrorCode::kDtype, "randint: dtype bool has no range; use u8 or i64");
+    if (dtype == DType::kBool)
+      fail(ErrorCode::kDtype, "randint: dtype bool has no range; use u8 or i64");
   } else if (!is_floating(dtype)) {
     fail(ErrorCode::kDtype, "%s: dtype %s must be floating (f32, f64, f16 or bf16)", name,
          dtype_name(dtype));
@@ -58,7 +66,8 @@ Tensor random(RandomArgs::Kind kind, const Dims& shape, double p0, double p1, DT
   if (out.numel() == 0) return out;
   auto run = kernel(kernels(device).random, name, device);
   RandomRange range = take_random(device, out.numel());
-  run(RandomArgs{kind, dtype, out.data(), out.numel(), p0, p1, range.seed, range.offset}, stream_for(out));
+  run(RandomArgs{kind, dtype, out.data(), out.numel(), p0, p1, range.seed, range.offset},
+      stream_for(out));
   return out;
 }
 
@@ -66,7 +75,8 @@ namespace {
 
 template <RandomArgs::Kind kKind>
 void random_row(OpCall& call) {
-  call.result(random(kKind, call.dims(0), call.number(1), call.number(2), call.dtype(3), call.device(4)));
+  call.result(
+      random(kKind, call.dims(0), call.number(1), call.number(2), call.dtype(3), call.device(4)));
 }
 
 }  // namespace

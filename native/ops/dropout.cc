@@ -1,5 +1,5 @@
-// Dropout: each element is 0 with probability p, the others are scaled by 1 / (1 - p). The mask is a
-// hidden output, and the gradient is the same scaling under it.
+// Dropout: each element is 0 with probability p, the others are scaled by 1 / (1 - p). The mask is
+// a hidden output, and the gradient is the same scaling under it.
 #include "ops/gradient.h"
 #include "ops/launch.h"
 #include "random/generator.h"

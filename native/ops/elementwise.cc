@@ -1,5 +1,6 @@
-// Elementwise operators of two or three tensors: broadcast, promotion, launch. The rows and gradient
-// formulas are in elementwise_rows.cc; formulas of other subjects call the typed functions too.
+// Elementwise operators of two or three tensors: broadcast, promotion, launch. The rows and
+// gradient formulas are in elementwise_rows.cc; formulas of other subjects call the typed functions
+// too.
 #include "ops/launch.h"
 #include "ops/ops.h"
 
@@ -47,7 +48,8 @@ void launch_binary(BinaryOp op, const Tensor& out, const Tensor& a, const Tensor
 
 }  // namespace
 
-Tensor binary(BinaryOp op, const Tensor& a, const Tensor& b, const char* name, ElementParams params) {
+Tensor binary(BinaryOp op, const Tensor& a, const Tensor& b, const char* name,
+              ElementParams params) {
   // The mask of kMaskScale selects and takes no part in promotion.
   const bool masked = op == BinaryOp::kMaskScale;
   Types types = masked ? Types{a.dtype(), a.dtype()} : binary_types(op, a.dtype(), b.dtype(), name);
@@ -68,7 +70,8 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   DType common = promote(a.dtype(), b.dtype());
   Tensor x = to_dtype(a, common);
   Tensor y = to_dtype(b, common);
-  Dims shape = broadcast_shapes(condition.shape(), broadcast_shapes(a.shape(), b.shape(), "where"), "where");
+  Dims shape =
+      broadcast_shapes(condition.shape(), broadcast_shapes(a.shape(), b.shape(), "where"), "where");
   Tensor out = empty(shape, common, a.device());
   if (out.numel() == 0) return out;
   auto run = kernel(kernels(out.device()).ternary, "where", out.device());
@@ -79,13 +82,15 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 
 void binary_(BinaryOp op, const Tensor& a, const Tensor& b, const char* name) {
   if (!broadcastable_to(b.shape(), a.shape())) [[unlikely]] {
-    fail(ErrorCode::kShape, "%s: shape %s does not broadcast to %s, the shape of the changed tensor",
-         name, to_string(b.shape()).c_str(), to_string(a.shape()).c_str());
+    fail(ErrorCode::kShape,
+         "%s: shape %s does not broadcast to %s, the shape of the changed tensor", name,
+         to_string(b.shape()).c_str(), to_string(a.shape()).c_str());
   }
   Types types = binary_types(op, a.dtype(), b.dtype(), name);
   if (is_floating(types.result) && !is_floating(a.dtype())) [[unlikely]] {
-    fail(ErrorCode::kDtype, "%s: the result has dtype %s and cannot be kept in a tensor of dtype %s",
-         name, dtype_name(types.result), dtype_name(a.dtype()));
+    fail(ErrorCode::kDtype,
+         "%s: the result has dtype %s and cannot be kept in a tensor of dtype %s", name,
+         dtype_name(types.result), dtype_name(a.dtype()));
   }
   if (a.dtype() == types.compute && b.dtype() == types.compute) {
     launch_binary(op, a, a, b, {}, name);

@@ -33,7 +33,8 @@ void div_grad(GradCall& call) {
 
 Tensor zero_like_scalar(const Tensor& t) { return full({}, 0, t.dtype(), t.device()); }
 
-// d(a^b)/da = b a^(b-1), 0 where b is 0; d(a^b)/db = a^b log a, 0 where a is 0 and b is not negative.
+// d(a^b)/da = b a^(b-1), 0 where b is 0; d(a^b)/db = a^b log a, 0 where a is 0 and b is not
+// negative.
 void pow_grad(GradCall& call) {
   const Tensor& g = call.grad();
   Tensor a = call.input(0), b = call.input(1);
@@ -79,8 +80,10 @@ void where_grad(GradCall& call) {
 void register_elementwise_ops() {
   implement(Op::add, {.forward = forward<BinaryOp::kAdd>, .gradient = add_grad});
   implement(Op::sub, {.forward = forward<BinaryOp::kSub>, .gradient = sub_grad});
-  implement(Op::mul, {.forward = forward<BinaryOp::kMul>, .gradient = mul_grad, .keep_inputs = 0b11});
-  implement(Op::div, {.forward = forward<BinaryOp::kDiv>, .gradient = div_grad, .keep_inputs = 0b11});
+  implement(Op::mul,
+            {.forward = forward<BinaryOp::kMul>, .gradient = mul_grad, .keep_inputs = 0b11});
+  implement(Op::div,
+            {.forward = forward<BinaryOp::kDiv>, .gradient = div_grad, .keep_inputs = 0b11});
   implement(Op::pow, {.forward = forward<BinaryOp::kPow>,
                       .gradient = pow_grad,
                       .keep_inputs = 0b11,
@@ -97,9 +100,10 @@ void register_elementwise_ops() {
   implement(Op::le, {.forward = forward<BinaryOp::kLe>});
   implement(Op::gt, {.forward = forward<BinaryOp::kGt>});
   implement(Op::ge, {.forward = forward<BinaryOp::kGe>});
-  implement(Op::where, {.forward = [](OpCall& call) {
-                          call.result(where(call.tensor(0), call.tensor(1), call.tensor(2)));
-                        },
+  implement(Op::where, {.forward =
+                            [](OpCall& call) {
+                              call.result(where(call.tensor(0), call.tensor(1), call.tensor(2)));
+                            },
                         .gradient = where_grad,
                         .keep_inputs = 0b001});
 }

@@ -1,5 +1,5 @@
-// Rows of a weight chosen by indices, and gather along a dimension. Indices are checked by the kernels
-// while they run; the next call that waits for the device reports one out of range.
+// Rows of a weight chosen by indices, and gather along a dimension. Indices are checked by the
+// kernels while they run; the next call that waits for the device reports one out of range.
 #include "ops/gradient.h"
 #include "ops/launch.h"
 
@@ -78,7 +78,8 @@ void gather_forward(OpCall& call) {
     agree = d == dim || given.size(d) == given_index.size(d);
   }
   if (!agree) [[unlikely]] {
-    fail(ErrorCode::kShape, "gather: index %s must have the sizes of the tensor %s but for dimension %d",
+    fail(ErrorCode::kShape,
+         "gather: index %s must have the sizes of the tensor %s but for dimension %d",
          to_string(given_index.shape()).c_str(), to_string(given.shape()).c_str(), dim);
   }
   Tensor index = contiguous(index_tensor(given_index, "gather", "index"));
@@ -115,9 +116,8 @@ void gather_gradient(GradCall& call) {
 }  // namespace
 
 void register_embedding_ops() {
-  implement(Op::embedding, {.forward = embedding_forward,
-                            .gradient = embedding_gradient,
-                            .keep_inputs = 0b10});
+  implement(Op::embedding,
+            {.forward = embedding_forward, .gradient = embedding_gradient, .keep_inputs = 0b10});
   // gather(a, dim, index): the second flattened tensor is the index.
   implement(Op::gather,
             {.forward = gather_forward, .gradient = gather_gradient, .keep_inputs = 0b10});

@@ -1,5 +1,5 @@
-// What gradient formulas of several subjects share: bringing a gradient to the shape and dtype of the
-// input that it belongs to. Used by native/ops only.
+// What gradient formulas of several subjects share: bringing a gradient to the shape and dtype of
+// the input that it belongs to. Used by native/ops only.
 #pragma once
 
 #include "dispatch/op_table.h"
@@ -17,8 +17,8 @@ inline Tensor zeros_for(const GradCall& call, int i) {
   return full(call.input_shape(i), 0, call.input_dtype(i), call.input_device(i));
 }
 
-/// Another handle on the same memory: a row must not return an argument itself, since the result gets
-/// a gradient history of its own.
+/// Another handle on the same memory: a row must not return an argument itself, since the result
+/// gets a gradient history of its own.
 inline Tensor alias(const Tensor& t) { return make_view(t, t.shape(), t.strides(), t->offset); }
 inline Tensor fresh(Tensor result, const Tensor& argument) {
   return result.same(argument) ? alias(result) : result;

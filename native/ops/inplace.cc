@@ -1,6 +1,7 @@
-// Rows of the operators that write their first argument, with the gradients of their functional twins.
-// Output 0 of such a call is the written tensor; where a formula needs the value from before, the forward
-// keeps a copy as a hidden output, made only when that gradient will be asked for.
+// Rows of the operators that write their first argument, with the gradients of their functional
+// twins. Output 0 of such a call is the written tensor; where a formula needs the value from
+// before, the forward keeps a copy as a hidden output, made only when that gradient will be asked
+// for.
 #include "autograd/node.h"
 #include "ops/gradient.h"
 #include "ops/launch.h"
@@ -79,10 +80,10 @@ void register_inplace_ops() {
                        .keep_outputs = 1u << kOld});
   implement(Op::add_scalar_, {.forward = forward_scalar<UnaryOp::kAddScalar>,
                               .gradient = [](GradCall& call) { call.set(0, call.grad()); }});
-  implement(Op::mul_scalar_, {.forward = forward_scalar<UnaryOp::kMulScalar>,
-                              .gradient = [](GradCall& call) {
-                                call.set(0, mul_scalar(call.grad(), call.number(1)));
-                              }});
+  implement(Op::mul_scalar_,
+            {.forward = forward_scalar<UnaryOp::kMulScalar>, .gradient = [](GradCall& call) {
+               call.set(0, mul_scalar(call.grad(), call.number(1)));
+             }});
   implement(Op::copy_, {.forward = [](OpCall& call) { copy_(call.tensor(0), call.tensor(1)); },
                         .gradient = copy_grad,
                         .policy = DevicePolicy::kAny});

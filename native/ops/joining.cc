@@ -1,5 +1,5 @@
-// Joining tensors along a dimension, old (cat) or new (stack). Each part is copied, and promoted where
-// dtypes differ, into its place; gradients are the same places of the result's gradient.
+// Joining tensors along a dimension, old (cat) or new (stack). Each part is copied, and promoted
+// where dtypes differ, into its place; gradients are the same places of the result's gradient.
 #include "ops/gradient.h"
 
 namespace weft::ops {
@@ -14,11 +14,13 @@ DType common_dtype(std::span<const Tensor> tensors) {
 [[noreturn]] void disagree(const char* name, const Dims& first, const Dims& other, int place) {
   fail(ErrorCode::kShape, "%s: tensor %d has shape %s and tensor 0 has %s; %s", name, place,
        to_string(other).c_str(), to_string(first).c_str(),
-       name[0] == 'c' ? "sizes must be equal but along the joined dimension" : "shapes must be equal");
+       name[0] == 'c' ? "sizes must be equal but along the joined dimension"
+                      : "shapes must be equal");
 }
 
 void require_some(std::span<const Tensor> tensors, const char* name) {
-  if (tensors.empty()) [[unlikely]] fail(ErrorCode::kUsage, "%s: the list of tensors is empty", name);
+  if (tensors.empty()) [[unlikely]]
+    fail(ErrorCode::kUsage, "%s: the list of tensors is empty", name);
 }
 
 }  // namespace
@@ -26,7 +28,8 @@ void require_some(std::span<const Tensor> tensors, const char* name) {
 Tensor cat(std::span<const Tensor> tensors, int64_t dim) {
   require_some(tensors, "cat");
   const Tensor& first = tensors[0];
-  if (first.rank() == 0) fail(ErrorCode::kShape, "cat: tensors without dimensions cannot be joined; use stack");
+  if (first.rank() == 0)
+    fail(ErrorCode::kShape, "cat: tensors without dimensions cannot be joined; use stack");
   const int d = normalize_dim(dim, first.rank(), "cat");
   Dims shape = first.shape();
   shape[d] = 0;
@@ -89,8 +92,9 @@ void stack_grad(GradCall& call) {
 }  // namespace
 
 void register_joining_ops() {
-  implement(Op::cat, {.forward = [](OpCall& call) { call.result(cat(call.list(0), call.integer(1))); },
-                      .gradient = cat_grad});
+  implement(Op::cat,
+            {.forward = [](OpCall& call) { call.result(cat(call.list(0), call.integer(1))); },
+             .gradient = cat_grad});
   implement(Op::stack,
             {.forward = [](OpCall& call) { call.result(stack(call.list(0), call.integer(1))); },
              .gradient = stack_grad});

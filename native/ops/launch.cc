@@ -1,5 +1,5 @@
-// Checks that several subjects of native/ops share: kernel entries, floating operands, index operands.
-// Called by the typed forwards.
+// Checks that several subjects of native/ops share: kernel entries, floating operands, index
+// operands. Called by the typed forwards.
 #include "ops/launch.h"
 
 #include "ops/ops.h"
@@ -12,8 +12,8 @@ void missing_kernel(const char* name, const Device& device) {
 
 void require_floating(const Tensor& t, const char* name, const char* what) {
   if (!is_floating(t.dtype())) [[unlikely]] {
-    fail(ErrorCode::kDtype, "%s: %s has dtype %s and must be floating (f32, f64, f16 or bf16)", name,
-         what, dtype_name(t.dtype()));
+    fail(ErrorCode::kDtype, "%s: %s has dtype %s and must be floating (f32, f64, f16 or bf16)",
+         name, what, dtype_name(t.dtype()));
   }
 }
 

@@ -1,5 +1,6 @@
-// The last steps of every typed forward: the kernel entry of the tensor's driver, the stream it runs
-// on, and telling the allocator about operands that belong to another stream. Used by native/ops only.
+// The last steps of every typed forward: the kernel entry of the tensor's driver, the stream it
+// runs on, and telling the allocator about operands that belong to another stream. Used by
+// native/ops only.
 #pragma once
 
 #include "core/tensor.h"
@@ -13,7 +14,8 @@ namespace weft::ops {
 /// `entry` itself, or DeviceError when the driver of `device` lacks it.
 template <typename F>
 F kernel(F entry, const char* name, const Device& device) {
-  if (entry == nullptr) [[unlikely]] missing_kernel(name, device);
+  if (entry == nullptr) [[unlikely]]
+    missing_kernel(name, device);
   return entry;
 }
 
@@ -30,8 +32,8 @@ Stream& stream_for(const Tensor& first, const T&... others) {
   return stream;
 }
 
-/// A result that was allocated in one shape and is shown in another: nobody else holds its memory, so it
-/// is no view of anything.
+/// A result that was allocated in one shape and is shown in another: nobody else holds its memory,
+/// so it is no view of anything.
 inline Tensor as_own(Tensor t) {
   t->is_view = false;
   return t;

@@ -1,5 +1,5 @@
-// The linear layer: x · weightᵀ + bias, with the bias and an optional tanh-gelu in the epilogue of one
-// GEMM. Called by the row below, which keeps the values before the gelu for the gradient.
+// The linear layer: x · weightᵀ + bias, with the bias and an optional tanh-gelu in the epilogue of
+// one GEMM. Called by the row below, which keeps the values before the gelu for the gradient.
 #include "autograd/node.h"
 #include "ops/gradient.h"
 #include "ops/launch.h"
@@ -11,7 +11,8 @@ namespace {
 void check(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (weight.rank() != 2 || x.rank() == 0 || x.size(-1) != weight.size(1)) [[unlikely]] {
     fail(ErrorCode::kShape,
-         "linear: x %s and weight %s do not agree; weight must be (out, in) with in the last size of x",
+         "linear: x %s and weight %s do not agree; weight must be (out, in) with in the last size "
+         "of x",
          to_string(x.shape()).c_str(), to_string(weight.shape()).c_str());
   }
   require_product_dtypes(x, weight, "linear");
@@ -82,7 +83,8 @@ constexpr int kX = 0, kWeight = 1, kBias = 2, kGelu = 3;
 void forward(OpCall& call) {
   Tensor before;
   const Tensor &x = call.tensor(kX), &weight = call.tensor(kWeight), &bias = call.tensor(kBias);
-  const bool differentiates = x.requires_grad() || weight.requires_grad() || (bias && bias.requires_grad());
+  const bool differentiates =
+      x.requires_grad() || weight.requires_grad() || (bias && bias.requires_grad());
   const bool keep = call.flag(kGelu) && differentiates && grad_enabled();
   call.result(linear(x, weight, bias, call.flag(kGelu), keep ? &before : nullptr));
   if (keep) call.result(std::move(before));
@@ -104,10 +106,8 @@ void gradient(GradCall& call) {
 }  // namespace
 
 void register_linear_ops() {
-  implement(Op::linear, {.forward = forward,
-                         .gradient = gradient,
-                         .keep_inputs = 0b011,
-                         .keep_outputs = 0b10});
+  implement(Op::linear,
+            {.forward = forward, .gradient = gradient, .keep_inputs = 0b011, .keep_outputs = 0b10});
 }
 
 }  // namespace weft::ops

@@ -1,5 +1,6 @@
-// Cross entropy of logits (.., C) with target classes (..). The loss is f32 whatever the dtype of the
-// logits, f64 included; log-sum-exp and the number of rows that count are hidden outputs for the gradient.
+// Cross entropy of logits (.., C) with target classes (..). The loss is f32 whatever the dtype of
+// the logits, f64 included; log-sum-exp and the number of rows that count are hidden outputs for
+// the gradient.
 #include <limits>
 
 #include "ops/gradient.h"
@@ -19,11 +20,13 @@ Dims rows_shape(const Dims& logits) {
 void check(const Tensor& logits, const Tensor& target, int64_t reduction, double smoothing) {
   require_floating(logits, "cross_entropy", "logits");
   if (logits.rank() == 0 || logits.size(-1) == 0) [[unlikely]] {
-    fail(ErrorCode::kShape, "cross_entropy: logits %s have no classes; the shape must be (.., classes)",
+    fail(ErrorCode::kShape,
+         "cross_entropy: logits %s have no classes; the shape must be (.., classes)",
          to_string(logits.shape()).c_str());
   }
   if (!(target.shape() == rows_shape(logits.shape()))) [[unlikely]] {
-    fail(ErrorCode::kShape, "cross_entropy: target %s must have the shape of logits %s without the last",
+    fail(ErrorCode::kShape,
+         "cross_entropy: target %s must have the shape of logits %s without the last",
          to_string(target.shape()).c_str(), to_string(logits.shape()).c_str());
   }
   if (reduction < 0 || reduction > 2) [[unlikely]] {
@@ -51,7 +54,8 @@ CrossEntropyArgs loss_args(const Tensor& logits, const Tensor& target, int64_t i
 }
 
 void forward(OpCall& call) {
-  check(call.tensor(kLogits), call.tensor(kTarget), call.integer(kReduction), call.number(kSmoothing));
+  check(call.tensor(kLogits), call.tensor(kTarget), call.integer(kReduction),
+        call.number(kSmoothing));
   Tensor target = contiguous(index_tensor(call.tensor(kTarget), "cross_entropy", "target"));
   Tensor logits = contiguous(call.tensor(kLogits));
   Device& device = logits.device();
@@ -61,8 +65,8 @@ void forward(OpCall& call) {
   Tensor lse = empty(rows, DType::kF32, device);
   Tensor count = empty({}, DType::kF32, device);
   if (target.numel() > 0) {
-    CrossEntropyArgs args = loss_args(logits, target, call.integer(kIgnore), reduction,
-                                      call.number(kSmoothing));
+    CrossEntropyArgs args =
+        loss_args(logits, target, call.integer(kIgnore), reduction, call.number(kSmoothing));
     args.loss = loss.data_as<float>();
     args.lse = lse.data_as<float>();
     args.count = count.data_as<float>();
@@ -86,9 +90,9 @@ void gradient(GradCall& call) {
   Tensor g = contiguous(to_dtype(call.grad(), DType::kF32));
   Tensor out = empty(logits.shape(), logits.dtype(), logits.device());
   if (out.numel() > 0) {
-    CrossEntropyArgs args = loss_args(logits, target, call.integer(kIgnore),
-                                      static_cast<Reduction>(call.integer(kReduction)),
-                                      call.number(kSmoothing));
+    CrossEntropyArgs args =
+        loss_args(logits, target, call.integer(kIgnore),
+                  static_cast<Reduction>(call.integer(kReduction)), call.number(kSmoothing));
     args.lse = lse.data_as<float>();
     args.count = count.data_as<float>();
     args.grad_loss = g.data_as<float>();
@@ -102,10 +106,8 @@ void gradient(GradCall& call) {
 }  // namespace
 
 void register_loss_ops() {
-  implement(Op::cross_entropy, {.forward = forward,
-                                .gradient = gradient,
-                                .keep_inputs = 0b11,
-                                .keep_outputs = 0b110});
+  implement(Op::cross_entropy,
+            {.forward = forward, .gradient = gradient, .keep_inputs = 0b11, .keep_outputs = 0b110});
 }
 
 }  // namespace weft::ops

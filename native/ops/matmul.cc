@@ -1,6 +1,6 @@
 // Matrix products with the shape rules of torch.matmul: vectors, matrices and broadcast batches.
-// Transposed operands are read through their strides; a 2-D right side takes the left one flattened, so
-// that a batch is one GEMM. Rows of matmul are here, those of linear in linear.cc.
+// Transposed operands are read through their strides; a 2-D right side takes the left one
+// flattened, so that a batch is one GEMM. Rows of matmul are here, those of linear in linear.cc.
 #include <algorithm>
 
 #include "ops/gradient.h"
@@ -63,8 +63,8 @@ void require_product_dtypes(const Tensor& a, const Tensor& b, const char* name) 
 
 namespace {
 
-// Appends a batch dimension (called from the fastest on), merged with the one before where all three
-// operands step through memory evenly.
+// Appends a batch dimension (called from the fastest on), merged with the one before where all
+// three operands step through memory evenly.
 void append_batch(GemmArgs& args, int64_t size, int64_t a, int64_t b, int64_t c) {
   if (size == 1) return;
   int n = args.batch_dims;
@@ -132,7 +132,8 @@ Tensor product(const Tensor& a, const Tensor& b) {
 
 void require_agreement(const Tensor& a, const Tensor& b) {
   if (a.rank() == 0 || b.rank() == 0) {
-    fail(ErrorCode::kShape, "matmul: shapes %s and %s: a tensor without dimensions has no matrix; use mul",
+    fail(ErrorCode::kShape,
+         "matmul: shapes %s and %s: a tensor without dimensions has no matrix; use mul",
          to_string(a.shape()).c_str(), to_string(b.shape()).c_str());
   }
   const int64_t columns = a.size(-1);
@@ -160,7 +161,8 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
 namespace {
 
 Tensor flat_rows(const Tensor& t) {
-  return t.rank() == 2 ? t : reshape(t, {element_count(leading(t.shape())) * t.size(-2), t.size(-1)});
+  return t.rank() == 2 ? t
+                       : reshape(t, {element_count(leading(t.shape())) * t.size(-2), t.size(-1)});
 }
 
 void matmul_grad(GradCall& call) {

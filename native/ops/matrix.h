@@ -1,5 +1,5 @@
-// Matrices as GEMM sees them: which layouts it reads in place, and one launch for a (batched) product.
-// Shared by matmul.cc and linear.cc.
+// Matrices as GEMM sees them: which layouts it reads in place, and one launch for a (batched)
+// product. Shared by matmul.cc and linear.cc.
 #pragma once
 
 #include "core/tensor.h"
@@ -7,8 +7,8 @@
 
 namespace weft::ops {
 
-/// The last two dimensions of a tensor, readable by GEMM: `tensor` is the argument itself whenever its
-/// rows or its columns are dense, else a contiguous copy.
+/// The last two dimensions of a tensor, readable by GEMM: `tensor` is the argument itself whenever
+/// its rows or its columns are dense, else a contiguous copy.
 struct Matrix {
   Tensor tensor;
   int64_t ld;

@@ -1,5 +1,5 @@
-// Layer norm and root-mean-square norm over the last dimension. Statistics are f32 whatever the dtype
-// of x and are kept as hidden outputs (mean, rstd) for the gradient. Called by the rows only.
+// Layer norm and root-mean-square norm over the last dimension. Statistics are f32 whatever the
+// dtype of x and are kept as hidden outputs (mean, rstd) for the gradient. Called by the rows only.
 #include "ops/gradient.h"
 #include "ops/launch.h"
 
@@ -66,7 +66,8 @@ void norm_forward(OpCall& call, bool centred, const Tensor& bias_in, double eps)
 void norm_gradient(GradCall& call, bool centred, double eps, const char* name) {
   Tensor x = contiguous(call.input(kX));
   Tensor g = contiguous(call.grad());
-  Tensor weight = call.has_input(kWeight) ? contiguous(to_dtype(call.input(kWeight), x.dtype())) : Tensor();
+  Tensor weight =
+      call.has_input(kWeight) ? contiguous(to_dtype(call.input(kWeight), x.dtype())) : Tensor();
   Tensor mean = centred ? call.output(1) : Tensor();
   Tensor rstd = call.output(centred ? 2 : 1);
   const Dims width{x.size(-1)};
@@ -94,16 +95,19 @@ void norm_gradient(GradCall& call, bool centred, double eps, const char* name) {
 }  // namespace
 
 void register_normalization_ops() {
-  implement(Op::layer_norm,
-            {.forward = [](OpCall& call) { norm_forward(call, true, call.tensor(kBias), call.number(3)); },
-             .gradient = [](GradCall& call) { norm_gradient(call, true, call.number(3), "layer_norm"); },
-             .keep_inputs = 0b011,
-             .keep_outputs = 0b110});
-  implement(Op::rms_norm,
-            {.forward = [](OpCall& call) { norm_forward(call, false, {}, call.number(2)); },
-             .gradient = [](GradCall& call) { norm_gradient(call, false, call.number(2), "rms_norm"); },
-             .keep_inputs = 0b011,
-             .keep_outputs = 0b010});
+  implement(
+      Op::layer_norm,
+      {.forward =
+           [](OpCall& call) { norm_forward(call, true, call.tensor(kBias), call.number(3)); },
+       .gradient = [](GradCall& call) { norm_gradient(call, true, call.number(3), "layer_norm"); },
+       .keep_inputs = 0b011,
+       .keep_outputs = 0b110});
+  implement(
+      Op::rms_norm,
+      {.forward = [](OpCall& call) { norm_forward(call, false, {}, call.number(2)); },
+       .gradient = [](GradCall& call) { norm_gradient(call, false, call.number(2), "rms_norm"); },
+       .keep_inputs = 0b011,
+       .keep_outputs = 0b010});
   register_softmax_ops();
 }
 

@@ -1,6 +1,6 @@
 // Fused optimizer steps and gradient clipping over lists of tensors. They check the lists, hand all
-// parameters to one kernel call and bump the version of what was written, so that a graph that still
-// needs an old parameter says so. No gradients flow through.
+// parameters to one kernel call and bump the version of what was written, so that a graph that
+// still needs an old parameter says so. No gradients flow through.
 #include <vector>
 
 #include "ops/gradient.h"
@@ -19,12 +19,13 @@ std::vector<OptimParam>& scratch() {
 void require_length(std::span<const Tensor> params, std::span<const Tensor> other, const char* name,
                     const char* what) {
   if (params.size() != other.size()) [[unlikely]] {
-    fail(ErrorCode::kUsage, "%s: %zu params and %zu %s were given; the lists must be equally long", name,
-         params.size(), other.size(), what);
+    fail(ErrorCode::kUsage, "%s: %zu params and %zu %s were given; the lists must be equally long",
+         name, params.size(), other.size(), what);
   }
 }
 
-void require_shape(const Tensor& param, const Tensor& other, int i, const char* name, const char* what) {
+void require_shape(const Tensor& param, const Tensor& other, int i, const char* name,
+                   const char* what) {
   if (!(param.shape() == other.shape())) [[unlikely]] {
     fail(ErrorCode::kShape, "%s: %s %d has shape %s and its parameter %s", name, what, i,
          to_string(other.shape()).c_str(), to_string(param.shape()).c_str());
@@ -38,7 +39,8 @@ void require_dense(const Tensor& t, int i, const char* name, const char* what) {
   }
 }
 
-float* state_of(const Tensor& param, const Tensor& state, int i, const char* name, const char* what) {
+float* state_of(const Tensor& param, const Tensor& state, int i, const char* name,
+                const char* what) {
   require_shape(param, state, i, name, what);
   if (state.dtype() != DType::kF32) [[unlikely]] {
     fail(ErrorCode::kDtype, "%s: %s %d has dtype %s; optimizer state must be f32", name, what, i,
@@ -48,8 +50,10 @@ float* state_of(const Tensor& param, const Tensor& state, int i, const char* nam
   return state.data_as<float>();
 }
 
-/// Checks parameter and gradient `i`; `dense` keeps a contiguous copy of the gradient where one is needed.
-OptimParam param_of(const Tensor& param, const Tensor& grad, int i, const char* name, Tensor* dense) {
+/// Checks parameter and gradient `i`; `dense` keeps a contiguous copy of the gradient where one is
+/// needed.
+OptimParam param_of(const Tensor& param, const Tensor& grad, int i, const char* name,
+                    Tensor* dense) {
   require_floating(param, name, "a parameter");
   require_dense(param, i, name, "parameter");
   require_shape(param, grad, i, name, "gradient");
@@ -86,7 +90,8 @@ void sgd_step(OpCall& call) {
     const int at = static_cast<int>(i);
     Tensor dense;
     OptimParam one = param_of(params[i], grads[i], at, kName, &dense);
-    if (!buffers.empty()) one.state0 = state_of(params[i], buffers[i], at, kName, "momentum buffer");
+    if (!buffers.empty())
+      one.state0 = state_of(params[i], buffers[i], at, kName, "momentum buffer");
     if (dense) copies.push_back(std::move(dense));
     if (one.count > 0) list.push_back(one);
   }
@@ -95,7 +100,8 @@ void sgd_step(OpCall& call) {
   auto run = kernel(kernels(device).sgd, kName, device);
   touch_all(call, stream);
   run(list.data(), static_cast<int>(list.size()),
-      SgdArgs{call.number(3), momentum, call.number(5), call.number(6), call.flag(7), call.flag(8)}, stream);
+      SgdArgs{call.number(3), momentum, call.number(5), call.number(6), call.flag(7), call.flag(8)},
+      stream);
   written(params, call.op);
 }
 
@@ -106,7 +112,8 @@ void adamw_step(OpCall& call) {
   require_length(params, first, kName, "first_moments");
   require_length(params, second, kName, "second_moments");
   if (call.integer(9) < 1) [[unlikely]] {
-    fail(ErrorCode::kUsage, "adamw_step: step is %lld and counts from 1", (long long)call.integer(9));
+    fail(ErrorCode::kUsage, "adamw_step: step is %lld and counts from 1",
+         (long long)call.integer(9));
   }
   if (params.empty()) return;
   std::vector<OptimParam>& list = scratch();
@@ -135,7 +142,8 @@ void clip_grad_norm(OpCall& call) {
   constexpr const char* kName = "clip_grad_norm";
   auto grads = call.list(0);
   const double max_norm = call.number(1);
-  if (grads.empty()) [[unlikely]] fail(ErrorCode::kUsage, "clip_grad_norm: the list of gradients is empty");
+  if (grads.empty()) [[unlikely]]
+    fail(ErrorCode::kUsage, "clip_grad_norm: the list of gradients is empty");
   if (!(max_norm >= 0)) [[unlikely]] {
     fail(ErrorCode::kUsage, "clip_grad_norm: max_norm is %g and must be at least 0", max_norm);
   }
@@ -144,7 +152,8 @@ void clip_grad_norm(OpCall& call) {
     require_floating(grads[i], kName, "a gradient");
     require_dense(grads[i], static_cast<int>(i), kName, "gradient");
     if (grads[i].numel() == 0) continue;
-    list.push_back({grads[i].data(), grads[i].data(), nullptr, nullptr, grads[i].numel(), grads[i].dtype()});
+    list.push_back(
+        {grads[i].data(), grads[i].data(), nullptr, nullptr, grads[i].numel(), grads[i].dtype()});
   }
   Device& device = grads[0].device();
   Stream& stream = current_stream(device);

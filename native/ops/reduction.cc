@@ -1,10 +1,11 @@
 // Reductions over chosen dimensions: sum, mean, extremes, argmax, variance. Describes the loop once
 // (kept and reduced dimensions, merged) and launches; rows and formulas are in reduction_rows.cc.
+#include "ops/reduction.h"
+
 #include <limits>
 
 #include "ops/launch.h"
 #include "ops/ops.h"
-#include "ops/reduction.h"
 
 namespace weft::ops {
 
@@ -84,8 +85,8 @@ double value_over_nothing(ReduceKind kind, const Tensor& a, const char* name) {
 Tensor reduce(ReduceKind kind, const Tensor& a, const Dims& dims, bool keep_dim, const char* name,
               double correction) {
   if (kind == ReduceKind::kArgMax && dims.n > 1) [[unlikely]] {
-    fail(ErrorCode::kUsage, "%s: %d dimensions given; give one, or none for the flattened index", name,
-         dims.n);
+    fail(ErrorCode::kUsage, "%s: %d dimensions given; give one, or none for the flattened index",
+         name, dims.n);
   }
   DType out_dtype = result_dtype(kind, a.dtype(), name);
   uint32_t mask = reduced_mask(dims, a.rank(), name);
@@ -94,7 +95,8 @@ Tensor reduce(ReduceKind kind, const Tensor& a, const Dims& dims, bool keep_dim,
   for (int d = a.rank() - 1; d >= 0; --d) {
     if (mask >> d & 1) {
       args.reduced_count *= a.size(d);
-      append(a.size(d), a.strides()[d], args.reduced_dims, args.reduced_shape, args.reduced_strides);
+      append(a.size(d), a.strides()[d], args.reduced_dims, args.reduced_shape,
+             args.reduced_strides);
     } else {
       args.kept_count *= a.size(d);
       append(a.size(d), a.strides()[d], args.kept_dims, args.kept_shape, args.kept_strides);

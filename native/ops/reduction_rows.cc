@@ -1,5 +1,5 @@
-// Rows of the reductions: boxed forwards and gradient formulas. A gradient comes back as an expanded
-// view where every element gets the same value, so nothing is written for it.
+// Rows of the reductions: boxed forwards and gradient formulas. A gradient comes back as an
+// expanded view where every element gets the same value, so nothing is written for it.
 #include "ops/gradient.h"
 #include "ops/reduction.h"
 
@@ -14,7 +14,8 @@ void forward(OpCall& call) {
       reduce(kKind, call.tensor(0), call.dims(kDims), call.flag(kKeepDim), op_name(call.op)));
 }
 
-/// `t`, of the reduced shape with or without kept dimensions, as a view that broadcasts over input 0.
+/// `t`, of the reduced shape with or without kept dimensions, as a view that broadcasts over input
+/// 0.
 Tensor spread(const GradCall& call, const Tensor& t) {
   const Dims& shape = call.input_shape(0);
   uint32_t mask = reduced_mask(call.dims(kDims), shape.n, "gradient");
@@ -43,7 +44,8 @@ void mean_grad(GradCall& call) {
 // Equal extremes share the gradient equally.
 void extreme_grad(GradCall& call) {
   Tensor a = call.input(0);
-  Tensor chosen = to_dtype(binary(BinaryOp::kEq, a, spread(call, call.output(0)), "amax"), a.dtype());
+  Tensor chosen =
+      to_dtype(binary(BinaryOp::kEq, a, spread(call, call.output(0)), "amax"), a.dtype());
   Tensor ties = sum(chosen, call.dims(kDims), true);
   call.set(0, mul(chosen, div(spread(call, call.grad()), ties)));
 }
@@ -71,10 +73,11 @@ void register_reduction_ops() {
                        .keep_inputs = 0b1,
                        .keep_outputs = 0b1});
   implement(Op::argmax, {.forward = forward<ReduceKind::kArgMax>});
-  implement(Op::var, {.forward = [](OpCall& call) {
-                        call.result(reduce(ReduceKind::kVar, call.tensor(0), call.dims(1),
-                                           call.flag(3), "var", call.number(2)));
-                      },
+  implement(Op::var, {.forward =
+                          [](OpCall& call) {
+                            call.result(reduce(ReduceKind::kVar, call.tensor(0), call.dims(1),
+                                               call.flag(3), "var", call.number(2)));
+                          },
                       .gradient = var_grad,
                       .keep_inputs = 0b1});
 }

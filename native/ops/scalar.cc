@@ -16,8 +16,9 @@ DType compute_dtype(UnaryOp op, DType tensor, double number, const char* name) {
   if (is_floating(dtype)) return dtype;
   if (divides(op)) return DType::kF32;
   if (op == UnaryOp::kPowScalar && number < 0) [[unlikely]] {
-    fail(ErrorCode::kUsage, "%s: dtype %s to the power %g has no integer result; convert to f32 first",
-         name, dtype_name(tensor), number);
+    fail(ErrorCode::kUsage,
+         "%s: dtype %s to the power %g has no integer result; convert to f32 first", name,
+         dtype_name(tensor), number);
   }
   return dtype;
 }
@@ -34,8 +35,9 @@ Tensor with_scalar(UnaryOp op, const Tensor& a, double number, const char* name)
 void scalar_(UnaryOp op, const Tensor& a, double number, const char* name) {
   DType compute = compute_dtype(op, a.dtype(), number, name);
   if (compute != a.dtype()) [[unlikely]] {
-    fail(ErrorCode::kDtype, "%s: the result has dtype %s and cannot be kept in a tensor of dtype %s",
-         name, dtype_name(compute), dtype_name(a.dtype()));
+    fail(ErrorCode::kDtype,
+         "%s: the result has dtype %s and cannot be kept in a tensor of dtype %s", name,
+         dtype_name(compute), dtype_name(a.dtype()));
   }
   if (a.numel() == 0) return;
   auto run = kernel(kernels(a.device()).unary, name, a.device());
@@ -83,8 +85,8 @@ void pow_grad(GradCall& call) {
   }
 }
 
-// As for two tensors: a tie gives the tensor half, the other half belongs to the number. (loses, tied)
-// are exact 0 or 1, so the factor is 1, 0.5 or 0.
+// As for two tensors: a tie gives the tensor half, the other half belongs to the number. (loses,
+// tied) are exact 0 or 1, so the factor is 1, 0.5 or 0.
 template <UnaryOp kLoses>
 void extreme_grad(GradCall& call) {
   const Tensor& g = call.grad();

@@ -1,5 +1,5 @@
-// Softmax and its logarithm over any dimension: the dimension is moved to the end, where the kernels
-// work row by row. Called by its rows only.
+// Softmax and its logarithm over any dimension: the dimension is moved to the end, where the
+// kernels work row by row. Called by its rows only.
 #include "ops/gradient.h"
 #include "ops/launch.h"
 
@@ -13,10 +13,12 @@ Tensor run_rows(const Tensor& in, const Tensor& aux, bool log, const char* name)
   Tensor out = empty(in.shape(), in.dtype(), in.device());
   if (out.numel() == 0) return out;
   const KernelTable& table = kernels(in.device());
-  SoftmaxArgs args{in.dtype(), in.data(), aux.defined() ? aux.data() : nullptr, out.data(), 0, 0, log};
+  SoftmaxArgs args{in.dtype(), in.data(), aux.defined() ? aux.data() : nullptr, out.data(), 0,
+                   0,          log};
   args.cols = in.size(-1);
   args.rows = in.numel() / args.cols;
-  auto run = kernel(aux.defined() ? table.softmax_backward : table.softmax_forward, name, in.device());
+  auto run =
+      kernel(aux.defined() ? table.softmax_backward : table.softmax_forward, name, in.device());
   run(args, stream_for(out, in, aux));
   return out;
 }

@@ -35,9 +35,11 @@ DType compute_dtype(UnaryOp op, DType dtype, ElementParams params, const char* n
   if (is_floating(dtype) || tests(op) || op == UnaryOp::kCopy) return dtype;
   if (transcendental(op)) return DType::kF32;
   if (dtype == DType::kBool) [[unlikely]] {
-    fail(ErrorCode::kDtype, "%s: dtype bool has no such values; convert to a number dtype first", name);
+    fail(ErrorCode::kDtype, "%s: dtype bool has no such values; convert to a number dtype first",
+         name);
   }
-  if (op == UnaryOp::kClamp) {  // a bound like 0.5 makes the result floating, as any other number does
+  if (op ==
+      UnaryOp::kClamp) {  // a bound like 0.5 makes the result floating, as any other number does
     if (!std::isnan(params.p0)) dtype = promote_scalar(dtype, params.p0);
     if (!std::isnan(params.p1)) dtype = promote_scalar(dtype, params.p1);
   }
@@ -147,16 +149,18 @@ void register_unary_ops() {
   implement_from_output<UnaryOp::kSigmoid>(Op::sigmoid, from_output<BinaryOp::kSigmoidGrad>);
   implement_from_output<UnaryOp::kRelu>(Op::relu, from_output<BinaryOp::kReluGrad>);
   implement_from_input<UnaryOp::kSilu>(Op::silu, from_input<BinaryOp::kSiluGrad>);
-  implement(Op::gelu, {.forward = [](OpCall& call) {
-                         UnaryOp op = call.flag(1) ? UnaryOp::kGelu : UnaryOp::kGeluErf;
-                         call.result(unary(op, call.tensor(0), "gelu"));
-                       },
+  implement(Op::gelu, {.forward =
+                           [](OpCall& call) {
+                             UnaryOp op = call.flag(1) ? UnaryOp::kGelu : UnaryOp::kGeluErf;
+                             call.result(unary(op, call.tensor(0), "gelu"));
+                           },
                        .gradient = gelu_grad,
                        .keep_inputs = kFirst});
-  implement(Op::clamp, {.forward = [](OpCall& call) {
-                          ElementParams bounds{call.number(1), call.number(2)};
-                          call.result(unary(UnaryOp::kClamp, call.tensor(0), "clamp", bounds));
-                        },
+  implement(Op::clamp, {.forward =
+                            [](OpCall& call) {
+                              ElementParams bounds{call.number(1), call.number(2)};
+                              call.result(unary(UnaryOp::kClamp, call.tensor(0), "clamp", bounds));
+                            },
                         .gradient = clamp_grad,
                         .keep_inputs = kFirst});
   implement(Op::logical_not, {.forward = forward<UnaryOp::kLogicalNot>});

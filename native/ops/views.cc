@@ -1,8 +1,8 @@
-// Views: other shapes over the same memory. Only reshape copies, and only when strides leave no choice.
-// Called by the rows (view_rows.cc) and by formulas and forwards of other subjects.
-#include "ops/ops.h"
-
+// Views: other shapes over the same memory. Only reshape copies, and only when strides leave no
+// choice. Called by the rows (view_rows.cc) and by formulas and forwards of other subjects.
 #include <algorithm>
+
+#include "ops/ops.h"
 
 namespace weft::ops {
 namespace {
@@ -33,8 +33,8 @@ Dims resolve_shape(const Tensor& a, const Dims& shape, const char* name) {
   return out;
 }
 
-/// Strides that show the memory of `a` as `shape` (of equal element count), if there are any. Walks both
-/// shapes from the end, one run of dimensions that `a` steps through evenly at a time.
+/// Strides that show the memory of `a` as `shape` (of equal element count), if there are any. Walks
+/// both shapes from the end, one run of dimensions that `a` steps through evenly at a time.
 bool view_strides(const Tensor& a, const Dims& shape, Dims* strides) {
   if (a.is_contiguous()) {
     *strides = contiguous_strides(shape);
@@ -73,7 +73,8 @@ void require_dimension(const Tensor& a, const char* name) {
 Tensor view(const Tensor& a, const Dims& shape) {
   Dims resolved = resolve_shape(a, shape, "view"), strides;
   if (!view_strides(a, resolved, &strides)) [[unlikely]] {
-    fail(ErrorCode::kShape, "view: strides %s of shape %s cannot be seen as %s; use reshape, which copies",
+    fail(ErrorCode::kShape,
+         "view: strides %s of shape %s cannot be seen as %s; use reshape, which copies",
          to_string(a.strides()).c_str(), to_string(a.shape()).c_str(), to_string(resolved).c_str());
   }
   return make_view(a, resolved, strides, a->offset);
@@ -88,7 +89,8 @@ Tensor reshape(const Tensor& a, const Dims& shape) {
 }
 
 Tensor transpose(const Tensor& a, int64_t dim0, int64_t dim1) {
-  int i = normalize_dim(dim0, a.rank(), "transpose"), j = normalize_dim(dim1, a.rank(), "transpose");
+  int i = normalize_dim(dim0, a.rank(), "transpose"),
+      j = normalize_dim(dim1, a.rank(), "transpose");
   Dims shape = a.shape(), strides = a.strides();
   std::swap(shape[i], shape[j]);
   std::swap(strides[i], strides[j]);
@@ -97,15 +99,16 @@ Tensor transpose(const Tensor& a, int64_t dim0, int64_t dim1) {
 
 Tensor permute(const Tensor& a, const Dims& dims) {
   if (dims.n != a.rank()) {
-    fail(ErrorCode::kShape, "permute: %s names %d dimensions of a tensor with %d", to_string(dims).c_str(),
-         dims.n, a.rank());
+    fail(ErrorCode::kShape, "permute: %s names %d dimensions of a tensor with %d",
+         to_string(dims).c_str(), dims.n, a.rank());
   }
   uint32_t seen = 0;
   Dims shape, strides;
   for (int64_t dim : dims) {
     int d = normalize_dim(dim, a.rank(), "permute");
     if (seen >> d & 1) {
-      fail(ErrorCode::kUsage, "permute: dimension %d appears twice in %s", d, to_string(dims).c_str());
+      fail(ErrorCode::kUsage, "permute: dimension %d appears twice in %s", d,
+           to_string(dims).c_str());
     }
     seen |= 1u << d;
     shape.push(a.size(d));
@@ -133,7 +136,8 @@ Tensor narrow(const Tensor& a, int64_t dim, int64_t start, int64_t length) {
   int d = normalize_dim(dim, a.rank(), "narrow");
   int64_t from = wrap_index(start, a.size(d));
   if (from < 0 || length < 0 || from > a.size(d) - length) {
-    fail(ErrorCode::kShape, "narrow: start %lld and length %lld reach outside dimension %d of size %lld",
+    fail(ErrorCode::kShape,
+         "narrow: start %lld and length %lld reach outside dimension %d of size %lld",
          (long long)start, (long long)length, d, (long long)a.size(d));
   }
   Dims shape = a.shape();
@@ -166,7 +170,8 @@ Tensor expand(const Tensor& a, const Dims& shape) {
     strides[d] = same ? a.strides()[from] : 0;
   }
   if (!fits) {
-    fail(ErrorCode::kShape, "expand: shape %s does not expand to %s; only sizes of 1 and new leading ones do",
+    fail(ErrorCode::kShape,
+         "expand: shape %s does not expand to %s; only sizes of 1 and new leading ones do",
          to_string(a.shape()).c_str(), to_string(shape).c_str());
   }
   return make_view(a, out, strides, a->offset);

@@ -1,0 +1,137 @@
+// Gradient formulas of the network operators against finite differences. Those that keep f32
+// statistics (norms, cross entropy, attention) are compared with wider steps and tolerances.
+#include <limits>
+
+#include "gradient_check.h"
+
+namespace weft::test {
+namespace {
+
+constexpr double kDefaultScale = std::numeric_limits<double>::quiet_NaN();
+
+TEST(OpsGradientNetwork, Linear) {
+  for (bool gelu : {false, true}) {
+    for (const Dims& x_shape : {Dims{3, 4}, Dims{4}, Dims{2, 3, 4}}) {
+      check_gradient("linear " + to_string(x_shape), {x_shape, {5, 4}, {5}},
+                     [=](const Tensors& x) { return call(Op::linear, {x[0], x[1], x[2], gelu}); });
+      check_gradient(
+          "linear without bias " + to_string(x_shape), {x_shape, {5, 4}},
+          [=](const Tensors& x) { return call(Op::linear, {x[0], x[1], Tensor(), gelu}); });
+    }
+  }
+}
+
+TEST(OpsGradientNetwork, LinearWithoutInputsIsItsBias) {
+  check_gradient("linear of nothing", {{5}}, [](const Tensors& x) {
+    Tensor empty_x = make({2, 0}, DType::kF64, [](int64_t) { return 0; });
+    Tensor empty_weight = make({5, 0}, DType::kF64, [](int64_t) { return 0; });
+    return call(Op::linear, {empty_x, empty_weight, x[0], true});
+  });
+}
+
+TEST(OpsGradientNetwork, Softmax) {
+  for (Op op : {Op::softmax, Op::log_softmax}) {
+    for (int dim : {-1, 0, 1}) {
+      check_gradient(op_name(op), {{3, 4, 2}},
+                     [=](const Tensors& x) { return call(op, {x[0], dim}); },
+                     {.step = 1e-5, .tolerance = 1e-5});
+    }
+  }
+}
+
+TEST(OpsGradientNetwork, CrossEntropy) {
+  const CheckOptions wide{.step = 1e-2, .tolerance = 2e-3};
+  Tensor target = make({2, 3}, DType::kI64, [](int64_t i) { return i == 4 ? -100 : i % 5; });
+  Tensor narrow_target = make({4}, DType::kI32, [](int64_t i) { return i; });
+  for (int reduction : {0, 1, 2}) {
+    for (double smoothing : {0.0, 0.1}) {
+      check_gradient(
+          "cross_entropy (.., C)", {{2, 3, 5}},
+          [=](const Tensors& x) {
+            return call(Op::cross_entropy, {x[0], target, -100, reduction, smoothing});
+          },
+          wide);
+      check_gradient(
+          "cross_entropy (N, C), i32 target", {{4, 4}},
+          [=](const Tensors& x) {
+            return call(Op::cross_entropy, {x[0], narrow_target, -100, reduction, smoothing});
+          },
+          wide);
+    }
+  }
+}
+
+TEST(OpsGradientNetwork, Norms) {
+  const CheckOptions wide{.step = 1e-3, .tolerance = 1e-3};
+  check_gradient(
+      "layer_norm", {{3, 6}, {6}, {6}},
+      [](const Tensors& x) { return call(Op::layer_norm, {x[0], x[1], x[2], 1e-5}); }, wide);
+  check_gradient(
+      "layer_norm of 3-d, no bias", {{2, 2, 6}, {6}},
+      [](const Tensors& x) { return call(Op::layer_norm, {x[0], x[1], Tensor(), 1e-5}); }, wide);
+  check_gradient(
+      "layer_norm, x alone", {{3, 6}},
+      [](const Tensors& x) { return call(Op::layer_norm, {x[0], Tensor(), Tensor(), 1e-5}); },
+      wide);
+  check_gradient(
+      "rms_norm", {{3, 6}, {6}},
+      [](const Tensors& x) { return call(Op::rms_norm, {x[0], x[1], 1e-5}); }, wide);
+  check_gradient(
+      "rms_norm, x alone", {{3, 6}},
+      [](const Tensors& x) { return call(Op::rms_norm, {x[0], Tensor(), 1e-5}); }, wide);
+}
+
+TEST(OpsGradientNetwork, Embedding) {
+  Tensor indices = make({2, 3}, DType::kI64, [](int64_t i) { return i % 3; });
+  check_gradient("embedding", {{4, 3}},
+                 [&](const Tensors& x) { return call(Op::embedding, {x[0], indices}); });
+}
+
+TEST(OpsGradientNetwork, DropoutPassesWhatItKept) {
+  Tensor x = make({64, 8}, DType::kF64, [](int64_t) { return 1; });
+  set_requires_grad(x, true);
+  Tensor y = call(Op::dropout, {x, 0.25});
+  Tensor loss = call(Op::sum, {y, Dims{}, false}), none;
+  backward({&loss, 1}, {&none, 1});
+  std::vector<double> kept = values(y), grad = values(x->autograd->grad);
+  int zeros = 0;
+  for (size_t i = 0; i < kept.size(); ++i) {
+    EXPECT_NEAR(grad[i], kept[i], 1e-12);
+    zeros += kept[i] == 0;
+  }
+  EXPECT_GT(zeros, 512 / 8);
+  EXPECT_LT(zeros, 512 / 2);
+}
+
+TEST(OpsGradientNetwork, Attention) {
+  const CheckOptions wide{.step = 1e-4, .tolerance = 1e-4};
+  for (bool causal : {false, true}) {
+    for (double scale : {kDefaultScale, 0.7}) {
+      check_gradient(
+          "attention", {{2, 2, 3, 4}, {2, 2, 5, 4}, {2, 2, 5, 4}},
+          [=](const Tensors& x) { return call(Op::attention, {x[0], x[1], x[2], causal, scale}); },
+          wide);
+    }
+  }
+}
+
+TEST(OpsGradientNetwork, HeadsAreSplitAndJoinedAroundAttention) {
+  const CheckOptions wide{.step = 1e-4, .tolerance = 1e-4};
+  check_gradient(
+      "attention of one projection", {{2, 3, 12}},
+      [](const Tensors& x) {
+        Tensors heads;
+        for (int part = 0; part < 3; ++part) {
+          Tensor one = call(Op::narrow, {x[0], -1, part * 4, 4});
+          heads.push_back(call(Op::transpose, {call(Op::reshape, {one, Dims{2, 3, 2, 2}}), 1, 2}));
+        }
+        Tensor out = call(Op::attention, {heads[0], heads[1], heads[2], true, kDefaultScale});
+        Tensor joined = call(Op::transpose, {out, 1, 2});
+        EXPECT_TRUE(joined.is_contiguous());  // so that the reshape copies nothing
+        return call(Op::reshape, {joined, Dims{2, 3, 4}});
+      },
+      wide);
+}
+
+}  // namespace
+}  // namespace weft::test
