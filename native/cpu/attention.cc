@@ -1,7 +1,8 @@
-// attention_forward: softmax(scale q kᵀ) v for each head, optionally causal. Called through the kernel
-// table. A task owns a block of queries of one head and holds that block's scores only, so memory grows
-// with the sequence and not with its square (Rabe & Staats 2021; Dao et al. 2022). Unlike there, a block
-// sees all its keys at once: the row lies in a CPU's cache, which saves the rescaling.
+// attention_forward: softmax(scale q kᵀ) v for each head, optionally causal. Called through the
+// kernel table. A task owns a block of queries of one head and holds that block's scores only, so
+// memory grows with the sequence and not with its square (Rabe & Staats 2021; Dao et al. 2022).
+// Unlike there, a block sees all its keys at once: the row lies in a CPU's cache, which saves the
+// rescaling.
 #include <cmath>
 #include <limits>
 
@@ -15,8 +16,8 @@
 namespace weft::cpu {
 namespace {
 
-// Scores of one query to weights, not yet divided by their sum; returns 1 / sum. Columns past `visible`
-// become 0. A query that sees no key gives zeros and a log-sum-exp of -infinity.
+// Scores of one query to weights, not yet divided by their sum; returns 1 / sum. Columns past
+// `visible` become 0. A query that sees no key gives zeros and a log-sum-exp of -infinity.
 template <typename T>
 T softmax_row(T* score, int64_t visible, int64_t columns, float* lse) {
   for (int64_t j = visible; j < columns; ++j) score[j] = 0;
@@ -46,12 +47,13 @@ void query_block(const AttentionArgs& args, int64_t head, int64_t first) {
   T* score = thread_scratch<T>(2, rows * columns);
   T* out = thread_scratch<T>(3, rows * width);
   T inverse[kQueryRows];
-  multiply(false, true, rows, columns, width, static_cast<T>(args.scale), q.data, q.ld, k.data, k.ld,
-           T(0), score, columns);
+  multiply(false, true, rows, columns, width, static_cast<T>(args.scale), q.data, q.ld, k.data,
+           k.ld, T(0), score, columns);
   for (int64_t r = 0; r < rows; ++r)
     inverse[r] = softmax_row(score + r * columns, std::min(columns, visible_keys(args, first + r)),
                              columns, args.lse + head * args.q_len + first + r);
-  multiply(false, false, rows, width, columns, T(1), score, columns, v.data, v.ld, T(0), out, width);
+  multiply(false, false, rows, width, columns, T(1), score, columns, v.data, v.ld, T(0), out,
+           width);
   // Dividing here costs `width` operations a row, not `columns`.
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t i = 0; i < width; ++i) out[r * width + i] *= inverse[r];

@@ -1,8 +1,8 @@
-// attention_backward: gradients of q, k and v. Called through the kernel table. Probabilities are made
-// again from q, k and the stored log-sum-exp, tile by tile (Dao et al. 2022). Where there are heads
-// enough to keep threads busy, one task takes a head and makes each tile once; else queries and keys are
-// split in two passes that make each tile twice. Which one, and every order of addition, depends on
-// shape alone.
+// attention_backward: gradients of q, k and v. Called through the kernel table. Probabilities are
+// made again from q, k and the stored log-sum-exp, tile by tile (Dao et al. 2022). Where there are
+// heads enough to keep threads busy, one task takes a head and makes each tile once; else queries
+// and keys are split in two passes that make each tile twice. Which one, and every order of
+// addition, depends on shape alone.
 #include <cmath>
 #include <limits>
 
@@ -44,10 +44,11 @@ T row_lse(const AttentionArgs& args, int64_t head, int64_t row, const T* q) {
     if (visible == 0) return -std::numeric_limits<T>::infinity();
     T* score = thread_scratch<T>(6, visible);
     const auto k = head_rows<T>(args, args.k, args.k_stride, head, 0, visible, nullptr);
-    multiply(false, true, 1, visible, args.width, args.scale, q, args.width, k.data, k.ld, T(0), score,
-             visible);
+    multiply(false, true, 1, visible, args.width, args.scale, q, args.width, k.data, k.ld, T(0),
+             score, visible);
     const T top = lane_max(score, visible);
-    return top + std::log(lane_sum<T>(visible, [=](int64_t j) { return math::exp(score[j] - top); }));
+    return top +
+           std::log(lane_sum<T>(visible, [=](int64_t j) { return math::exp(score[j] - top); }));
   } else {
     return args.lse[head * args.q_len + row];
   }
@@ -55,7 +56,9 @@ T row_lse(const AttentionArgs& args, int64_t head, int64_t row, const T* q) {
 
 template <typename T>
 Queries<T> read_queries(const AttentionArgs& args, int64_t head, int64_t first) {
-  Queries<T> block{.first = first, .rows = std::min(kQueryRows, args.q_len - first)};
+  Queries<T> block;
+  block.first = first;
+  block.rows = std::min(kQueryRows, args.q_len - first);
   const int64_t rows = block.rows, width = args.width, area = kQueryRows * width;
   T* scratch = is_half(args.dtype) ? thread_scratch<T>(0, 3 * area) : nullptr;
   block.q = head_rows<T>(args, args.q, args.q_stride, head, first, rows, scratch);
@@ -79,8 +82,8 @@ void add_tile(const AttentionArgs& args, const Queries<T>& block, Matrix<T> k, M
   T* p = thread_scratch<T>(3, 2 * kQueryRows * kKeyColumns);
   T* ds = p + kQueryRows * kKeyColumns;
   const T scale = static_cast<T>(args.scale);
-  multiply(false, true, rows, columns, width, scale, block.q.data, block.q.ld, k.data, k.ld, T(0), p,
-           columns);
+  multiply(false, true, rows, columns, width, scale, block.q.data, block.q.ld, k.data, k.ld, T(0),
+           p, columns);
   multiply(false, true, rows, columns, width, T(1), block.grad_out.data, block.grad_out.ld, v.data,
            v.ld, T(0), ds, columns);
   for (int64_t r = 0; r < rows; ++r) {
@@ -102,7 +105,8 @@ void add_tile(const AttentionArgs& args, const Queries<T>& block, Matrix<T> k, M
     multiply(true, false, columns, width, rows, T(1), ds, columns, block.q.data, block.q.ld, T(1),
              sums.k, width);
   if (sums.q)
-    multiply(false, false, rows, width, columns, T(1), ds, columns, k.data, k.ld, T(1), sums.q, width);
+    multiply(false, false, rows, width, columns, T(1), ds, columns, k.data, k.ld, T(1), sums.q,
+             width);
 }
 
 // Queries q0..q1-1 against keys k0..k1-1 of one head; writes the gradients that are asked for.
@@ -170,7 +174,8 @@ void run(const AttentionArgs& args) {
     fabric::host::parallel_for(heads * blocks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t k0 = i % blocks * kKeys;
-        task<T>(args, i / blocks, 0, args.q_len, k0, std::min(k0 + kKeys, args.kv_len), false, true);
+        task<T>(args, i / blocks, 0, args.q_len, k0, std::min(k0 + kKeys, args.kv_len), false,
+                true);
       }
     });
   }

@@ -21,8 +21,9 @@ const bool kOneThread = [] {
 
 bool fits(int64_t x) { return x <= INT_MAX; }
 
-// A leading dimension must span its row for BLAS; one of a single row may be anything, so it is made
-// to. Returns false for broadcast rows (stride 0 or overlapping), which only the plain loops read.
+// A leading dimension must span its row for BLAS; one of a single row may be anything, so it is
+// made to. Returns false for broadcast rows (stride 0 or overlapping), which only the plain loops
+// read.
 bool leading_dimension(int64_t rows, int64_t columns, int64_t* ld) {
   if (*ld >= columns) return fits(*ld);
   if (rows > 1) return false;

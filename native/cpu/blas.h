@@ -1,13 +1,13 @@
-// Matrix products on the calling thread: OpenBLAS where the build has it, else our plain loops. gemm.cc
-// and the attention kernels split their work over threads and call this for each block.
+// Matrix products on the calling thread: OpenBLAS where the build has it, else our plain loops.
+// gemm.cc and the attention kernels split their work over threads and call this for each block.
 #pragma once
 
 #include <cstdint>
 
 namespace weft::cpu {
 
-/// C (m,n) = alpha * op(A) (m,k) · op(B) (k,n) + beta * C, row-major; beta 0 does not read C. Any k,
-/// zero too.
+/// C (m,n) = alpha * op(A) (m,k) · op(B) (k,n) + beta * C, row-major; beta 0 does not read C. Any
+/// k, zero too.
 void multiply(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, float alpha,
               const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c,
               int64_t ldc);

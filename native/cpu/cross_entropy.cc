@@ -1,7 +1,7 @@
-// cross_entropy_forward and _backward: log-softmax, negative log-likelihood and label smoothing in one
-// pass over the logits, without a matrix of probabilities. Called through the kernel table; the
-// semantics are those of torch.nn.functional.cross_entropy. Row losses are added in double, first over
-// fixed blocks of rows and then over the blocks in order: the same bits for any thread count.
+// cross_entropy_forward and _backward: log-softmax, negative log-likelihood and label smoothing in
+// one pass over the logits, without a matrix of probabilities. Called through the kernel table; the
+// semantics are those of torch.nn.functional.cross_entropy. Row losses are added in double, first
+// over fixed blocks of rows and then over the blocks in order: the same bits for any thread count.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -17,7 +17,8 @@
 namespace weft::cpu {
 namespace {
 
-// A target out of range is the index error that the forward pass notes; such a row counts as ignored.
+// A target out of range is the index error that the forward pass notes; such a row counts as
+// ignored.
 bool counts(const CrossEntropyArgs& args, int64_t target) {
   return target != args.ignore_index && target >= 0 && target < args.cols;
 }

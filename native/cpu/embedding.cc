@@ -1,6 +1,7 @@
-// embedding_forward and _backward: rows of a table by index, and the sum of gradients back into them.
-// Called through the kernel table. The backward pass sorts positions by row first (a counting sort,
-// which keeps their order), so every row is summed by one thread in index order, without atomics.
+// embedding_forward and _backward: rows of a table by index, and the sum of gradients back into
+// them. Called through the kernel table. The backward pass sorts positions by row first (a counting
+// sort, which keeps their order), so every row is summed by one thread in index order, without
+// atomics.
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -17,17 +18,18 @@ void forward(const EmbeddingArgs& args) {
   const int64_t bytes = args.width * static_cast<int64_t>(dtype_bytes(args.dtype));
   const auto* weight = static_cast<const char*>(args.weight);
   auto* out = static_cast<char*>(args.out);
-  fabric::host::parallel_for(args.count, rows_per_chunk(args.width), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t row = args.indices[i];
-      if (row >= 0 && row < args.vocabulary) {
-        std::memcpy(out + i * bytes, weight + row * bytes, bytes);
-      } else {
-        note_index_error(args.device, 0, row, args.vocabulary);
-        std::memset(out + i * bytes, 0, bytes);
-      }
-    }
-  });
+  fabric::host::parallel_for(args.count, rows_per_chunk(args.width),
+                             [&](int64_t begin, int64_t end) {
+                               for (int64_t i = begin; i < end; ++i) {
+                                 const int64_t row = args.indices[i];
+                                 if (row >= 0 && row < args.vocabulary) {
+                                   std::memcpy(out + i * bytes, weight + row * bytes, bytes);
+                                 } else {
+                                   note_index_error(args.device, 0, row, args.vocabulary);
+                                   std::memset(out + i * bytes, 0, bytes);
+                                 }
+                               }
+                             });
 }
 
 template <typename T>

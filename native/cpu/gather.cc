@@ -1,6 +1,6 @@
-// gather_forward and gather_backward along one dimension. Called through the kernel table. The backward
-// pass gives each thread whole lines of the indexed dimension, so equal indices are summed by one
-// thread, in order, without atomics.
+// gather_forward and gather_backward along one dimension. Called through the kernel table. The
+// backward pass gives each thread whole lines of the indexed dimension, so equal indices are summed
+// by one thread, in order, without atomics.
 #include <algorithm>
 #include <cstring>
 
@@ -41,7 +41,8 @@ void backward_lines(const GatherArgs& args, int64_t outer, int64_t k0, int64_t c
   const bool half = is_half(args.dtype);
   T* scratch = half ? thread_scratch<T>(0, (args.bound + 1) * columns) : nullptr;
   const int64_t base = outer * args.bound * args.inner + k0;
-  T* sums = half ? scratch + columns : reinterpret_cast<T*>(element(args.grad_in, args.dtype, base));
+  T* sums =
+      half ? scratch + columns : reinterpret_cast<T*>(element(args.grad_in, args.dtype, base));
   const int64_t step = half ? columns : args.inner;
   for (int64_t row = 0; row < args.bound; ++row)
     std::fill(sums + row * step, sums + row * step + columns, T(0));
@@ -62,14 +63,13 @@ void backward(const GatherArgs& args) {
   constexpr int64_t kColumns = 64;  // a few cache lines, so that neighbours do not share one
   const int64_t across = (args.inner + kColumns - 1) / kColumns;
   const int64_t cost = (args.bound + args.count) * std::min(kColumns, args.inner);
-  fabric::host::parallel_for(args.outer * across, rows_per_chunk(cost),
-                             [&](int64_t begin, int64_t end) {
-                               for (int64_t i = begin; i < end; ++i) {
-                                 const int64_t k0 = i % across * kColumns;
-                                 backward_lines<T>(args, i / across, k0,
-                                                   std::min(kColumns, args.inner - k0));
-                               }
-                             });
+  fabric::host::parallel_for(
+      args.outer * across, rows_per_chunk(cost), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t k0 = i % across * kColumns;
+          backward_lines<T>(args, i / across, k0, std::min(kColumns, args.inner - k0));
+        }
+      });
 }
 
 }  // namespace
@@ -78,10 +78,18 @@ void gather_forward(const GatherArgs& args, Stream& stream) {
   if (args.outer == 0 || args.count == 0 || args.inner == 0) return;
   void (*body)(const GatherArgs&) = nullptr;
   switch (dtype_bytes(args.dtype)) {
-    case 1: body = forward<uint8_t>; break;
-    case 2: body = forward<uint16_t>; break;
-    case 4: body = forward<uint32_t>; break;
-    default: body = forward<uint64_t>; break;
+    case 1:
+      body = forward<uint8_t>;
+      break;
+    case 2:
+      body = forward<uint16_t>;
+      break;
+    case 4:
+      body = forward<uint32_t>;
+      break;
+    default:
+      body = forward<uint64_t>;
+      break;
   }
   fabric::host::enqueue(stream.handle(), [args, body] { body(args); });
 }

@@ -1,6 +1,7 @@
 // gemm: the batched matrix product with its fused epilogue (bias, tanh-GELU, values before the
-// activation). Called through the kernel table. Splits the work into blocks whose borders depend on the
-// shape alone and multiplies each on one thread (blas.h), so bits do not depend on the thread count.
+// activation). Called through the kernel table. Splits the work into blocks whose borders depend on
+// the shape alone and multiplies each on one thread (blas.h), so bits do not depend on the thread
+// count.
 #include <algorithm>
 #include <functional>
 
@@ -23,8 +24,8 @@ struct Blocks {
   int64_t rows, columns, down, across;
 };
 
-// Large blocks keep the packing that each repeats small beside its arithmetic; even ones keep threads
-// equally busy.
+// Large blocks keep the packing that each repeats small beside its arithmetic; even ones keep
+// threads equally busy.
 Blocks plan(int64_t m, int64_t n, int64_t k) {
   const int64_t side = m * n >= 16 * 512 * 512 ? 512 : 256;
   const double row_work = static_cast<double>(std::min<int64_t>(n, 512)) * std::max<int64_t>(k, 1);
@@ -35,7 +36,8 @@ Blocks plan(int64_t m, int64_t n, int64_t k) {
   return {rows, columns, ceil_div(m, rows), ceil_div(n, columns)};
 }
 
-// Batches that differ in A and C alone, and lie there one after the other, are more rows of one product.
+// Batches that differ in A and C alone, and lie there one after the other, are more rows of one
+// product.
 void fold_batch(GemmArgs& g) {
   if (g.batch_dims != 1 || g.a_transposed || g.b_batch[0] != 0) return;
   if (g.a_batch[0] != g.m * g.lda || g.c_batch[0] != g.m * g.ldc) return;
@@ -163,11 +165,20 @@ void gemm(const GemmArgs& args, Stream& stream) {
   switch (args.dtype) {
     case DType::kF32:
     case DType::kF16:
-    case DType::kBF16: body = run<float>; break;
-    case DType::kF64: body = run<double>; break;
-    case DType::kI64: body = run<uint64_t>; break;
-    case DType::kI32: body = run<uint32_t>; break;
-    default: fail(ErrorCode::kDtype, "matmul: dtype %s is not supported", dtype_name(args.dtype));
+    case DType::kBF16:
+      body = run<float>;
+      break;
+    case DType::kF64:
+      body = run<double>;
+      break;
+    case DType::kI64:
+      body = run<uint64_t>;
+      break;
+    case DType::kI32:
+      body = run<uint32_t>;
+      break;
+    default:
+      fail(ErrorCode::kDtype, "matmul: dtype %s is not supported", dtype_name(args.dtype));
   }
   if (!is_floating(args.dtype) && args.activation != Activation::kNone)
     fail(ErrorCode::kDtype, "matmul: a fused GELU needs a floating dtype, not %s",

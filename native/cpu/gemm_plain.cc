@@ -1,6 +1,7 @@
-// Matrix product in plain loops, for builds without BLAS, integer dtypes and layouts that BLAS refuses.
-// Called through blas.h. The blocking is that of Goto & van de Geijn, "Anatomy of High-Performance
-// Matrix Multiplication" (2008): a packed block of B that stays in cache, under a register tile of C.
+// Matrix product in plain loops, for builds without BLAS, integer dtypes and layouts that BLAS
+// refuses. Called through blas.h. The blocking is that of Goto & van de Geijn, "Anatomy of
+// High-Performance Matrix Multiplication" (2008): a packed block of B that stays in cache, under a
+// register tile of C.
 #include <algorithm>
 #include <cstring>
 
@@ -11,7 +12,7 @@ namespace weft::cpu {
 namespace {
 
 constexpr int kTileRows = 6;     // 6 x 2 registers of sums, 2 of B and 1 of A: 15 of AVX2's 16
-constexpr int64_t kDepth = 256;    // packed block of B: kDepth x kColumns
+constexpr int64_t kDepth = 256;  // packed block of B: kDepth x kColumns
 constexpr int64_t kColumns = 512;
 
 template <typename T>
@@ -108,7 +109,7 @@ void plain_multiply(bool a_transposed, bool b_transposed, int64_t m, int64_t n, 
   }
 }
 
-#define WEFT_PLAIN_MULTIPLY(T)                                                                  \
+#define WEFT_PLAIN_MULTIPLY(T)                                                                 \
   template void plain_multiply<T>(bool, bool, int64_t, int64_t, int64_t, T, const T*, int64_t, \
                                   const T*, int64_t, T, T*, int64_t);
 WEFT_PLAIN_MULTIPLY(float)

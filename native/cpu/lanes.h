@@ -1,6 +1,7 @@
-// Sums and maxima along a row, in a fixed set of lanes: compilers may not reorder floating-point sums,
-// so the order is written out, in a way that they turn into vector registers. The order depends on the
-// length alone, so a row has the same bits whichever thread takes it. Used by the row kernels.
+// Sums and maxima along a row, in a fixed set of lanes: compilers may not reorder floating-point
+// sums, so the order is written out, in a way that they turn into vector registers. The order
+// depends on the length alone, so a row has the same bits whichever thread takes it. Used by the
+// row kernels.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
-// norm_forward and norm_backward: layer norm (Ba et al. 2016) and, without a mean, root-mean-square norm
-// (Zhang & Sennrich 2019). Called through the kernel table. Statistics take two passes over a row that
-// lies in cache. Gradients of weight and bias are summed over fixed blocks of rows and then over the
-// blocks in order: the same bits for any thread count.
+// norm_forward and norm_backward: layer norm (Ba et al. 2016) and, without a mean, root-mean-square
+// norm (Zhang & Sennrich 2019). Called through the kernel table. Statistics take two passes over a
+// row that lies in cache. Gradients of weight and bias are summed over fixed blocks of rows and
+// then over the blocks in order: the same bits for any thread count.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -52,8 +52,8 @@ void forward(const NormArgs& args) {
   });
 }
 
-// One row of grad_x = rstd * (g - mean(g) - x̂ * mean(g * x̂)) with g = grad_y * weight; without a mean,
-// mean(g) drops out.
+// One row of grad_x = rstd * (g - mean(g) - x̂ * mean(g * x̂)) with g = grad_y * weight; without a
+// mean, mean(g) drops out.
 template <typename T>
 void grad_x_row(const T* x, const T* grad, const T* w, Statistics<T> s, bool centred, int64_t n,
                 T* out) {

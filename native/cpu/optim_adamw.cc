@@ -1,6 +1,6 @@
-// adamw: one step of Adam with decoupled weight decay over a list of parameters, in one pass. Called
-// through the kernel table; Kingma & Ba 2015, Loshchilov & Hutter 2019, with the order of operations of
-// torch.optim.AdamW so that trajectories agree to rounding.
+// adamw: one step of Adam with decoupled weight decay over a list of parameters, in one pass.
+// Called through the kernel table; Kingma & Ba 2015, Loshchilov & Hutter 2019, with the order of
+// operations of torch.optim.AdamW so that trajectories agree to rounding.
 #include <cmath>
 
 #include "cpu/panel.h"
@@ -12,11 +12,11 @@ namespace {
 
 // What a step has in common for all parameters, in double once.
 struct Factors {
-  double shrink;      // 1 - lr * weight_decay
+  double shrink;  // 1 - lr * weight_decay
   double beta2;
   double take1, take2;  // 1 - beta
-  double step_size;   // lr / (1 - beta1^step)
-  double unbias;      // 1 / sqrt(1 - beta2^step)
+  double step_size;     // lr / (1 - beta1^step)
+  double unbias;        // 1 / sqrt(1 - beta2^step)
   double eps;
 };
 
@@ -25,8 +25,8 @@ void step(const OptimParam& p, const ParamChunk& chunk, const Factors& f) {
   T* scratch = thread_scratch<T>(0, 2 * kParamChunk);
   const int64_t n = chunk.count;
   const T* __restrict grad = read_panel(p.dtype, p.grad, chunk.begin, n, scratch);
-  T* __restrict param = const_cast<T*>(
-      read_panel<T>(p.dtype, p.param, chunk.begin, n, scratch + kParamChunk));
+  T* __restrict param =
+      const_cast<T*>(read_panel<T>(p.dtype, p.param, chunk.begin, n, scratch + kParamChunk));
   float* __restrict first = p.state0 + chunk.begin;
   float* __restrict second = p.state1 + chunk.begin;
   const T shrink = f.shrink, beta2 = f.beta2, take1 = f.take1, take2 = f.take2;
@@ -54,14 +54,14 @@ void adamw(const OptimParam* params, int count, const AdamWArgs& args, Stream& s
                         .step_size = args.lr / (1 - std::pow(args.beta1, t)),
                         .unbias = 1 / std::sqrt(1 - std::pow(args.beta2, t)),
                         .eps = args.eps};
-  fabric::host::enqueue(stream.handle(), [list = std::vector<OptimParam>(params, params + count),
-                                          factors] {
-    const auto chunks = cut_params(list);
-    for_each_chunk(chunks, [&](int64_t, const ParamChunk& chunk) {
-      const OptimParam& p = list[chunk.param];
-      p.dtype == DType::kF64 ? step<double>(p, chunk, factors) : step<float>(p, chunk, factors);
-    });
-  });
+  fabric::host::enqueue(
+      stream.handle(), [list = std::vector<OptimParam>(params, params + count), factors] {
+        const auto chunks = cut_params(list);
+        for_each_chunk(chunks, [&](int64_t, const ParamChunk& chunk) {
+          const OptimParam& p = list[chunk.param];
+          p.dtype == DType::kF64 ? step<double>(p, chunk, factors) : step<float>(p, chunk, factors);
+        });
+      });
 }
 
 }  // namespace weft::cpu

@@ -1,6 +1,6 @@
-// sgd: one step of stochastic gradient descent with momentum over a list of parameters, in one pass.
-// Called through the kernel table; the semantics are those of torch.optim.SGD, where the momentum
-// buffer has no learning rate in it (Sutskever et al. 2013 write the other form).
+// sgd: one step of stochastic gradient descent with momentum over a list of parameters, in one
+// pass. Called through the kernel table; the semantics are those of torch.optim.SGD, where the
+// momentum buffer has no learning rate in it (Sutskever et al. 2013 write the other form).
 #include "cpu/panel.h"
 #include "cpu/param_chunks.h"
 #include "cpu/register.h"
@@ -42,13 +42,14 @@ void step(const OptimParam& p, const ParamChunk& chunk, const SgdArgs& args) {
 
 void sgd(const OptimParam* params, int count, const SgdArgs& args, Stream& stream) {
   check_param_dtypes(params, count, "sgd");
-  fabric::host::enqueue(stream.handle(), [list = std::vector<OptimParam>(params, params + count), args] {
-    const auto chunks = cut_params(list);
-    for_each_chunk(chunks, [&](int64_t, const ParamChunk& chunk) {
-      const OptimParam& p = list[chunk.param];
-      p.dtype == DType::kF64 ? step<double>(p, chunk, args) : step<float>(p, chunk, args);
-    });
-  });
+  fabric::host::enqueue(
+      stream.handle(), [list = std::vector<OptimParam>(params, params + count), args] {
+        const auto chunks = cut_params(list);
+        for_each_chunk(chunks, [&](int64_t, const ParamChunk& chunk) {
+          const OptimParam& p = list[chunk.param];
+          p.dtype == DType::kF64 ? step<double>(p, chunk, args) : step<float>(p, chunk, args);
+        });
+      });
 }
 
 }  // namespace weft::cpu

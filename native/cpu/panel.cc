@@ -1,5 +1,5 @@
-// Conversion of f16 and bf16 rows to f32 and back, eight values an instruction where the processor has
-// F16C. Called through panel.h by every kernel that takes halves.
+// Conversion of f16 and bf16 rows to f32 and back, eight values an instruction where the processor
+// has F16C. Called through panel.h by every kernel that takes halves.
 #include "cpu/panel.h"
 
 #include "fabric/half.h"

@@ -1,7 +1,7 @@
-// Panels: rows of a tensor as the type that kernels compute in (f32 for f32, f16 and bf16; f64 for f64).
-// Used by the kernels that work row by row (gemm, softmax, norms, cross entropy, attention, optimizers):
-// each is instantiated for float and double only, and halves pass through a scratch row, which keeps
-// both the object code and the build short.
+// Panels: rows of a tensor as the type that kernels compute in (f32 for f32, f16 and bf16; f64 for
+// f64). Used by the kernels that work row by row (gemm, softmax, norms, cross entropy, attention,
+// optimizers): each is instantiated for float and double only, and halves pass through a scratch
+// row, which keeps both the object code and the build short.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,8 @@ namespace weft::cpu {
 void widen(DType half, const void* from, int64_t n, float* to);
 void narrow(DType half, const float* from, int64_t n, void* to);
 
-/// Calls f(float{}) for f32, f16 and bf16, f(double{}) for f64; throws DtypeError naming `op` otherwise.
+/// Calls f(float{}) for f32, f16 and bf16, f(double{}) for f64; throws DtypeError naming `op`
+/// otherwise.
 template <typename F>
 void with_compute_type(DType dtype, const char* op, F&& f) {
   if (dtype == DType::kF64) {
@@ -82,9 +83,9 @@ Matrix<T> read_matrix(DType dtype, const void* base, int64_t offset, int64_t row
   return {scratch, width};
 }
 
-/// Uninitialised memory of the calling thread that grows and stays, so that a kernel's inner buffers
-/// cost no allocation and no page faults once warm. Valid until the thread asks for the same slot of the
-/// same type again: take it inside a parallel_for body, never across one.
+/// Uninitialised memory of the calling thread that grows and stays, so that a kernel's inner
+/// buffers cost no allocation and no page faults once warm. Valid until the thread asks for the
+/// same slot of the same type again: take it inside a parallel_for body, never across one.
 template <typename T>
 T* thread_scratch(int slot, int64_t n) {
   struct Buffer {
@@ -118,8 +119,8 @@ class WholePanel {
   const T* data_ = nullptr;
 };
 
-/// Items of `cost` elements each that one parallel_for chunk should hold: about 16 Ki elements, enough
-/// to hide the hand-over to a thread. Depends on shape only, as chunk borders must.
+/// Items of `cost` elements each that one parallel_for chunk should hold: about 16 Ki elements,
+/// enough to hide the hand-over to a thread. Depends on shape only, as chunk borders must.
 inline int64_t rows_per_chunk(int64_t cost) {
   return cost >= 16384 ? 1 : 16384 / (cost < 1 ? 1 : cost);
 }

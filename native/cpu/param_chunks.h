@@ -1,6 +1,6 @@
 // A list of parameters cut into chunks of fixed size that threads take in any order: how the fused
-// optimizer steps, the gradient norm and the clip walk over all parameters in one pass. Borders depend
-// on the counts alone.
+// optimizer steps, the gradient norm and the clip walk over all parameters in one pass. Borders
+// depend on the counts alone.
 #pragma once
 
 #include <algorithm>

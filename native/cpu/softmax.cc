@@ -1,7 +1,7 @@
-// softmax_forward and softmax_backward over the rows of a matrix, also in logarithms. Called through the
-// kernel table. A row is read three times (maximum, sum, values) rather than once with a running
-// maximum (Milakov & Gimelshein 2018): it lies in cache by then, and a vectorised maximum is cheaper
-// than a rescaling of the sum.
+// softmax_forward and softmax_backward over the rows of a matrix, also in logarithms. Called
+// through the kernel table. A row is read three times (maximum, sum, values) rather than once with
+// a running maximum (Milakov & Gimelshein 2018): it lies in cache by then, and a vectorised maximum
+// is cheaper than a rescaling of the sum.
 #include <algorithm>
 #include <cmath>
 
