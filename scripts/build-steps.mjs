@@ -17,7 +17,10 @@ const logOf = (root, name) => join(root, '.weft/log', `${name}.log`)
 
 function failed(root, name, result) {
   const log = relative(process.cwd(), logOf(root, name)) || logOf(root, name)
-  return { error: `${describeFailure(result)}\n${tailOf(result.output)}\nthe whole log: ${log}` }
+  // Of a build that failed, what follows the first failed command says why.
+  const at = result.output.search(/^(FAILED:|make.*Error)/m)
+  const tail = at < 0 ? tailOf(result.output) : tailOf(result.output.slice(at).slice(0, 4000))
+  return { error: `${describeFailure(result)}\n${tail}\nthe whole log: ${log}` }
 }
 
 export const installPackages = {
@@ -108,7 +111,7 @@ export const buildNative = {
     const cmakeJs = join(root, 'node_modules/cmake-js/bin/cmake-js')
     for (const [name, args, limitSeconds] of [
       ['native-configure', ['configure'], 300],
-      ['native-build', ['build', '--parallel', String(parallelJobs)], 1800],
+      ['native-build', ['build', '--target', 'weft', '--parallel', String(parallelJobs)], 1800],
     ]) {
       const result = await runChild(process.execPath, [cmakeJs, ...args, ...common], {
         cwd: root,
