@@ -11,14 +11,18 @@ function benchmarks() {
   const folder = join(root, 'bench')
   if (!existsSync(folder)) return []
   const isProgram = (name) => name.endsWith('.ts') && !name.endsWith('.d.ts')
-  return readdirSync(folder).filter(isProgram).map((name) => name.slice(0, -3))
+  return readdirSync(folder)
+    .filter(isProgram)
+    .map((name) => name.slice(0, -3))
 }
 
 await runMain(async () => {
   const [name, ...args] = process.argv.slice(2)
   const names = benchmarks()
   if (!name || !names.includes(name)) {
-    throw new SetupError(`usage: npm run bench -- <name>; benchmarks: ${names.join(', ') || 'none'}`)
+    throw new SetupError(
+      `usage: npm run bench -- <name>; benchmarks: ${names.join(', ') || 'none'}`,
+    )
   }
   await setUp()
   const esbuild = await import('esbuild')

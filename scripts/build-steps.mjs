@@ -162,7 +162,9 @@ export const buildTypeScript = {
     const removed = dropOrphans(root)
     linkCommand(root)
     stamps.set('typescript', hash)
-    return { note: `${filesUnder(join(root, 'src')).length} files${removed ? `, ${removed} removed` : ''}` }
+    return {
+      note: `${filesUnder(join(root, 'src')).length} files${removed ? `, ${removed} removed` : ''}`,
+    }
   },
 }
 

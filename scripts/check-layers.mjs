@@ -8,7 +8,9 @@ import { sourceFiles } from './source-files.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const isSource = /\.(cc|h|cu|cuh|cpp|hpp|ts|mts|mjs|js|py|cmake)$/
-const files = sourceFiles(root).filter((path) => isSource.test(path) && !path.includes('/fixtures/'))
+const files = sourceFiles(root).filter(
+  (path) => isSource.test(path) && !path.includes('/fixtures/'),
+)
 const findings = files.flatMap((path) => checkFile(path, readFileSync(join(root, path), 'utf8')))
 
 for (const finding of findings) console.log(finding)

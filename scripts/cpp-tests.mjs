@@ -34,7 +34,16 @@ export async function runCppTests(options) {
 
   const ninja = await probe('ninja', ['--version'])
   const generator = ninja.code === 0 ? ['-G', 'Ninja'] : []
-  const configure = ['cmake', '-S', '.', '-B', folder, ...generator, '-DWEFT_BUILD_TESTS=ON', ...definitions]
+  const configure = [
+    'cmake',
+    '-S',
+    '.',
+    '-B',
+    folder,
+    ...generator,
+    '-DWEFT_BUILD_TESTS=ON',
+    ...definitions,
+  ]
   const configured = await run('configure', configure, 300)
   if (configured.code !== 0) {
     if (/GTest/.test(configured.output)) return skippedWhole(title, noGoogleTest)
@@ -47,7 +56,15 @@ export async function runCppTests(options) {
 
   const report = join(logs, `${folder}-junit.xml`)
   rmSync(report, { force: true })
-  const ctest = ['ctest', '--test-dir', folder, '--parallel', String(parallelJobs), '--timeout', '120']
+  const ctest = [
+    'ctest',
+    '--test-dir',
+    folder,
+    '--parallel',
+    String(parallelJobs),
+    '--timeout',
+    '120',
+  ]
   ctest.push('--output-on-failure', '--output-junit', report, '--quiet')
   ctest.push('--test-output-size-passed', '65536', '--test-output-size-failed', '65536')
   const tested = await run('test', ctest, options.testLimitSeconds)
@@ -71,10 +88,15 @@ export async function runCppTests(options) {
 
 /** The output of each failed test, shortened. */
 function printFailures(xml, names) {
-  for (const [, name, body] of xml.matchAll(/<testcase\s[^>]*?\bname="([^"]*)"[^>]*>(.*?)<\/testcase>/gs)) {
+  for (const [, name, body] of xml.matchAll(
+    /<testcase\s[^>]*?\bname="([^"]*)"[^>]*>(.*?)<\/testcase>/gs,
+  )) {
     if (!names.some((each) => each === name || each === `${name} (sanitizer report)`)) continue
     const output = /<system-out>(.*?)<\/system-out>/s.exec(body)?.[1] ?? ''
-    const text = output.replace(/&lt;/g, '<').replace(/&gt;/g, '>').replace(/&quot;/g, '"')
+    const text = output
+      .replace(/&lt;/g, '<')
+      .replace(/&gt;/g, '>')
+      .replace(/&quot;/g, '"')
     console.log(`--- ${name}\n${tailOf(text.replace(/&amp;/g, '&'), 60)}`)
   }
 }

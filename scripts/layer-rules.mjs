@@ -4,7 +4,8 @@ import { posix } from 'node:path'
 
 const lineLimit = 400
 const nodeHeaders = /^(node_api|js_native_api\w*|napi|napi-inl|uv|v8|node)\.h$/
-const cudaHeaders = /^(cuda\w*|cu[a-z]+|nvml|nccl|nvrtc|nvtx\w*|device_launch_parameters)\.(h|hpp|cuh)$/
+const cudaHeaders =
+  /^(cuda\w*|cu[a-z]+|nvml|nccl|nvrtc|nvtx\w*|device_launch_parameters)\.(h|hpp|cuh)$/
 const cudaFolders = /^(cute|cutlass|cub|thrust|cuda|cooperative_groups)(\/|\.h$)/
 const vagueNames = /^(utils?|common|misc|helpers?)$/
 
@@ -55,10 +56,17 @@ function fabricRule(path, text) {
   if (!path.startsWith('fabric/') || !isCpp(path)) return []
   return includesOf(text).flatMap(({ line, header, quoted }) => {
     const folder = header.split('/')[0]
-    if (nodeHeaders.test(header)) return [`${path}:${line}: fabric knows no Node, but includes ${header}`]
+    if (nodeHeaders.test(header))
+      return [`${path}:${line}: fabric knows no Node, but includes ${header}`]
     // A driver has a folder of its own, which may be named like one of native's.
     const own = path.startsWith(`fabric/src/${folder}/`) && header.includes('/')
-    if (quoted && header.includes('/') && nativeFolders.includes(folder) && !own && folder !== 'cuda') {
+    if (
+      quoted &&
+      header.includes('/') &&
+      nativeFolders.includes(folder) &&
+      !own &&
+      folder !== 'cuda'
+    ) {
       return [`${path}:${line}: fabric includes ${header} of native/`]
     }
     if (usesCuda(header) && !path.startsWith('fabric/src/cuda/') && !quoted) {
@@ -89,7 +97,8 @@ function pluginRule(path, text) {
   if (!path.startsWith('plugins/') || !isCpp(path)) return []
   return includesOf(text).flatMap(({ line, header, quoted }) => {
     const folder = header.split('/')[0]
-    const ours = folder === 'fabric' || (quoted && nativeFolders.includes(folder) && header.includes('/'))
+    const ours =
+      folder === 'fabric' || (quoted && nativeFolders.includes(folder) && header.includes('/'))
     if (!ours || header === 'fabric/plugin_abi.h') return []
     return [`${path}:${line}: a plugin sees only fabric/plugin_abi.h, but includes ${header}`]
   })
@@ -141,15 +150,7 @@ function lengthRule(path, text) {
   return lines > lineLimit ? [`${path}: ${lines} lines, more than ${lineLimit}`] : []
 }
 
-const rules = [
-  fabricRule,
-  nativeRule,
-  pluginRule,
-  sourceRule,
-  exampleRule,
-  nameRule,
-  lengthRule,
-]
+const rules = [fabricRule, nativeRule, pluginRule, sourceRule, exampleRule, nameRule, lengthRule]
 
 /**
  * All findings in one file.

@@ -22,9 +22,18 @@ async function clangFormat() {
   throw new SetupError(`${name} ${version} could not be installed: ${why}`)
 }
 
-async function check(title, command, args) {
+/** clang-format names each place; the files are enough, since `npm run format` mends them. */
+function filesNamed(output) {
+  const names = [...output.matchAll(/^(\S+?):\d+:\d+: (?:error|warning)/gm)].map(
+    (match) => match[1],
+  )
+  const files = [...new Set(names)].map((name) => `  ${name}: not formatted`)
+  return files.length > 0 ? files.join('\n') : output
+}
+
+async function check(title, command, args, shorten = (output) => tailOf(output, 200)) {
   const result = await runChild(command, args, { cwd: root, limitSeconds: 300 })
-  if (result.code !== 0) console.log(tailOf(result.output, 200))
+  if (result.code !== 0) console.log(shorten(result.output))
   const verdict = result.code === 0 ? 'ok' : describeFailure(result)
   console.log(`${title}: ${verdict} (${result.seconds.toFixed(1)} s)`)
   if (result.code !== 0) process.exitCode = 1
@@ -38,5 +47,5 @@ await runMain(async () => {
   await check('biome', process.execPath, [...biomeArgs, ...(fix ? ['--write'] : [])])
   const files = sourceFiles(root).filter((path) => cppFolders.test(path))
   const mode = fix ? ['-i'] : ['--dry-run', '-Werror']
-  await check('clang-format', await clangFormat(), [...mode, ...files])
+  await check('clang-format', await clangFormat(), [...mode, ...files], filesNamed)
 })

@@ -53,7 +53,11 @@ export function probe(command, args, options = {}) {
       const text = `${stdout}${stderr}`.trim()
       if (!error) resolve({ code: 0, text })
       else if (error.code === 'ENOENT') resolve({ code: 127, text: `${command} is not installed` })
-      else resolve({ code: typeof error.code === 'number' ? error.code : 1, text: text || error.message })
+      else
+        resolve({
+          code: typeof error.code === 'number' ? error.code : 1,
+          text: text || error.message,
+        })
     })
   })
 }
@@ -67,7 +71,13 @@ function requirement(name, ok, found, needs, remedy) {
 
 export function checkNode(version, minimum) {
   const remedy = `install Node.js ${minimum} or newer from https://nodejs.org`
-  return requirement('node', atLeast(version, minimum), `Node.js ${version}`, `>= ${minimum}`, remedy)
+  return requirement(
+    'node',
+    atLeast(version, minimum),
+    `Node.js ${version}`,
+    `>= ${minimum}`,
+    remedy,
+  )
 }
 
 async function checkNpm() {
@@ -89,7 +99,8 @@ export function judgeCmake({ code, text }, minimum) {
 
 async function checkBuildTool() {
   const ninja = await probe('ninja', ['--version'])
-  if (ninja.code === 0) return requirement('build tool', true, `ninja ${firstLine(ninja.text)}`, 'any', '')
+  if (ninja.code === 0)
+    return requirement('build tool', true, `ninja ${firstLine(ninja.text)}`, 'any', '')
   const make = await probe('make', ['--version'])
   const found = make.code === 0 ? firstLine(make.text) : 'neither ninja nor make is installed'
   const remedy = 'apt-get install ninja-build (or make)'
@@ -111,7 +122,14 @@ async function checkCompiler() {
   const cxx = await findCompiler('CXX', ['c++', 'g++', 'clang++'])
   const cc = await findCompiler('CC', ['cc', 'gcc', 'clang'])
   if (!cxx) return requirement('compiler', false, 'no C++ compiler is installed', needs, remedy)
-  if (!cc) return requirement('compiler', false, 'no C compiler is installed', needs, 'apt-get install gcc')
+  if (!cc)
+    return requirement(
+      'compiler',
+      false,
+      'no C compiler is installed',
+      needs,
+      'apt-get install gcc',
+    )
   const version = firstLine((await probe(cxx, ['--version'])).text)
   const folder = mkdtempSync(join(tmpdir(), 'weft-compiler-'))
   try {
@@ -119,7 +137,8 @@ async function checkCompiler() {
     const args = ['-std=c++20', '-pthread', 'probe.cc', '-o', 'probe']
     const built = await probe(cxx, args, { cwd: folder })
     if (built.code === 0) return requirement('compiler', true, version, needs, '')
-    const reason = built.text.split('\n').find((line) => /error/i.test(line)) ?? firstLine(built.text)
+    const reason =
+      built.text.split('\n').find((line) => /error/i.test(line)) ?? firstLine(built.text)
     const found = `${version}: a C++20 program does not build: ${reason.trim()}`
     return requirement('compiler', false, found, needs, remedy)
   } finally {
@@ -140,7 +159,13 @@ export function judgePython(python, pip, minimum) {
   }
   const pipVersion = /^pip (\S+)/m.exec(pip.text)?.[1]
   if (pip.code !== 0 || !pipVersion) {
-    return requirement('python3', false, `${version} without pip`, needs, 'apt-get install python3-pip')
+    return requirement(
+      'python3',
+      false,
+      `${version} without pip`,
+      needs,
+      'apt-get install python3-pip',
+    )
   }
   return requirement('python3', true, `${version}, pip ${pipVersion}`, needs, '')
 }

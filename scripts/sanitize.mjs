@@ -1,8 +1,9 @@
 // `npm run test:tsan` and `test:asan`: the C++ tests under ThreadSanitizer, or under AddressSanitizer with
 // UndefinedBehaviorSanitizer. The last line counts the tests; a report fails its test.
-import { root, runMain, SetupError } from './setup.mjs'
+
 import { runCppTests } from './cpp-tests.mjs'
 import { probe } from './requirements.mjs'
+import { root, runMain, SetupError } from './setup.mjs'
 import { countLine, printSection } from './test-counts.mjs'
 
 const sanitizers = {

@@ -1,6 +1,14 @@
 // One set-up at a time in a checkout: a lock file that names its process. A second set-up waits for the
 // first; a lock whose process is gone is taken over. scripts/setup.mjs holds it while it builds.
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, watch, writeFileSync } from 'node:fs'
+import {
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  watch,
+  writeFileSync,
+} from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { readJson } from './children.mjs'
 

@@ -36,7 +36,8 @@ function liveLine(name) {
   const isTerminal = process.stdout.isTTY
   return {
     show(text) {
-      if (isTerminal) process.stdout.write(`\r\x1b[2Ksetup  ${name.padEnd(13)} ${text.slice(0, 70)}`)
+      if (isTerminal)
+        process.stdout.write(`\r\x1b[2Ksetup  ${name.padEnd(13)} ${text.slice(0, 70)}`)
     },
     clear() {
       if (isTerminal) process.stdout.write('\r\x1b[2K')
@@ -71,7 +72,13 @@ export async function setUp({ again = false } = {}) {
   )
   let didWork = false
   try {
-    const context = { root, versions, cuda, again, stamps: new Stamps(join(root, '.weft/stamps.json')) }
+    const context = {
+      root,
+      versions,
+      cuda,
+      again,
+      stamps: new Stamps(join(root, '.weft/stamps.json')),
+    }
     let checked = false
     for (const step of [installPackages, installBlas, buildNative, buildTypeScript]) {
       const due = step.due(context)

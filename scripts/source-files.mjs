@@ -18,7 +18,12 @@ function walk(root, folder) {
 export function sourceFiles(root) {
   try {
     const args = ['ls-files', '--cached', '--others', '--exclude-standard', '-z']
-    const options = { cwd: root, encoding: 'utf8', timeout: 30_000, stdio: ['ignore', 'pipe', 'ignore'] }
+    const options = {
+      cwd: root,
+      encoding: 'utf8',
+      timeout: 30_000,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }
     const names = execFileSync('git', args, { ...options, maxBuffer: 2 ** 26 }).split('\0')
     return names.filter((name) => name && existsSync(join(root, name))).sort()
   } catch {

@@ -76,7 +76,9 @@ export function countJunit(xml) {
 export function sanitizerReports(xml) {
   const report = /(WARNING|FATAL): ThreadSanitizer|ERROR: (Address|Leak)Sanitizer|runtime error: /
   const names = []
-  for (const [, name, body] of xml.matchAll(/<testcase\s[^>]*?\bname="([^"]*)"[^>]*>(.*?)<\/testcase>/gs)) {
+  for (const [, name, body] of xml.matchAll(
+    /<testcase\s[^>]*?\bname="([^"]*)"[^>]*>(.*?)<\/testcase>/gs,
+  )) {
     if (report.test(body)) names.push(unescapeXml(name))
   }
   return names
