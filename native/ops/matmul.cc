@@ -143,6 +143,16 @@ void require_agreement(const Tensor& a, const Tensor& b) {
          to_string(a.shape()).c_str(), to_string(b.shape()).c_str(), (long long)columns,
          (long long)rows);
   }
+  if (a.rank() > 2 && b.rank() > 2) {
+    for (int d = 3; d <= std::min(a.rank(), b.rank()); ++d) {
+      const int64_t left = a.size(-d), right = b.size(-d);
+      if (left == right || left == 1 || right == 1) continue;
+      fail(ErrorCode::kShape,
+           "matmul: shapes %s and %s do not agree: batch sizes %lld and %lld do not broadcast",
+           to_string(a.shape()).c_str(), to_string(b.shape()).c_str(), (long long)left,
+           (long long)right);
+    }
+  }
   require_product_dtypes(a, b, "matmul");
 }
 
