@@ -1,0 +1,57 @@
+// Multi-head self-attention (Vaswani et al. 2017), one projection for q, k and v, fused attention.
+import { UsageError } from '../native/errors.js'
+import * as F from '../tensor/functional.js'
+import type { Tensor } from '../tensor/tensor.js'
+import type { ParameterOptions } from './init.js'
+import { Linear } from './linear.js'
+import { Module } from './module.js'
+
+export interface AttentionOptions extends ParameterOptions {
+  /** Position i sees positions up to i only. */
+  causal?: boolean
+  bias?: boolean
+  /** Applied to q and k (batch, heads, length, width/heads) before the products: rotary embedding. */
+  position?: (x: Tensor) => Tensor
+}
+
+/** Shapes: x (batch, length, width) → the same; `heads` divides width. */
+export class MultiHeadAttention extends Module {
+  qkv: Linear
+  projection: Linear
+  readonly causal: boolean
+  readonly position: ((x: Tensor) => Tensor) | undefined
+
+  constructor(
+    readonly width: number,
+    readonly heads: number,
+    options: AttentionOptions = {},
+  ) {
+    super()
+    if (width % heads !== 0) {
+      throw new UsageError(`MultiHeadAttention: ${heads} heads do not divide a width of ${width}`)
+    }
+    const { causal = false, bias = true, position, ...rest } = options
+    this.causal = causal
+    this.position = position
+    this.qkv = new Linear(width, 3 * width, { ...rest, bias })
+    this.projection = new Linear(width, width, { ...rest, bias })
+  }
+
+  forward(x: Tensor): Tensor {
+    const [batch = 0, length = 0] = x.shape
+    const perHead = this.width / this.heads
+    const qkv = this.qkv
+      .forward(x) // (B,T,C)·(C,3C) → (B,T,3C)
+      .view([batch, length, 3, this.heads, perHead])
+      .permute([2, 0, 3, 1, 4]) // (3,B,H,T,C/H)
+    let q = qkv.select(0, 0)
+    let k = qkv.select(0, 1)
+    const v = qkv.select(0, 2)
+    if (this.position) {
+      q = this.position(q)
+      k = this.position(k)
+    }
+    const y = F.scaledDotProductAttention(q, k, v, { causal: this.causal }) // (B,H,T,C/H)
+    return this.projection.forward(y.transpose(1, 2).reshape([batch, length, this.width]))
+  }
+}

@@ -1,0 +1,48 @@
+// Normalisation over the last dimension: LayerNorm (Ba et al. 2016) and RMSNorm (Zhang and Sennrich 2019).
+import { ones, zeros } from '../tensor/factory.js'
+import * as F from '../tensor/functional.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { type ParameterOptions, parameter } from './init.js'
+import { Module } from './module.js'
+
+/** Shapes: x (…, width) → the same; weight and bias (width,). */
+export class LayerNorm extends Module {
+  weight: Tensor
+  bias: Tensor
+  readonly eps: number
+
+  constructor(
+    readonly width: number,
+    options: ParameterOptions & { eps?: number } = {},
+  ) {
+    super()
+    const { eps = 1e-5, ...rest } = options
+    this.eps = eps
+    this.weight = parameter(ones([width], rest))
+    this.bias = parameter(zeros([width], rest))
+  }
+
+  forward(x: Tensor): Tensor {
+    return F.layerNorm(x, this.weight, this.bias, { eps: this.eps })
+  }
+}
+
+/** Shapes: x (…, width) → the same; weight (width,). */
+export class RMSNorm extends Module {
+  weight: Tensor
+  readonly eps: number
+
+  constructor(
+    readonly width: number,
+    options: ParameterOptions & { eps?: number } = {},
+  ) {
+    super()
+    const { eps = 1e-6, ...rest } = options
+    this.eps = eps
+    this.weight = parameter(ones([width], rest))
+  }
+
+  forward(x: Tensor): Tensor {
+    return F.rmsNorm(x, this.weight, { eps: this.eps })
+  }
+}

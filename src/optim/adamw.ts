@@ -1,0 +1,87 @@
+// AdamW: Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019).
+import { zerosLike } from '../tensor/factory.js'
+import { adamwStep } from '../tensor/optimizer-steps.js'
+import { keep } from '../tensor/scope.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { Optimizer, type Parameters, type Updates } from './optimizer.js'
+
+export interface AdamWOptions {
+  lr: number
+  /** Default [0.9, 0.999]. */
+  betas?: [number, number]
+  /** Default 1e-8. */
+  eps?: number
+  /** Default 0.01. */
+  weightDecay?: number
+}
+
+interface Moments {
+  first: Tensor
+  second: Tensor
+  steps: number
+}
+
+export class AdamW extends Optimizer<AdamWOptions> {
+  readonly #moments: (Moments | undefined)[][]
+
+  constructor(parameters: Parameters<AdamWOptions>, options: AdamWOptions) {
+    super(parameters, options)
+    this.#moments = this.groups.map(() => [])
+  }
+
+  protected update(group: number, { params, grads, indices }: Updates): void {
+    const { lr = 0, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 } =
+      this.groups[group]?.options ?? {}
+    const options = { lr, beta1: betas[0], beta2: betas[1], eps, weightDecay }
+    const moments = this.#moments[group] ?? []
+    // Parameters that skipped a step have a count of their own: one launch for each count.
+    const byCount = new Map<number, number[]>()
+    for (const [i, p] of indices.entries()) {
+      const own = (moments[p] ??= {
+        first: keep(zerosLike(params[i] as Tensor, { dtype: 'f32' })),
+        second: keep(zerosLike(params[i] as Tensor, { dtype: 'f32' })),
+        steps: 0,
+      })
+      own.steps += 1
+      const list = byCount.get(own.steps)
+      if (list) list.push(i)
+      else byCount.set(own.steps, [i])
+    }
+    for (const [step, chosen] of byCount) {
+      const state = chosen.map((i) => moments[indices[i] as number] as Moments)
+      adamwStep(
+        chosen.map((i) => params[i] as Tensor),
+        chosen.map((i) => grads[i] as Tensor),
+        state.map((m) => m.first),
+        state.map((m) => m.second),
+        { ...options, step },
+      )
+    }
+  }
+
+  stateDict(): Record<string, Tensor> {
+    const out: Record<string, Tensor> = {}
+    for (const [g, list] of this.#moments.entries()) {
+      for (const [p, m] of list.entries()) {
+        if (!m) continue
+        out[`${g}.${p}.first`] = m.first
+        out[`${g}.${p}.second`] = m.second
+      }
+    }
+    return out
+  }
+
+  dispose(): void {
+    for (const list of this.#moments) {
+      for (const m of list.splice(0)) {
+        m?.first.dispose()
+        m?.second.dispose()
+      }
+    }
+  }
+}
+
+/** AdamW over `parameters` (tensors, or groups with options of their own). */
+export function adamw(parameters: Parameters<AdamWOptions>, options: AdamWOptions): AdamW {
+  return new AdamW(parameters, options)
+}

@@ -1,0 +1,68 @@
+// Stochastic gradient descent, with momentum as PyTorch's SGD has it.
+import { zerosLike } from '../tensor/factory.js'
+import { sgdStep } from '../tensor/optimizer-steps.js'
+import { keep } from '../tensor/scope.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { Optimizer, type Parameters, type Updates } from './optimizer.js'
+
+export interface SgdOptions {
+  lr: number
+  /** Default 0. */
+  momentum?: number
+  /** Added to the gradient times the parameter. Default 0. */
+  weightDecay?: number
+  /** Default 0. */
+  dampening?: number
+  /** Default false. */
+  nesterov?: boolean
+}
+
+export class SGD extends Optimizer<SgdOptions> {
+  readonly #momentum: (Tensor | undefined)[][]
+
+  constructor(parameters: Parameters<SgdOptions>, options: SgdOptions) {
+    super(parameters, options)
+    this.#momentum = this.groups.map(() => [])
+  }
+
+  protected update(group: number, { params, grads, indices }: Updates): void {
+    const { lr = 0, momentum = 0, weightDecay = 0, dampening = 0, nesterov = false } =
+      this.groups[group]?.options ?? {}
+    const options = { lr, momentum, weightDecay, dampening, nesterov }
+    const buffers = this.#momentum[group] ?? []
+    if (momentum === 0) {
+      sgdStep(params, grads, [], { ...options, firstStep: false })
+      return
+    }
+    // A parameter's first gradient becomes its momentum; later ones are blended in.
+    for (const first of [true, false]) {
+      const chosen = indices.flatMap((p, i) => (buffers[p] === undefined) === first ? [i] : [])
+      if (chosen.length === 0) continue
+      const own = chosen.map((i) => {
+        const p = indices[i] as number
+        buffers[p] ??= keep(zerosLike(params[i] as Tensor, { dtype: 'f32' }))
+        return buffers[p] as Tensor
+      })
+      const pick = (list: Tensor[]) => chosen.map((i) => list[i] as Tensor)
+      sgdStep(pick(params), pick(grads), own, { ...options, firstStep: first })
+      if (first && chosen.length === indices.length) break
+    }
+  }
+
+  stateDict(): Record<string, Tensor> {
+    const out: Record<string, Tensor> = {}
+    for (const [g, buffers] of this.#momentum.entries()) {
+      for (const [p, buffer] of buffers.entries()) if (buffer) out[`${g}.${p}.momentum`] = buffer
+    }
+    return out
+  }
+
+  dispose(): void {
+    for (const buffers of this.#momentum) for (const b of buffers.splice(0)) b?.dispose()
+  }
+}
+
+/** SGD over `parameters` (tensors, or groups with options of their own). */
+export function sgd(parameters: Parameters<SgdOptions>, options: SgdOptions): SGD {
+  return new SGD(parameters, options)
+}

@@ -1,0 +1,116 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { loader } from '../../dist/data/loader.js'
+import { sampleIndices } from '../../dist/data/sampler.js'
+
+const setting = fc
+  .record({
+    length: fc.integer({ min: 0, max: 500 }),
+    world: fc.integer({ min: 1, max: 9 }),
+    seed: fc.nat(),
+    epoch: fc.nat({ max: 50 }),
+    shuffle: fc.boolean(),
+  })
+const shares = (s: { length: number; world: number; seed: number; epoch: number; shuffle: boolean }, dropLast: boolean) =>
+  Array.from({ length: s.world }, (_, rank) => [...sampleIndices({ ...s, rank, dropLast })])
+
+describe('sampler', () => {
+  test('without dropping, the ranks together see every sample exactly once', () => {
+    fc.assert(
+      fc.property(setting, (s) => {
+        const all = shares(s, false).flat().sort((a, b) => a - b)
+        expect(all).toEqual(Array.from({ length: s.length }, (_, i) => i))
+      }),
+    )
+  })
+
+  test('with dropping, every rank gets as many samples and none twice', () => {
+    fc.assert(
+      fc.property(setting, (s) => {
+        const parts = shares(s, true)
+        for (const p of parts) expect(p.length).toBe(Math.floor(s.length / s.world))
+        expect(new Set(parts.flat()).size).toBe(parts.flat().length)
+      }),
+    )
+  })
+
+  test('the same numbers give the same order, another epoch another one', () => {
+    const one = { length: 100, seed: 7, epoch: 3, rank: 1, world: 2 }
+    expect(sampleIndices(one)).toEqual(sampleIndices(one))
+    expect(sampleIndices(one)).not.toEqual(sampleIndices({ ...one, epoch: 4 }))
+    expect(sampleIndices(one)).not.toEqual(sampleIndices({ ...one, seed: 8 }))
+  })
+
+  test('ranks of any world cut the same permutation', () => {
+    fc.assert(
+      fc.property(fc.nat(), fc.integer({ min: 1, max: 6 }), (seed, world) => {
+        const whole = [...sampleIndices({ length: 60, seed })]
+        const woven: number[] = []
+        for (let rank = 0; rank < world; rank++) {
+          for (const [i, v] of sampleIndices({ length: 60, seed, rank, world }).entries()) {
+            woven[i * world + rank] = v
+          }
+        }
+        expect(woven).toEqual(whole.slice(0, woven.length))
+      }),
+    )
+  })
+
+  test('a shuffle is fair: each sample comes first about equally often', () => {
+    const counts = new Array(5).fill(0)
+    for (let seed = 0; seed < 5000; seed++) counts[sampleIndices({ length: 5, seed })[0]!]++
+    for (const c of counts) expect(Math.abs(c - 1000)).toBeLessThan(150)
+  })
+
+  test('a rank outside the world is a UsageError', () => {
+    expect(() => sampleIndices({ length: 10, rank: 2, world: 2 })).toThrow(/rank 2/)
+  })
+})
+
+describe('loader', () => {
+  test('makes batches ahead and yields them in order', async () => {
+    const started: number[] = []
+    const batches = loader({
+      length: 40,
+      batchSize: 8,
+      shuffle: false,
+      prefetch: 2,
+      collate: async (indices, batch) => {
+        started.push(batch)
+        return [...indices]
+      },
+    })
+    expect(batches.length).toBe(5)
+    const seen: number[][] = []
+    for await (const b of batches) {
+      seen.push(b)
+      if (seen.length === 1) expect(started.length).toBeGreaterThanOrEqual(3)
+    }
+    expect(seen.flat()).toEqual(Array.from({ length: 40 }, (_, i) => i))
+  })
+
+  test('a failing collate reaches the loop at its batch', async () => {
+    const batches = loader({
+      length: 10,
+      batchSize: 2,
+      collate: (_, batch) => {
+        if (batch === 2) throw new Error('bad file')
+        return batch
+      },
+    })
+    const seen: number[] = []
+    await expect(
+      (async () => {
+        for await (const b of batches) seen.push(b)
+      })(),
+    ).rejects.toThrow('bad file')
+    expect(seen).toEqual([0, 1])
+  })
+
+  test('keeps a short last batch only when asked to', () => {
+    const make = (dropLastBatch: boolean) =>
+      loader({ length: 10, batchSize: 4, collate: (i) => i, dropLastBatch }).length
+    expect(make(true)).toBe(2)
+    expect(make(false)).toBe(3)
+  })
+})
