@@ -19,6 +19,14 @@ Algorithm copy_oneshot_algorithm();
 /// Largest payload of a rank for which the table takes copy-oneshot.
 inline constexpr uint64_t kOneshotBytes = 64 << 10;
 
+/// How copy-ring cuts large payloads. Read at launch; set it only while nothing is launched.
+struct RingTuning {
+  uint64_t batch_bytes = 64u << 20;   ///< of a rank's payload; scratch is at most twice this
+  uint64_t piece_bytes = 1u << 20;    ///< no piece of a chunk is cut smaller than this
+  uint64_t overlap_bytes = 1u << 20;  ///< chunks from here on are sent on the copy-out streams
+};
+RingTuning& ring_tuning();
+
 /// The algorithm for a call of `bytes` (count * element) over `ranks`. Throws Error(kUsage) when
 /// none can do it, for example an average of integers.
 const Algorithm& choose_algorithm(CollectiveKind kind, ReduceOp op, DType dtype, int ranks,

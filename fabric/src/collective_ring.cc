@@ -23,9 +23,6 @@
 namespace fabric {
 namespace {
 
-constexpr uint64_t kBatchBytes = 64u << 20;   // of a rank's payload; scratch is at most twice this
-constexpr uint64_t kPieceBytes = 1u << 20;    // no piece smaller than this
-constexpr uint64_t kOverlapBytes = 1u << 20;  // chunks from here on use the copy-out streams
 constexpr int kMaxPieces = 4;
 
 // One chunk of a batch, in elements: where it lies in `in` and in `out`.
@@ -42,13 +39,15 @@ class RingCall {
     // All-reduce splits its payload in n chunks; the other two have n blocks of `count`.
     const bool split = call_.kind == CollectiveKind::kAllReduce;
     const uint64_t blocks = split ? 1 : static_cast<uint64_t>(n_);
-    batch_ = std::min(call_.count, std::max<uint64_t>(1, kBatchBytes / (element_ * blocks)));
+    batch_ = std::min(call_.count,
+                      std::max<uint64_t>(1, ring_tuning().batch_bytes / (element_ * blocks)));
     chunk_ = split ? cut_longest(batch_, n_) : batch_;
     const uint64_t chunk_bytes = chunk_ * element_;
-    pieces_ = static_cast<int>(std::clamp<uint64_t>(chunk_bytes / kPieceBytes, 1, kMaxPieces));
+    pieces_ = static_cast<int>(
+        std::clamp<uint64_t>(chunk_bytes / ring_tuning().piece_bytes, 1, kMaxPieces));
     const uint64_t longest = std::min(chunk_, cut_longest(chunk_, pieces_) + 256);  // cut() aligns
     ring_ = std::make_unique<Ring>(args, devices, 0, pieces_, longest * element_,
-                                   chunk_bytes >= kOverlapBytes);
+                                   chunk_bytes >= ring_tuning().overlap_bytes);
   }
 
   void run() {
@@ -227,6 +226,11 @@ void launch(std::span<CollectiveArgs> args, std::span<Device* const> devices) {
 }
 
 }  // namespace
+
+RingTuning& ring_tuning() {
+  static RingTuning tuning;
+  return tuning;
+}
 
 Algorithm copy_ring_algorithm() { return {"copy-ring", false, &supports, &launch}; }
 
