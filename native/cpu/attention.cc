@@ -27,8 +27,7 @@ T softmax_row(T* score, int64_t visible, int64_t columns, float* lse) {
     *lse = -std::numeric_limits<float>::infinity();
     return 0;
   }
-  for (int64_t j = 0; j < visible; ++j) score[j] = math::exp(score[j] - top);
-  const T sum = lane_sum<T>(visible, [=](int64_t j) { return score[j]; });
+  const T sum = exp_row(score, top, visible, score);
   *lse = static_cast<float>(top + std::log(sum));
   return T(1) / sum;
 }

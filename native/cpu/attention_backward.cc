@@ -47,8 +47,7 @@ T row_lse(const AttentionArgs& args, int64_t head, int64_t row, const T* q) {
     multiply(false, true, 1, visible, args.width, args.scale, q, args.width, k.data, k.ld, T(0),
              score, visible);
     const T top = lane_max(score, visible);
-    return top +
-           std::log(lane_sum<T>(visible, [=](int64_t j) { return math::exp(score[j] - top); }));
+    return top + std::log(exp_sum(score, top, visible));
   } else {
     return args.lse[head * args.q_len + row];
   }
@@ -68,7 +67,7 @@ Queries<T> read_queries(const AttentionArgs& args, int64_t head, int64_t first) 
                                 scratch + (scratch ? 2 * area : 0));
   for (int64_t r = 0; r < rows; ++r) {
     const T *g = block.grad_out.data + r * block.grad_out.ld, *o = out.data + r * out.ld;
-    block.dot[r] = lane_sum<T>(width, [=](int64_t i) { return g[i] * o[i]; });
+    block.dot[r] = lane_dot(width, g, o);
     block.lse[r] = row_lse(args, head, first + r, block.q.data + r * block.q.ld);
   }
   return block;

@@ -27,7 +27,7 @@ template <typename T>
 T log_sum_exp(const T* x, int64_t n) {
   const T top = lane_max(x, n);
   if (top == -std::numeric_limits<T>::infinity()) return top;
-  return top + std::log(lane_sum<T>(n, [=](int64_t i) { return math::exp(x[i] - top); }));
+  return top + std::log(exp_sum(x, top, n));
 }
 
 // (1 - s) * -log p[target] + s / n * sum of -log p.
@@ -35,7 +35,7 @@ template <typename T>
 T row_loss(const T* x, int64_t n, T lse, int64_t target, T smoothing) {
   T loss = lse - x[target];
   if (smoothing != 0) {
-    const T sum = lane_sum<T>(n, [=](int64_t i) { return x[i]; });
+    const T sum = lane_sum(n, x);
     loss = (1 - smoothing) * loss + smoothing * (lse - sum / static_cast<T>(n));
   }
   return loss;

@@ -15,7 +15,7 @@ template <typename T>
 double sum_of_squares(const OptimParam& p, const ParamChunk& chunk) {
   T* scratch = is_half(p.dtype) ? thread_scratch<T>(0, kParamChunk) : nullptr;
   const T* g = read_panel<T>(p.dtype, p.grad, chunk.begin, chunk.count, scratch);
-  return lane_sum<T>(chunk.count, [g](int64_t i) { return g[i] * g[i]; });
+  return lane_dot(chunk.count, g, g);
 }
 
 template <typename T>

@@ -22,8 +22,8 @@ struct Statistics {
 template <typename T>
 Statistics<T> statistics(const T* x, int64_t n, bool centred, double eps) {
   T mean = 0;
-  if (centred) mean = lane_sum<T>(n, [=](int64_t i) { return x[i]; }) / static_cast<T>(n);
-  const T squares = lane_sum<T>(n, [=](int64_t i) { return (x[i] - mean) * (x[i] - mean); });
+  if (centred) mean = lane_sum(n, x) / static_cast<T>(n);
+  const T squares = lane_sum<T>(n, [mean](auto v) { return (v - mean) * (v - mean); }, x);
   return {mean, T(1) / std::sqrt(squares / static_cast<T>(n) + static_cast<T>(eps))};
 }
 
@@ -60,11 +60,11 @@ void grad_x_row(const T* x, const T* grad, const T* w, Statistics<T> s, bool cen
   const T mean = s.mean, rstd = s.rstd;
   T sum = 0, dot;
   if (w) {
-    if (centred) sum = lane_sum<T>(n, [=](int64_t i) { return grad[i] * w[i]; });
-    dot = lane_sum<T>(n, [=](int64_t i) { return grad[i] * w[i] * (x[i] - mean); });
+    if (centred) sum = lane_dot(n, grad, w);
+    dot = lane_sum<T>(n, [mean](auto g, auto u, auto v) { return g * u * (v - mean); }, grad, w, x);
   } else {
-    if (centred) sum = lane_sum<T>(n, [=](int64_t i) { return grad[i]; });
-    dot = lane_sum<T>(n, [=](int64_t i) { return grad[i] * (x[i] - mean); });
+    if (centred) sum = lane_sum(n, grad);
+    dot = lane_sum<T>(n, [mean](auto g, auto v) { return g * (v - mean); }, grad, x);
   }
   const T shift = rstd * sum / static_cast<T>(n);
   const T slope = rstd * rstd * rstd * dot / static_cast<T>(n);

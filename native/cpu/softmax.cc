@@ -18,24 +18,22 @@ template <typename T>
 void forward_row(const T* x, T* y, int64_t n, bool log) {
   const T top = lane_max(x, n);
   if (log) {
-    const T sum = lane_sum<T>(n, [=](int64_t i) { return math::exp(x[i] - top); });
-    const T log_sum = std::log(sum);
+    const T log_sum = std::log(exp_sum(x, top, n));
     for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - top) - log_sum;
     return;
   }
-  for (int64_t i = 0; i < n; ++i) y[i] = math::exp(x[i] - top);
-  const T inverse = T(1) / lane_sum<T>(n, [=](int64_t i) { return y[i]; });
+  const T inverse = T(1) / exp_row(x, top, n, y);
   for (int64_t i = 0; i < n; ++i) y[i] *= inverse;
 }
 
 template <typename T>
 void backward_row(const T* grad, const T* y, T* out, int64_t n, bool log) {
   if (log) {
-    const T sum = lane_sum<T>(n, [=](int64_t i) { return grad[i]; });
+    const T sum = lane_sum(n, grad);
     for (int64_t i = 0; i < n; ++i) out[i] = grad[i] - math::exp(y[i]) * sum;
     return;
   }
-  const T dot = lane_sum<T>(n, [=](int64_t i) { return grad[i] * y[i]; });
+  const T dot = lane_dot(n, grad, y);
   for (int64_t i = 0; i < n; ++i) out[i] = (grad[i] - dot) * y[i];
 }
 
