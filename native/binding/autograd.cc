@@ -29,7 +29,12 @@ napi_value set_requires_grad(Frame& f) {
 napi_value grad(Frame& f) {
   Tensor t = f.tensor(0);
   if (!t->autograd || !t->autograd->grad || t->autograd->grad_stale) return make_number(f.env, 0);
-  return make_number(f.env, static_cast<double>(f.adopt(t->autograd->grad)));
+  const Tensor& grad = t->autograd->grad;
+  handles::Handle known = f.handle(1);
+  if (known != 0 && handles::alive(known) && handles::get(known).same(grad)) {
+    return make_number(f.env, static_cast<double>(known));
+  }
+  return make_number(f.env, static_cast<double>(f.adopt(grad)));
 }
 
 napi_value set_grad(Frame& f) {

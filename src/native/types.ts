@@ -105,8 +105,8 @@ export interface Addon {
   // Autograd
   /** A leaf starts or stops asking for gradients. */
   setRequiresGrad(handle: Handle, on: boolean): void
-  /** The gradient of a leaf as a new handle, 0 when there is none. */
-  grad(handle: Handle): Handle
+  /** The gradient of a leaf, 0 when there is none: `known` when that names it already, else a new handle. */
+  grad(handle: Handle, known: Handle): Handle
   /** Replaces the gradient of a leaf; 0 removes it. */
   setGrad(handle: Handle, grad: Handle): void
   /** Removes the gradient (`toZero` false) or fills it with zeros in place. */

@@ -1,99 +1,33 @@
-// Tensor: an integer handle into the process-wide native table, with the public methods. Bodies lie
-// by subject in elementwise.ts, reduction.ts, matrix.ts, view.ts, conversion.ts, inplace.ts, read.ts
-// and autograd/gradient.ts; this class only names them.
+// Tensor: an integer handle into the process-wide native table (tensor-object.ts) with the public
+// methods. Bodies lie by subject in elementwise.ts, reduction.ts, matrix.ts, view.ts, conversion.ts,
+// inplace.ts, read.ts and autograd/gradient.ts; this class only names them.
 //
 // Every method that computes enqueues on the device's current stream and returns at once; the result
 // is a new tensor that the caller owns (or the enclosing scope()). Methods on tensors of different
 // devices throw DeviceError, on a disposed one DisposedError. `b: number` never changes the dtype of
 // a floating tensor. Shapes broadcast as in NumPy; dtypes promote to the wider of the two.
-import * as gradient from '../autograd/gradient.js'
 import type { GradientHook } from '../autograd/gradient.js'
-import { deviceName } from '../fabric/devices.js'
+import * as gradient from '../autograd/gradient.js'
 import { native } from '../native/addon.js'
 import * as conversion from './conversion.js'
-import { debugMode, disposedError, recordSite } from './debug.js'
-import { dtypeName } from './dtype.js'
 import type { DType, TensorData } from './dtype.js'
 import * as elementwise from './elementwise.js'
 import * as inplace from './inplace.js'
 import * as matrix from './matrix.js'
-import { fetchMeta } from './meta.js'
-import type { TensorMeta } from './meta.js'
 import type { NestedArray } from './nested.js'
 import { describe } from './print.js'
 import * as read from './read.js'
-import * as reduction from './reduction.js'
 import type { Dims, ReduceOptions } from './reduction.js'
-import { scopes } from './scope-stack.js'
+import * as reduction from './reduction.js'
+import { TensorObject } from './tensor-object.js'
 import * as view from './view.js'
 
-export class Tensor {
-  /** @internal The handle, 0 once disposed of. */
-  raw: number
-  /** @internal Shape, strides, dtype and device; fetched on first use. */
-  meta: TensorMeta | undefined
-  /** @internal Scope mark of the latest survivor walk. */
-  mark: number
-
-  /** @internal Adopts `handle`: this object now owns it. Use `Tensor.from`. */
-  constructor(handle: number) {
-    this.raw = handle
-    this.meta = undefined
-    this.mark = 0
-    const top = scopes.top
-    if (top !== undefined) top.push(this)
-    if (debugMode.on) recordSite(this)
-  }
-
+export class Tensor extends TensorObject {
   /** Adopts a handle, for example one that another thread posted. The object owns it from now on. */
   static from(handle: number): Tensor {
     return new Tensor(handle)
   }
 
-  /** The handle for native calls. Throws DisposedError after dispose(). */
-  get handle(): number {
-    if (this.raw === 0) throw disposedError(this)
-    return this.raw
-  }
-
-  /** A second, independent handle to the same tensor, to post to another thread: the receiver owns it. */
-  toHandle(): number {
-    return native.retain(this.handle)
-  }
-
-  // What it is
-
-  /** Sizes of the dimensions. */
-  get shape(): readonly number[] {
-    return (this.meta ?? fetchMeta(this)).shape
-  }
-  /** Steps in elements, one a dimension. */
-  get strides(): readonly number[] {
-    return (this.meta ?? fetchMeta(this)).strides
-  }
-  get dtype(): DType {
-    return dtypeName((this.meta ?? fetchMeta(this)).dtype)
-  }
-  /** Name of the device, for example "host:0". */
-  get device(): string {
-    return deviceName((this.meta ?? fetchMeta(this)).device)
-  }
-  /** Number of dimensions. */
-  get rank(): number {
-    return (this.meta ?? fetchMeta(this)).shape.length
-  }
-  /** Number of elements. */
-  get numel(): number {
-    return (this.meta ?? fetchMeta(this)).numel
-  }
-  /** Do the elements lie in memory in order, without gaps? */
-  get isContiguous(): boolean {
-    return (this.meta ?? fetchMeta(this)).contiguous
-  }
-  /** True after dispose(), or when another thread released the handle. */
-  get disposed(): boolean {
-    return this.raw === 0 || !native.alive(this.raw)
-  }
   /** Size of one dimension; negative counts from the end. */
   size(dim: number): number {
     return view.sizeOf(this, dim)
@@ -112,7 +46,7 @@ export class Tensor {
   get gradFn(): string | undefined {
     return native.gradFnName(this.handle) || undefined
   }
-  /** The accumulated gradient of a leaf: a new Tensor object over the same memory each time. */
+  /** The accumulated gradient of a leaf. The object belongs to this tensor; clone() it to keep it. */
   get grad(): Tensor | null {
     return gradient.getGrad(this)
   }
@@ -144,7 +78,8 @@ export class Tensor {
     return gradient.registerLeafHook(this, hook)
   }
 
-  // Elementwise: with a tensor (broadcast) or a number. Comparisons give bool.
+  // Elementwise: with a tensor (broadcast) or a number. Comparisons give bool. For number - tensor and
+  // number / tensor see F.sub and F.div.
 
   add(b: Tensor | number): Tensor {
     return elementwise.add(this, b)
@@ -152,19 +87,11 @@ export class Tensor {
   sub(b: Tensor | number): Tensor {
     return elementwise.sub(this, b)
   }
-  /** b - this. */
-  rsub(b: number): Tensor {
-    return elementwise.sub(b, this)
-  }
   mul(b: Tensor | number): Tensor {
     return elementwise.mul(this, b)
   }
   div(b: Tensor | number): Tensor {
     return elementwise.div(this, b)
-  }
-  /** b / this. */
-  rdiv(b: number): Tensor {
-    return elementwise.div(b, this)
   }
   pow(b: Tensor | number): Tensor {
     return elementwise.pow(this, b)
@@ -246,7 +173,7 @@ export class Tensor {
     return elementwise.logicalNot(this)
   }
   isFinite(): Tensor {
-    return elementwise.isFinite(this)
+    return elementwise.finite(this)
   }
 
   // Reductions: over all dimensions without `dim`. keepDim leaves size 1.
@@ -396,20 +323,8 @@ export class Tensor {
     return native.read(this.handle)
   }
 
-  // End
-
-  /** Gives the handle back; memory is freed in stream order. Idempotent. */
-  dispose(): void {
-    const handle = this.raw
-    if (handle === 0) return
-    this.raw = 0
-    native.release(handle)
-  }
-  [Symbol.dispose](): void {
-    this.dispose()
-  }
   /** Shape, dtype and device. Values need `await print(t)`. */
-  toString(): string {
+  override toString(): string {
     return describe(this)
   }
 }

@@ -1,0 +1,101 @@
+// Gradients of tensors: the backward pass, gradients of leaves, hooks. Tensor's methods call these.
+import { native, wordCount, words } from '../native/addon.js'
+import { UsageError } from '../native/errors.js'
+import { disposeAll } from '../tensor/scope.js'
+import { scopes, untracked } from '../tensor/scope-stack.js'
+import { Tensor } from '../tensor/tensor.js'
+import type { TensorObject } from '../tensor/tensor-object.js'
+
+/** Sees a gradient; may return a replacement of the same shape. `grad` is valid during the call only. */
+// biome-ignore lint/suspicious/noConfusingVoidType: a hook may return nothing
+export type GradientHook = (grad: Tensor) => Tensor | undefined | void
+
+export interface BackwardOptions {
+  /** Keep what the formulas need, so that backward can run again. */
+  retainGraph?: boolean
+}
+
+/**
+ * Computes gradients of `roots` with respect to all leaves and adds them to their `grad`. `grads[i]` has
+ * the shape of `roots[i]`; without them every root must have one element. Enqueues; never waits.
+ */
+export function backward(
+  roots: readonly Tensor[],
+  grads?: readonly (Tensor | null)[],
+  options: BackwardOptions = {},
+): void {
+  const n = roots.length
+  if (grads !== undefined && grads.length !== n) {
+    throw new UsageError(`backward: ${n} tensors but ${grads.length} gradients`)
+  }
+  if (2 * n > wordCount) throw new UsageError(`backward takes at most ${wordCount / 2} tensors`)
+  for (let i = 0; i < n; i++) {
+    words[i] = (roots[i] as Tensor).handle
+    words[n + i] = grads?.[i]?.handle ?? 0
+  }
+  native.backward(n, options.retainGraph ?? false)
+}
+
+/**
+ * The gradient of a leaf, null when there is none. The object belongs to the leaf: it is the same on each
+ * call while the gradient's memory is, and ends with the leaf or when the gradient was replaced.
+ */
+export function getGrad(leaf: Tensor): Tensor | null {
+  const known = leaf.gradTensor
+  const handle = native.grad(leaf.handle, known?.raw ?? 0)
+  if (known !== undefined && known.raw === handle && handle !== 0) return known as Tensor
+  known?.dispose()
+  const grad = handle === 0 ? undefined : untracked(() => new Tensor(handle))
+  leaf.gradTensor = grad
+  return grad ?? null
+}
+
+/** Replaces the gradient of a leaf: shape, dtype and device must be the leaf's. null removes it. */
+export function setGrad(leaf: Tensor, grad: Tensor | null): void {
+  native.setGrad(leaf.handle, grad === null ? 0 : grad.handle)
+}
+
+/**
+ * Calls `hook` with every gradient that reaches `tensor` in later backward passes, on the thread that
+ * calls backward(). Returns a function that removes the hook.
+ */
+export function registerHook(tensor: Tensor, hook: GradientHook): () => void {
+  let active = true
+  native.registerHook(tensor.handle, (handle) => (active ? runHook(hook, handle) : 0))
+  return () => {
+    active = false
+  }
+}
+
+/** Calls `hook` after each accumulation into the leaf's gradient. Returns a function that removes it. */
+export function registerLeafHook(leaf: Tensor, hook: () => void): () => void {
+  let active = true
+  native.registerLeafHook(leaf.handle, () => {
+    if (active) hook()
+  })
+  return () => {
+    active = false
+  }
+}
+
+/** Tensors made by the hook end with it; its result goes to the engine (see NativeHook). */
+function runHook(hook: GradientHook, handle: number): number {
+  const outer = scopes.top
+  const made: TensorObject[] = []
+  scopes.top = made
+  const grad = new Tensor(handle)
+  let answer = 0
+  try {
+    const replacement = hook(grad)
+    if (replacement instanceof Tensor && replacement !== grad) {
+      const owned = made.includes(replacement)
+      answer = owned ? -replacement.handle : replacement.handle
+      if (owned) replacement.raw = 0
+    }
+  } finally {
+    scopes.top = outer
+    grad.raw = 0 // native code releases it
+    disposeAll(made)
+  }
+  return answer
+}

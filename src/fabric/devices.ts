@@ -1,0 +1,60 @@
+// Devices by name and number, and this thread's default device. The tensor functions resolve their
+// `device` option here; openFabric() opens through here. A device that is named is opened on first use.
+import { native } from '../native/addon.js'
+import { DeviceError } from '../native/errors.js'
+import type { NativeDevice } from '../native/types.js'
+
+/** A device of the fabric: see NativeDevice for the fields. */
+export type DeviceInfo = Readonly<NativeDevice>
+
+const byName = new Map<string, DeviceInfo>()
+const byIndex: DeviceInfo[] = []
+let defaultName: string | undefined
+
+/** Opens a device, or finds it when it is open. `virtualCount` splits a GPU when it is first opened. */
+export function openDevice(name: string, virtualCount = 0): DeviceInfo {
+  return byName.get(name) ?? remember(native.openDevice(name, virtualCount))
+}
+
+/** Index of the device called `name`; of the default device without a name. */
+export function deviceIndex(name?: string): number {
+  const known = byName.get(name ?? defaultDevice())
+  return known !== undefined ? known.index : openDevice(name ?? defaultDevice()).index
+}
+
+/** Name of the device at `index`. */
+export function deviceName(index: number): string {
+  const known = byIndex[index]
+  if (known !== undefined) return known.name
+  for (const device of native.devices()) remember(device)
+  const found = byIndex[index]
+  if (found === undefined) throw new DeviceError(`there is no device with index ${index}`)
+  return found.name
+}
+
+/** The device of tensors made without a `device` option: cuda:0 where there is a GPU, else host:0. */
+export function defaultDevice(): string {
+  defaultName ??= gpuCount() > 0 ? 'cuda:0' : 'host:0'
+  return defaultName
+}
+
+/** Sets this thread's default device; opens it. Workers have their own. */
+export function setDefaultDevice(name: string): void {
+  defaultName = openDevice(name).name
+}
+
+/** @internal Makes `name` the default unless one was chosen before. */
+export function preferDevice(name: string): void {
+  defaultName ??= name
+}
+
+/** GPUs that the cuda driver of this build finds; 0 without the driver. */
+export function gpuCount(): number {
+  return native.buildInfo().drivers.find((driver) => driver.name === 'cuda')?.devices ?? 0
+}
+
+function remember(device: NativeDevice): DeviceInfo {
+  byName.set(device.name, device)
+  byIndex[device.index] = device
+  return device
+}

@@ -1,0 +1,43 @@
+// Names of the numbers in event records. A copy of fabric/include/fabric/event_kinds.def by position;
+// test/host/tables.test.ts compares the two. Append only: snapshots on disk carry the numbers. Pure.
+import { operators } from '../native/operators.js'
+
+/** Event kinds by number. */
+export const eventKinds = [
+  'operator',
+  'copy',
+  'event_record',
+  'event_wait',
+  'allocate',
+  'free',
+  'collective_arrive',
+  'collective_launch',
+  'collective_done',
+  'peer_enable',
+  'graph',
+  'plugin',
+  'error',
+] as const
+
+/** Kind of one event. */
+export type EventKind = (typeof eventKinds)[number]
+
+/** Collective kinds by number. */
+export const collectiveKinds = [
+  'all_reduce',
+  'broadcast',
+  'all_gather',
+  'reduce_scatter',
+  'reduce',
+  'barrier',
+] as const
+
+/** Stream purposes by number. */
+export const streamPurposes = ['compute', 'comm', 'copy_in', 'copy_out', 'user'] as const
+
+/** What an event's `detail` means: operator or collective name, undefined for other kinds. */
+export function detailName(kind: EventKind, detail: number): string | undefined {
+  if (kind === 'operator') return operators[detail]?.[0]
+  if (kind.startsWith('collective')) return collectiveKinds[detail]
+  return undefined
+}

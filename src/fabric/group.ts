@@ -1,0 +1,167 @@
+// Groups: an ordered set of devices that run collectives. Rank r is the r-th device. Group calls for all
+// ranks from one thread; group.rank(r) calls for one rank from its own thread, and the last rank to
+// arrive launches for all. Tensors must be contiguous and must not require gradients while these are
+// recorded (UsageError). Wrong shapes, dtypes or devices of one rank are ShapeError, DtypeError,
+// DeviceError; differences between ranks are a DesyncError at every rank.
+import { native, words } from '../native/addon.js'
+import { errorNumber, UsageError } from '../native/errors.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { deviceIndex, deviceName } from './devices.js'
+import { RankGroup } from './rank-group.js'
+import { Work } from './work.js'
+
+const kinds = { allReduce: 0, broadcast: 1, allGather: 2, reduceScatter: 3, reduce: 4, barrier: 5 }
+const ops = ['sum', 'avg', 'max', 'min', 'prod'] as const
+
+/** How elements of ranks are combined; 'avg' is the sum divided by the ranks. */
+export type ReduceOp = (typeof ops)[number]
+/** @internal */
+export type CollectiveName = keyof typeof kinds
+
+export interface CollectiveOptions {
+  /** Deadline for all ranks to arrive, ms; default 30 000. */
+  timeoutMs?: number
+}
+export interface ReduceCallOptions extends CollectiveOptions {
+  /** Default 'sum'. */
+  op?: ReduceOp
+}
+export interface RootOptions extends CollectiveOptions {
+  /** Rank that sends or receives; default 0. */
+  root?: number
+}
+
+export interface GroupStats {
+  calls: number
+  bytes: number
+  desyncs: number
+  timeouts: number
+}
+
+/** @internal Numbers of a collective and its reduction for the native calls. */
+export function callNumbers(
+  name: CollectiveName,
+  op: ReduceOp = 'sum',
+): [kind: number, op: number] {
+  const number = ops.indexOf(op)
+  if (number < 0) throw new UsageError(`op ${JSON.stringify(op)}: use ${ops.join(', ')}`)
+  return [kinds[name], number]
+}
+
+/** @internal */
+export const defaultTimeoutMs = 30_000
+
+export class Group {
+  /** Good on every thread of the process: Group.attach(id) in a worker. */
+  readonly id: number
+  /** Device names by rank. */
+  readonly devices: readonly string[]
+
+  private constructor(id: number) {
+    this.id = id
+    this.devices = Object.freeze(native.groupDevices(id).map(deviceName))
+  }
+
+  /** A new group of distinct devices; enables peer access between them where possible. */
+  static create(devices: readonly string[], name = ''): Group {
+    return new Group(
+      native.groupCreate(
+        devices.map((device) => deviceIndex(device)),
+        name,
+      ),
+    )
+  }
+
+  /** The group that another thread made. */
+  static attach(id: number): Group {
+    return new Group(id)
+  }
+
+  /** Number of ranks. */
+  get size(): number {
+    return this.devices.length
+  }
+
+  /** Calls of one rank, for the thread that drives its device. */
+  rank(rank: number): RankGroup {
+    return new RankGroup(this, rank)
+  }
+
+  /** tensors[r] of every rank becomes the combination over ranks, in place. */
+  allReduce(tensors: readonly Tensor[], options: ReduceCallOptions = {}): Work {
+    return this.#submit('allReduce', tensors, undefined, options)
+  }
+  /** Every tensors[r] becomes tensors[root], in place. */
+  broadcast(tensors: readonly Tensor[], options: RootOptions = {}): Work {
+    return this.#submit('broadcast', tensors, undefined, options)
+  }
+  /** tensors[root] becomes the combination; the other ranks' tensors stay. */
+  reduce(tensors: readonly Tensor[], options: ReduceCallOptions & RootOptions = {}): Work {
+    return this.#submit('reduce', tensors, undefined, options)
+  }
+  /** outputs[r] (ranks · n elements) becomes all inputs (n elements) in rank order. */
+  allGather(
+    inputs: readonly Tensor[],
+    outputs: readonly Tensor[],
+    options: CollectiveOptions = {},
+  ): Work {
+    return this.#submit('allGather', inputs, outputs, options)
+  }
+  /** outputs[r] (n elements) becomes part r of the combined inputs (ranks · n elements). */
+  reduceScatter(
+    inputs: readonly Tensor[],
+    outputs: readonly Tensor[],
+    options: ReduceCallOptions = {},
+  ): Work {
+    return this.#submit('reduceScatter', inputs, outputs, options)
+  }
+  /** Done when every device has done what was enqueued on its current stream before. */
+  barrier(options: CollectiveOptions = {}): Work {
+    return this.#submit('barrier', undefined, undefined, options)
+  }
+
+  /** Fails every open and later call on all threads with `error`, until reset(). */
+  abort(error: Error): void {
+    native.groupAbort(this.id, errorNumber(error), error.message)
+  }
+
+  /** Forgets an abort. No rank may be inside a call. */
+  reset(): void {
+    native.groupReset(this.id)
+  }
+
+  stats(): GroupStats {
+    native.groupStats(this.id)
+    const [calls, bytes, desyncs, timeouts] = words as unknown as [number, number, number, number]
+    return { calls, bytes, desyncs, timeouts }
+  }
+
+  /** Forgets the group on all threads. Calls under way end normally. */
+  dispose(): void {
+    native.groupDispose(this.id)
+  }
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  #submit(
+    name: CollectiveName,
+    inputs: readonly Tensor[] | undefined,
+    outputs: readonly Tensor[] | undefined,
+    options: ReduceCallOptions & RootOptions,
+  ): Work {
+    const [kind, op] = callNumbers(name, options.op)
+    const n = this.size
+    for (const list of [inputs, outputs]) {
+      if (list !== undefined && list.length !== n) {
+        throw new UsageError(`${name}: ${n} ranks need ${n} tensors, ${list.length} were given`)
+      }
+    }
+    for (let r = 0; r < n; r++) {
+      words[r] = inputs?.[r]?.handle ?? 0
+      words[n + r] = outputs?.[r]?.handle ?? 0
+    }
+    const timeout = options.timeoutMs ?? defaultTimeoutMs
+    return new Work(native.groupSubmitAll(this.id, kind, op, options.root ?? 0, timeout))
+  }
+}

@@ -1,0 +1,89 @@
+// One rank's view of a group, for the thread that drives the rank's device. Calls of all ranks meet by
+// their order: call k of every rank is one collective. Rules for tensors: see group.ts.
+import { native } from '../native/addon.js'
+import type { Tensor } from '../tensor/tensor.js'
+import type {
+  CollectiveName,
+  CollectiveOptions,
+  Group,
+  ReduceCallOptions,
+  RootOptions,
+} from './group.js'
+import { callNumbers, defaultTimeoutMs } from './group.js'
+import { Work } from './work.js'
+
+export interface VoteOptions {
+  /** A small non-negative integer; every rank gets the bitwise or of all votes (`Work.votes`). */
+  vote?: number
+}
+
+type Options = ReduceCallOptions & RootOptions & VoteOptions
+
+/** Each method arrives for this rank and returns at once. Before using the result call `work.wait()`
+ * (blocks until all ranks arrived) or await `work.done`. */
+export class RankGroup {
+  readonly group: Group
+  readonly rank: number
+  readonly #id: number
+
+  /** @internal */
+  constructor(group: Group, rank: number) {
+    this.group = group
+    this.rank = rank
+    this.#id = group.id
+  }
+
+  /** Number of ranks. */
+  get size(): number {
+    return this.group.size
+  }
+  /** This rank's device. */
+  get device(): string {
+    return this.group.devices[this.rank] as string
+  }
+
+  allReduce(tensor: Tensor, options: ReduceCallOptions & VoteOptions = {}): Work {
+    return this.#submit('allReduce', tensor, undefined, options)
+  }
+  broadcast(tensor: Tensor, options: RootOptions & VoteOptions = {}): Work {
+    return this.#submit('broadcast', tensor, undefined, options)
+  }
+  reduce(tensor: Tensor, options: Options = {}): Work {
+    return this.#submit('reduce', tensor, undefined, options)
+  }
+  allGather(input: Tensor, output: Tensor, options: CollectiveOptions & VoteOptions = {}): Work {
+    return this.#submit('allGather', input, output, options)
+  }
+  reduceScatter(
+    input: Tensor,
+    output: Tensor,
+    options: ReduceCallOptions & VoteOptions = {},
+  ): Work {
+    return this.#submit('reduceScatter', input, output, options)
+  }
+  barrier(options: CollectiveOptions & VoteOptions = {}): Work {
+    return this.#submit('barrier', undefined, undefined, options)
+  }
+
+  #submit(
+    name: CollectiveName,
+    input: Tensor | undefined,
+    output: Tensor | undefined,
+    options: Options,
+  ): Work {
+    const [kind, op] = callNumbers(name, options.op)
+    return new Work(
+      native.groupSubmit(
+        this.#id,
+        this.rank,
+        kind,
+        op,
+        options.root ?? 0,
+        input?.handle ?? 0,
+        output?.handle ?? 0,
+        options.vote ?? 0,
+        options.timeoutMs ?? defaultTimeoutMs,
+      ),
+    )
+  }
+}

@@ -1,0 +1,242 @@
+// Snapshots: one packed buffer with devices, links, streams, memory, counters and events, decoded
+// lazily. Layout: native/binding/snapshot.cc. The bytes are also the snapshot file. Pure.
+import { CheckpointError } from '../native/errors.js'
+import type { EventKind } from './event-kinds.js'
+import { detailName, eventKinds, streamPurposes } from './event-kinds.js'
+import type { DeviceMemory } from './memory-fields.js'
+import { memoryFields } from './memory-fields.js'
+
+export interface SnapshotDevice {
+  index: number
+  name: string
+  driver: 'host' | 'cuda'
+  ordinal: number
+  /** -1 when the device is not a part of a split one. */
+  virtualIndex: number
+  multiprocessors: number
+  totalBytes: number
+  model: string
+  uuid: string
+  pci: string
+  capability: string
+}
+
+export interface SnapshotLink {
+  from: number
+  to: number
+  peerAccess: boolean
+  gbps: number
+  kind: string
+}
+
+export interface SnapshotStream {
+  device: number
+  id: number
+  purpose: string
+  idle: boolean
+}
+
+/** Memory of the device with index `device`. */
+export type SnapshotMemory = { device: number } & DeviceMemory
+
+/** One record of the event log. Times are nanoseconds of a steady clock (`Snapshot.takenNs` is on it). */
+export interface SnapshotEvent {
+  /** Dense, from 1. */
+  sequence: number
+  kind: EventKind
+  /** Operator or collective, where the kind has one. */
+  name: string | undefined
+  /** Device index, -1 when none. */
+  device: number
+  stream: number
+  /** The other device of a copy or edge, -1 when none. */
+  peer: number
+  bytes: number
+  /** Tensor handle, collective sequence or operator id, by kind. */
+  id: number
+  hostNs: number
+  /** When it ran on the device; 0 unless the log mode is 'timing'. */
+  deviceNs: number
+  detail: number
+  flags: number
+  /** Duration in ns where known, else 0. */
+  extra: number
+}
+
+const magic = 0x50534657
+const version = 1
+const headerBytes = 64
+const noDevice = 0xffff
+const eventBytes = 64
+const section = { strings: 1, devices: 2, links: 3, streams: 4, memory: 5, counters: 6, events: 7 }
+const logModes = ['off', 'basic', 'timing'] as const
+
+/** A decoded snapshot; sections are decoded when they are read. */
+export class Snapshot {
+  /** The packed bytes: write them to a file, read them with Snapshot.decode. */
+  readonly bytes: ArrayBuffer
+  /** Steady clock, ns. */
+  readonly takenNs: number
+  /** Wall clock, ms since 1970. */
+  readonly takenUnixMs: number
+  /** Ask for this `since` next time. */
+  readonly nextSequence: number
+  /** Events of the asked range that were overwritten. */
+  readonly dropped: number
+  /** Events that the log keeps. */
+  readonly capacity: number
+  readonly logMode: (typeof logModes)[number]
+  readonly #view: DataView
+  readonly #sections = new Map<number, { count: number; offset: number; bytes: number }>()
+  #events: SnapshotEvent[] | undefined
+
+  private constructor(bytes: ArrayBuffer) {
+    const view = new DataView(bytes)
+    if (bytes.byteLength < headerBytes || view.getUint32(0, true) !== magic) {
+      throw new CheckpointError('this is not a weft snapshot')
+    }
+    const found = view.getUint32(4, true)
+    if (found !== version) {
+      throw new CheckpointError(`snapshot version ${found}; this weft reads version ${version}`)
+    }
+    if (view.getUint32(8, true) > bytes.byteLength)
+      throw new CheckpointError('the snapshot is cut short')
+    this.bytes = bytes
+    this.#view = view
+    this.takenNs = this.#u64(16)
+    this.takenUnixMs = view.getFloat64(24, true)
+    this.nextSequence = this.#u64(32)
+    this.dropped = this.#u64(40)
+    this.capacity = this.#u64(48)
+    this.logMode = logModes[view.getUint32(56, true)] ?? 'off'
+    const count = view.getUint32(12, true)
+    for (let i = 0; i < count; i++) {
+      const at = headerBytes + i * 16
+      const [kind, rows, offset, size] = [0, 4, 8, 12].map((d) => view.getUint32(at + d, true))
+      this.#sections.set(kind as number, { count: rows!, offset: offset!, bytes: size! })
+    }
+  }
+
+  /** Reads packed bytes; throws CheckpointError for other data or another version. */
+  static decode(bytes: ArrayBuffer | ArrayBufferView): Snapshot {
+    if (bytes instanceof ArrayBuffer) return new Snapshot(bytes)
+    const { buffer, byteOffset, byteLength } = bytes
+    return new Snapshot(buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer)
+  }
+
+  get devices(): SnapshotDevice[] {
+    return this.#rows(section.devices, 64, (at, v) => ({
+      index: v.getUint16(at, true),
+      driver: v.getUint16(at + 2, true) === 0 ? 'host' : 'cuda',
+      ordinal: v.getInt32(at + 4, true),
+      virtualIndex: v.getInt32(at + 8, true),
+      multiprocessors: v.getInt32(at + 12, true),
+      totalBytes: this.#u64(at + 16),
+      name: this.#text(at + 24),
+      model: this.#text(at + 32),
+      uuid: this.#text(at + 40),
+      pci: this.#text(at + 48),
+      capability: `${v.getUint16(at + 56, true)}.${v.getUint16(at + 58, true)}`,
+    }))
+  }
+
+  get links(): SnapshotLink[] {
+    return this.#rows(section.links, 24, (at, v) => ({
+      from: v.getUint16(at, true),
+      to: v.getUint16(at + 2, true),
+      peerAccess: v.getUint32(at + 4, true) !== 0,
+      gbps: v.getFloat64(at + 8, true),
+      kind: this.#text(at + 16),
+    }))
+  }
+
+  get streams(): SnapshotStream[] {
+    return this.#rows(section.streams, 8, (at, v) => ({
+      device: v.getUint16(at, true),
+      id: v.getUint16(at + 2, true),
+      purpose: streamPurposes[v.getUint8(at + 4)] ?? 'user',
+      idle: v.getUint8(at + 5) !== 0,
+    }))
+  }
+
+  /** One row a device: live tensors and allocator statistics. */
+  get memory(): SnapshotMemory[] {
+    return this.#rows(section.memory, 144, (at) => {
+      const row = { device: this.#u64(at) } as SnapshotMemory
+      memoryFields.forEach((field, i) => {
+        row[field] = this.#u64(at + 8 + 8 * i)
+      })
+      return row
+    })
+  }
+
+  /** Counters of the process by name. */
+  get counters(): Record<string, number> {
+    return Object.fromEntries(
+      this.#rows(section.counters, 16, (at, v) => [this.#text(at), v.getFloat64(at + 8, true)]),
+    )
+  }
+
+  get eventCount(): number {
+    return this.#sections.get(section.events)?.count ?? 0
+  }
+
+  /** All events, oldest first; decoded once. */
+  get events(): readonly SnapshotEvent[] {
+    this.#events ??= this.#rows(section.events, eventBytes, (at) => this.#event(at))
+    return this.#events
+  }
+
+  /** Everything decoded, for JSON.stringify. */
+  toJSON(): object {
+    const { takenNs, takenUnixMs, nextSequence, dropped, capacity, logMode } = this
+    const { devices, links, streams, memory, counters, events } = this
+    return {
+      ...{ version, takenNs, takenUnixMs, nextSequence, dropped, capacity, logMode },
+      ...{ devices, links, streams, memory, counters, events },
+    }
+  }
+
+  #event(at: number): SnapshotEvent {
+    const v = this.#view
+    const kind = eventKinds[v.getUint16(at + 40, true)] ?? 'error'
+    const device = v.getUint16(at + 42, true)
+    const peer = v.getUint16(at + 46, true)
+    const detail = v.getUint32(at + 48, true)
+    return {
+      sequence: this.#u64(at),
+      kind,
+      name: detailName(kind, detail),
+      device: device === noDevice ? -1 : device,
+      stream: v.getUint16(at + 44, true),
+      peer: peer === noDevice ? -1 : peer,
+      bytes: this.#u64(at + 24),
+      id: this.#u64(at + 32),
+      hostNs: this.#u64(at + 8),
+      deviceNs: this.#u64(at + 16),
+      detail,
+      flags: v.getUint32(at + 52, true),
+      extra: this.#u64(at + 56),
+    }
+  }
+
+  #rows<T>(kind: number, stride: number, row: (at: number, view: DataView) => T): T[] {
+    const found = this.#sections.get(kind)
+    if (found === undefined) return []
+    const rows: T[] = []
+    for (let i = 0; i < found.count; i++) rows.push(row(found.offset + i * stride, this.#view))
+    return rows
+  }
+
+  #u64(at: number): number {
+    return this.#view.getUint32(at, true) + this.#view.getUint32(at + 4, true) * 2 ** 32
+  }
+
+  #text(at: number): string {
+    const base = this.#sections.get(section.strings)?.offset ?? 0
+    const offset = base + this.#view.getUint32(at, true)
+    return new TextDecoder().decode(
+      new Uint8Array(this.bytes, offset, this.#view.getUint32(at + 4, true)),
+    )
+  }
+}

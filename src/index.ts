@@ -1,0 +1,55 @@
+// The public names of weft: `import { openFabric, tensor, … } from 'weft'`.
+
+// Autograd
+export type { GradientHook } from './autograd/gradient.js'
+export { backward } from './autograd/gradient.js'
+export { enableGrad, gradEnabled, noGrad } from './autograd/no-grad.js'
+// Devices and groups
+export type { DeviceChoice } from './fabric/device-names.js'
+export type { DeviceInfo } from './fabric/devices.js'
+export { defaultDevice, setDefaultDevice } from './fabric/devices.js'
+export type { FabricOptions, FabricStats, LogMode, Topology } from './fabric/fabric.js'
+export { Fabric, openFabric } from './fabric/fabric.js'
+export { faults } from './fabric/faults.js'
+export type { GroupStats, ReduceOp } from './fabric/group.js'
+export { Group } from './fabric/group.js'
+export { memory, memorySnapshot, releaseCached, setMemoryLimit } from './fabric/memory.js'
+export type { DeviceMemory } from './fabric/memory-fields.js'
+export type { MemoryBlock, MemorySegment } from './fabric/memory-snapshot.js'
+export { RankGroup } from './fabric/rank-group.js'
+export type { SnapshotEvent } from './fabric/snapshot.js'
+export { Snapshot } from './fabric/snapshot.js'
+export type { Stream } from './fabric/stream.js'
+export { createStream, currentStream, streamWait, withStream } from './fabric/stream.js'
+export { synchronize } from './fabric/synchronize.js'
+export { Work } from './fabric/work.js'
+// Errors
+export * from './native/errors.js'
+export { leaks, setDebug } from './tensor/debug.js'
+export type { DType, HostArray, TensorData } from './tensor/dtype.js'
+export type { TensorOptions } from './tensor/factory.js'
+export {
+  arange,
+  fromBytes,
+  full,
+  ones,
+  onesLike,
+  tensor,
+  zeros,
+  zerosLike,
+} from './tensor/factory.js'
+// Tensors
+export * as functional from './tensor/functional.js'
+export type { NestedArray, NestedInput } from './tensor/nested.js'
+export { print } from './tensor/print.js'
+export type { GeneratorState } from './tensor/random.js'
+export {
+  generatorState,
+  manualSeed,
+  rand,
+  randint,
+  randn,
+  setGeneratorState,
+} from './tensor/random.js'
+export { disposeAll, keep, scope } from './tensor/scope.js'
+export { Tensor } from './tensor/tensor.js'

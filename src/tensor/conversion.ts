@@ -1,0 +1,40 @@
+// Moving and converting: dtype, device, contiguous copies. Never waits: a copy to another device is
+// ordered by events on both devices' streams. Gradients flow back through `to` and `clone`.
+import { deviceIndex } from '../fabric/devices.js'
+import { UsageError } from '../native/errors.js'
+import { Op } from '../native/operators.js'
+import type { DType } from './dtype.js'
+import { dtypeId, dtypeNames } from './dtype.js'
+import { call1, callNumber } from './invoke.js'
+import type { Tensor } from './tensor.js'
+
+/** What `to` takes: a dtype name, a device name, or both. */
+export type Target = string | { dtype?: DType; device?: string }
+
+/** `a` with another dtype and/or on another device; a new Tensor over the same memory when equal. */
+export function to(a: Tensor, target: Target): Tensor {
+  const { dtype, device } = typeof target === 'string' ? parseTarget(target) : target
+  if (dtype === undefined && device === undefined) {
+    throw new UsageError('to() needs a dtype, a device or both')
+  }
+  const index = device === undefined ? undefined : deviceIndex(device)
+  if (index === undefined) return callNumber(Op.to_dtype, a, dtypeId(dtype as DType))
+  const moved = callNumber(Op.to_device, a, index)
+  if (dtype === undefined) return moved
+  const cast = callNumber(Op.to_dtype, moved, dtypeId(dtype))
+  moved.dispose()
+  return cast
+}
+
+function parseTarget(target: string): { dtype?: DType; device?: string } {
+  return (dtypeNames as readonly string[]).includes(target)
+    ? { dtype: target as DType }
+    : { device: target }
+}
+
+/** `a` in contiguous memory: the same memory when it is already. */
+export const contiguous = (a: Tensor): Tensor => call1(Op.contiguous, a)
+/** A copy in new, contiguous memory. */
+export const clone = (a: Tensor): Tensor => call1(Op.clone, a)
+/** The same memory without gradient history. */
+export const detach = (a: Tensor): Tensor => call1(Op.detach, a)

@@ -1,0 +1,61 @@
+// F: every operator as a function, under the names users know. Where a function takes `Operand`, a number
+// stands for a tensor of that value. See the files below for shapes and errors.
+export {
+  abs,
+  add,
+  clamp,
+  cos,
+  div,
+  eq,
+  exp,
+  finite as isFinite,
+  ge,
+  gelu,
+  gt,
+  le,
+  log,
+  logicalNot,
+  lt,
+  maximum,
+  minimum,
+  mul,
+  ne,
+  neg,
+  pow,
+  reciprocal,
+  relu,
+  rsqrt,
+  sigmoid,
+  sign,
+  silu,
+  sin,
+  sqrt,
+  sub,
+  tanh,
+  where,
+} from './elementwise.js'
+export { cat, stack } from './joining.js'
+export { linear, logSoftmax, matmul, softmax } from './matrix.js'
+export {
+  crossEntropy,
+  dropout,
+  embedding,
+  layerNorm,
+  rmsNorm,
+  scaledDotProductAttention,
+} from './neural.js'
+export { argmax, max, mean, min, sum, variance } from './reduction.js'
+export {
+  expand,
+  flatten,
+  gather,
+  narrow,
+  permute,
+  reshape,
+  select,
+  slice,
+  squeeze,
+  transpose,
+  unsqueeze,
+  view,
+} from './view.js'

@@ -1,0 +1,70 @@
+// One operator call: arguments into the call buffer in schema order, one native call, one new Tensor.
+// All operator functions of src/tensor go through here. Between the first write to `words` and the
+// native call nothing else may run, so arguments are evaluated before.
+import { native, wordCount, words } from '../native/addon.js'
+import { UsageError } from '../native/errors.js'
+import { Tensor } from './tensor.js'
+
+const nativeCall = native.call
+
+/** op(Tensor) */
+export function call1(op: number, a: Tensor): Tensor {
+  words[0] = a.handle
+  return new Tensor(nativeCall(op, 1))
+}
+
+/** op(Tensor, Tensor) */
+export function call2(op: number, a: Tensor, b: Tensor): Tensor {
+  words[0] = a.handle
+  words[1] = b.handle
+  return new Tensor(nativeCall(op, 2))
+}
+
+/** op(Tensor, number) */
+export function callNumber(op: number, a: Tensor, b: number): Tensor {
+  words[0] = a.handle
+  words[1] = b
+  return new Tensor(nativeCall(op, 2))
+}
+
+/** op(Tensor, number, number) */
+export function callNumbers(op: number, a: Tensor, b: number, c: number): Tensor {
+  words[0] = a.handle
+  words[1] = b
+  words[2] = c
+  return new Tensor(nativeCall(op, 3))
+}
+
+/** Runs the call whose `count` words were written; its first result. */
+export function result(op: number, count: number): Tensor {
+  return new Tensor(nativeCall(op, count))
+}
+
+/** Runs an operator without results. */
+export function run(op: number, count: number): void {
+  nativeCall(op, count)
+}
+
+/** The handle of an optional tensor, 0 when absent. */
+export function optional(tensor: Tensor | null | undefined): number {
+  return tensor ? tensor.handle : 0
+}
+
+/** Writes a counted list of integers at `at`; returns the index after it. */
+export function writeInts(at: number, list: readonly number[]): number {
+  let next = at
+  words[next++] = list.length
+  for (let i = 0; i < list.length; i++) words[next++] = list[i] as number
+  return next
+}
+
+/** Writes a counted list of tensors at `at`; returns the index after it. */
+export function writeTensors(at: number, list: readonly Tensor[]): number {
+  if (at + list.length + 32 > wordCount) {
+    throw new UsageError(`a call takes at most about ${wordCount} tensors; split the list`)
+  }
+  let next = at
+  words[next++] = list.length
+  for (let i = 0; i < list.length; i++) words[next++] = (list[i] as Tensor).handle
+  return next
+}

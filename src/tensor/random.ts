@@ -1,0 +1,77 @@
+// Random tensors and seeds. Every device has its own Philox generator: the same seed gives the same
+// numbers on every device and driver, whatever the number of threads.
+import { deviceIndex } from '../fabric/devices.js'
+import { native, words } from '../native/addon.js'
+import { Op } from '../native/operators.js'
+import type { DType } from './dtype.js'
+import { dtypeId } from './dtype.js'
+import type { TensorOptions } from './factory.js'
+import { finish } from './factory.js'
+import { result, writeInts } from './invoke.js'
+import type { Tensor } from './tensor.js'
+
+/** State of one device's generator. */
+export interface GeneratorState {
+  seed: bigint
+  /** Position in the sequence. */
+  offset: bigint
+}
+
+/** Uniform numbers in [low, high), by default [0, 1). */
+export function rand(
+  shape: readonly number[],
+  options: TensorOptions & { low?: number; high?: number } = {},
+): Tensor {
+  return draw(Op.uniform, shape, options.low ?? 0, options.high ?? 1, 'f32', options)
+}
+
+/** Normal numbers, by default mean 0 and standard deviation 1. */
+export function randn(
+  shape: readonly number[],
+  options: TensorOptions & { mean?: number; std?: number } = {},
+): Tensor {
+  return draw(Op.normal, shape, options.mean ?? 0, options.std ?? 1, 'f32', options)
+}
+
+/** Integers in low..high-1, i64 by default. */
+export function randint(
+  low: number,
+  high: number,
+  shape: readonly number[],
+  options: TensorOptions = {},
+): Tensor {
+  return draw(Op.randint, shape, low, high, 'i64', options)
+}
+
+/** Seeds all devices, also those opened later, or one device. Offsets start at 0. */
+export function manualSeed(seed: number | bigint, device?: string): void {
+  native.seed(device === undefined ? -1 : deviceIndex(device), BigInt.asUintN(64, BigInt(seed)))
+}
+
+/** The generator's state, to store in a checkpoint. */
+export function generatorState(device?: string): GeneratorState {
+  const [seed, offset] = native.generatorState(deviceIndex(device))
+  return { seed, offset }
+}
+
+/** Restores a state from generatorState(). */
+export function setGeneratorState(state: GeneratorState, device?: string): void {
+  native.setGeneratorState(deviceIndex(device), state.seed, state.offset)
+}
+
+function draw(
+  op: number,
+  shape: readonly number[],
+  first: number,
+  second: number,
+  dtype: DType,
+  options: TensorOptions,
+): Tensor {
+  const device = deviceIndex(options.device)
+  const at = writeInts(0, shape)
+  words[at] = first
+  words[at + 1] = second
+  words[at + 2] = dtypeId(options.dtype ?? dtype)
+  words[at + 3] = device
+  return finish(result(op, at + 4), options)
+}
