@@ -1,0 +1,118 @@
+// The transformer block that the example models share: pre-norm attention and a GELU network, with optional
+// rotary positions (Su et al. 2021).
+import { arange, functional as F, keep, nn, type Tensor } from 'weft'
+
+export interface BlockOptions {
+  width: number
+  heads: number
+  causal: boolean
+  /** Width of the hidden layer over `width`. */
+  expansion?: number
+  bias?: boolean
+  dropout?: number
+  position?: (x: Tensor) => Tensor
+}
+
+/** Shapes: (batch, length, width) → the same. */
+export class Block extends nn.Module {
+  norm1: nn.RMSNorm
+  attention: nn.MultiHeadAttention
+  norm2: nn.RMSNorm
+  up: nn.Linear
+  down: nn.Linear
+  dropout: nn.Dropout
+
+  constructor(o: BlockOptions) {
+    super()
+    const hidden = o.width * (o.expansion ?? 4)
+    const bias = o.bias ?? false
+    this.norm1 = new nn.RMSNorm(o.width)
+    this.attention = new nn.MultiHeadAttention(o.width, o.heads, {
+      causal: o.causal,
+      bias,
+      ...(o.position ? { position: o.position } : {}),
+    })
+    this.norm2 = new nn.RMSNorm(o.width)
+    this.up = new nn.Linear(o.width, hidden, { bias, gelu: true })
+    this.down = new nn.Linear(hidden, o.width, { bias })
+    this.dropout = new nn.Dropout(o.dropout ?? 0)
+  }
+
+  forward(x: Tensor): Tensor {
+    const a = x.add(this.dropout.forward(this.attention.forward(this.norm1.forward(x))))
+    return a.add(this.dropout.forward(this.down.forward(this.up.forward(this.norm2.forward(a)))))
+  }
+}
+
+/** Rotates pairs of features by angles that grow with the position. Tables (length, width/2) live on the default device. */
+export class Rotary extends nn.Module {
+  declare cos: Tensor
+  declare sin: Tensor
+
+  constructor(
+    length: number,
+    readonly width: number,
+  ) {
+    super()
+    const half = width / 2
+    const rates = arange(half).mul(-Math.log(10000) / half).exp() // (D/2,)
+    const angles = arange(length).unsqueeze(1).mul(rates) // (T,1)·(D/2,) → (T,D/2)
+    this.registerBuffer('cos', keep(angles.cos()))
+    this.registerBuffer('sin', keep(angles.sin()))
+    for (const t of [rates, angles]) t.dispose()
+  }
+
+  forward(x: Tensor): Tensor {
+    const length = x.shape[2] ?? 0
+    const half = this.width / 2
+    const cos = this.cos.narrow(0, 0, length)
+    const sin = this.sin.narrow(0, 0, length)
+    const a = x.narrow(-1, 0, half) // (B,H,T,D/2)
+    const b = x.narrow(-1, half, half)
+    return F.cat([a.mul(cos).add(b.mul(sin)), b.mul(cos).sub(a.mul(sin))], -1)
+  }
+}
+
+export interface GptOptions {
+  vocabulary: number
+  length: number
+  width: number
+  heads: number
+  layers: number
+  dropout?: number
+}
+
+/** A causal language model. Shapes: tokens (batch, length) → logits (batch, length, vocabulary). */
+export class Gpt extends nn.Module {
+  embedding: nn.Embedding
+  rotary: Rotary
+  blocks: Block[]
+  norm: nn.RMSNorm
+  head: nn.Linear
+
+  constructor(readonly options: GptOptions) {
+    super()
+    const { vocabulary, length, width, heads, layers, dropout = 0 } = options
+    this.embedding = new nn.Embedding(vocabulary, width, { std: 0.02 })
+    this.rotary = new Rotary(length, width / heads)
+    const position = (x: Tensor) => this.rotary.forward(x)
+    this.blocks = Array.from(
+      { length: layers },
+      () => new Block({ width, heads, causal: true, dropout, position }),
+    )
+    this.norm = new nn.RMSNorm(width)
+    this.head = new nn.Linear(width, vocabulary, { bias: false })
+  }
+
+  forward(tokens: Tensor): Tensor {
+    let x = this.embedding.forward(tokens) // (B,T,C)
+    for (const block of this.blocks) x = block.forward(x)
+    return this.head.forward(this.norm.forward(x)) // (B,T,V)
+  }
+
+  /** Mean cross entropy over targets that are not -100. */
+  loss(tokens: Tensor, targets: Tensor): Tensor {
+    const logits = this.forward(tokens)
+    return F.crossEntropy(logits.view([-1, this.options.vocabulary]), targets.view([-1]))
+  }
+}
