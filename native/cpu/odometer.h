@@ -14,7 +14,7 @@ class Odometer {
   /// Starts at element `position`. Strides in bytes; both arrays must outlive this.
   Odometer(int ndim, const int64_t* shape, const int64_t* strides, char* base, int64_t position)
       : ndim_(ndim), shape_(shape), strides_(strides), ptr_(base) {
-    for (int d = 0; d < ndim; ++d) {
+    for (int d = 0; d < ndim && position > 0; ++d) {
       at_[d] = position % shape[d];
       position /= shape[d];
       ptr_ += at_[d] * strides[d];
@@ -42,7 +42,7 @@ class Odometer {
   const int64_t* shape_ = nullptr;
   const int64_t* strides_ = nullptr;
   char* ptr_ = nullptr;
-  int64_t at_[kMaxDims];
+  int64_t at_[kMaxDims] = {};
 };
 
 }  // namespace weft::cpu

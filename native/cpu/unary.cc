@@ -20,9 +20,9 @@ template <uint64_t shift, typename T>
 void trig_tile(const Tile& t) {
   if constexpr (std::is_same_v<T, float>) {
     auto* a = static_cast<const float*>(t.in[0]);
-    bool in_range = true;
-    for (int64_t i = 0; i < t.n; ++i) in_range &= std::fabs(a[i]) <= math::kTrigLimit;
-    if (in_range) return map1<T>(t, [](float x) { return math::trig(x, shift); });
+    int64_t outside = 0;
+    for (int64_t i = 0; i < t.n; ++i) outside += !(std::fabs(a[i]) <= math::kTrigLimit);
+    if (outside == 0) return map1<T>(t, [](float x) { return math::trig(x, shift); });
   }
   map1<T>(t, [](T x) { return shift == 0 ? std::sin(x) : std::cos(x); });
 }
