@@ -24,7 +24,7 @@ export type TrainEvent =
       kind: 'start'
       task: string
       unit: string
-      devices: Pick<NativeDevice, 'name' | 'driver' | 'model' | 'totalBytes'>[]
+      devices: readonly Pick<NativeDevice, 'name' | 'driver' | 'model' | 'totalBytes'>[]
       parameters: number
       parameterTensors: number
       batchSize: number

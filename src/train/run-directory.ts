@@ -1,4 +1,4 @@
-// The folder of one run: config.json, metrics.jsonl, snapshot.json and weights.safetensors. The
+// The folder of one run: config.json, metrics.jsonl, snapshot.bin and weights.safetensors. The
 // coordinator makes one after the workers loaded the task; all files but the growing metrics are
 // written whole or not at all. With `run: false` nothing is written.
 import { existsSync, mkdirSync } from 'node:fs'
@@ -64,11 +64,9 @@ export class RunDirectory {
     if (this.path) await writeJsonAtomically(join(this.path, 'config.json'), value)
   }
 
-  /** Writes snapshot.json, on one line: it may hold thousands of events. */
-  async snapshot(value: unknown): Promise<void> {
-    if (this.path) {
-      await writeAtomically(join(this.path, 'snapshot.json'), [`${JSON.stringify(value)}\n`])
-    }
+  /** Writes snapshot.bin: the packed bytes, which Snapshot.decode reads. */
+  async snapshot(bytes: ArrayBuffer): Promise<void> {
+    if (this.path) await writeAtomically(join(this.path, 'snapshot.bin'), [new Uint8Array(bytes)])
   }
 
   /** Writes weights.safetensors. */

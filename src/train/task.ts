@@ -3,7 +3,6 @@
 // the workers that run it and the data package.
 import { UsageError } from '../native/errors.js'
 import type { Module } from '../nn/module.js'
-import type { Optimizer } from '../optim/optimizer.js'
 import type { DType, HostArray as TypedHostArray } from '../tensor/dtype.js'
 import type { Tensor } from '../tensor/tensor.js'
 
@@ -40,14 +39,6 @@ export type BatchSource<H extends HostBatch = HostBatch> = (AsyncIterable<H> | I
   readonly length?: number
 }
 
-/** What `schedule` is asked for, before each step. */
-export interface SchedulePoint {
-  /** Counts from 0. */
-  step: number
-  /** Steps of the whole run; undefined when only the data knows. */
-  totalSteps: number | undefined
-}
-
 /** What `finish` is given, on rank 0 after the last step. */
 export interface FinishContext<M> {
   model: M
@@ -68,6 +59,14 @@ export interface TaskDefaults {
   clipNorm?: number
 }
 
+/** What the trainer needs of an optimizer; all of optim's have it. */
+export interface TaskOptimizer {
+  lr: number
+  /** Updates every parameter from its gradient, in place. Enqueues and returns. */
+  step(): void
+  dispose(): void
+}
+
 /**
  * The parts of a task. Where `data` stands before `loss` and `evaluate`, TypeScript knows what their
  * batch holds; else say so there: `loss: (model, batch: { images: Tensor }) => …`.
@@ -81,14 +80,17 @@ export interface TaskDefinition<M extends Module = Module, H extends HostBatch =
   data: (request: DataRequest) => BatchSource<H> | Promise<BatchSource<H>>
   /** The loss of one batch: one element, the mean over its samples. */
   loss: (model: M, batch: Batch<H>) => Tensor
-  optimizer: (parameters: Tensor[]) => Optimizer
+  optimizer: (parameters: Tensor[]) => TaskOptimizer
   /**
    * Sums over one batch, with `count`, what they are sums over. The trainer reports sum / count over
    * all batches of all ranks, so shares of different sizes weigh rightly.
    */
   evaluate?: (model: M, batch: Batch<H>) => Record<string, Tensor | number>
-  /** The learning rate's factor (of the optimizer's own rate) at a step. */
-  schedule?: (point: SchedulePoint) => number
+  /**
+   * Factor of the optimizer's own learning rate at `step` (from 0); `totalSteps` is undefined when only
+   * the data knows. optim's schedules fit.
+   */
+  schedule?: (step: number, totalSteps: number | undefined) => number
   /** Scales gradients down to this norm; after the reduction, so it is the same on every rank. */
   clipNorm?: number
   /** What a sample is, for the progress line: 'images'. */

@@ -1,13 +1,17 @@
 // What coordinator and workers say to each other: messages, replies, the shared control words, the
 // votes of a step, and errors in a form that survives postMessage with their class and fields.
 // Both sides import it; it holds no state.
+import type { SafetensorsEntry } from '../../checkpoint/safetensors.js'
 import { errorClasses, type WeftError } from '../../native/errors.js'
-import type { HostArray, TaskDefaults } from '../task.js'
+import type { TaskDefaults } from '../task.js'
 
-/** Words of the shared Int32Array: one for the whole run, then one for each rank. */
+// Words of the shared Int32Array that coordinator and workers both see.
+/** Not 0: stop after the step in progress. Written by the coordinator. */
 export const CONTROL_STOP = 0
+/** Grows with every step and batch of any rank; standing still means that nothing moves. */
+export const CONTROL_BEATS = 1
 /** `control[CONTROL_STEPS + rank]` is the step (from 1) that the rank works on, 0 before the first. */
-export const CONTROL_STEPS = 1
+export const CONTROL_STEPS = 2
 
 /** A parameter or buffer as ranks compare it before the first step. */
 export interface StateEntry {
@@ -26,7 +30,8 @@ export interface LoadMessage {
   device: string
   rank: number
   world: number
-  seed: number
+  /** The user's; the task's default holds when there is none. */
+  seed: number | undefined
   control: SharedArrayBuffer
 }
 
@@ -37,9 +42,11 @@ export interface BeginMessage {
   batchSize: number
   accumulate: number
   clipNorm: number | undefined
+  lr: number | undefined
   bucketBytes: number
   timeoutMs: number
-  totalSteps: number | undefined
+  steps: number | undefined
+  epochs: number | undefined
 }
 
 /** Trains steps `from` … `from + count - 1`, counted from 1. */
@@ -73,14 +80,20 @@ export interface CloseMessage {
   kind: 'close'
 }
 
-export type WorkerMessage =
-  | LoadMessage
-  | BeginMessage
-  | RunMessage
-  | EvaluateMessage
-  | CollectMessage
-  | FinishMessage
-  | CloseMessage
+/** Messages by kind. */
+export interface Messages {
+  load: LoadMessage
+  begin: BeginMessage
+  run: RunMessage
+  evaluate: EvaluateMessage
+  collect: CollectMessage
+  finish: FinishMessage
+  close: CloseMessage
+}
+
+/** What the coordinator can ask for. */
+export type MessageKind = keyof Messages
+export type WorkerMessage = Messages[MessageKind]
 
 export interface LoadReply {
   task: string
@@ -97,8 +110,8 @@ export interface LoadReply {
 export interface BeginReply {
   /** SHA-256 over the parameters and buffers after the broadcast. */
   hash: string
-  /** Steps of an epoch, when the data tells its length. */
-  stepsPerEpoch: number | undefined
+  /** Steps of the whole run, when they are given or the data tells its length. */
+  totalSteps: number | undefined
 }
 
 export interface RunReply {
@@ -133,7 +146,7 @@ export interface EvaluateReply {
 
 export interface CollectReply {
   hash: string
-  weights?: Record<string, HostArray>
+  weights?: Record<string, SafetensorsEntry>
 }
 
 export interface FinishReply {

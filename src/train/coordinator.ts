@@ -1,0 +1,203 @@
+// One run from start to end: opens the devices, starts a worker on each, checks that the replicas
+// agree, has them trained, and writes what the run leaves behind. The replicas themselves live in the
+// workers. Trainer makes one for each fit().
+import { type Fabric, openFabric } from '../fabric/fabric.js'
+import type { Group } from '../fabric/group.js'
+import { requireSameHash, requireSameState } from './agreement.js'
+import { Crew } from './crew.js'
+import type { TrainEvent, TrainResult } from './events.js'
+import { locateTask } from './module-loader.js'
+import { type CheckedOptions, logInterval, type RunSettings, runSettings } from './options.js'
+import { Recorder } from './recorder.js'
+import { RunDirectory } from './run-directory.js'
+import { Training } from './training.js'
+import type { LoadReply } from './worker/protocol.js'
+
+/** What is known once the workers have loaded the task. */
+interface Loaded {
+  task: LoadReply
+  settings: RunSettings
+  totalSteps: number | undefined
+}
+
+/** Runs one task once. */
+export class Coordinator {
+  readonly #options: CheckedOptions
+  #crew: Crew | undefined
+  #stopRequested = false
+  #abortedWith: Error | undefined
+
+  constructor(options: CheckedOptions) {
+    this.#options = options
+  }
+
+  /** Stops all ranks after the step in progress. */
+  stop(): void {
+    this.#stopRequested = true
+    this.#crew?.requestStop()
+  }
+
+  /** Ends the run with `error`. */
+  abort(error: Error): void {
+    this.#abortedWith ??= error
+    this.#crew?.fail(error)
+  }
+
+  /** The whole run. However it ends, all workers have ended and the group is gone afterwards. */
+  async run(): Promise<TrainResult> {
+    const { task, devices, virtual } = this.#options
+    const location = await locateTask(task)
+    const fabric = await openFabric({ devices, ...(virtual === undefined ? {} : { virtual }) })
+    const group = fabric.group()
+    const crew = new Crew({
+      devices: fabric.devices.map((device) => device.name),
+      stallMs: this.#options.stallMs,
+      abortGroup: (error) => group.abort(error),
+    })
+    this.#crew = crew
+    if (this.#stopRequested) crew.requestStop()
+    if (this.#abortedWith) crew.fail(this.#abortedWith)
+    let directory: RunDirectory | undefined
+    try {
+      const loaded = await this.#load(crew, fabric, location)
+      const totalSteps = await this.#begin(crew, group, loaded)
+      directory = await this.#openDirectory(fabric, loaded)
+      return await this.#train(crew, fabric, directory, { ...loaded, totalSteps })
+    } finally {
+      directory?.close()
+      await crew.destroy()
+      group.dispose()
+      this.#crew = undefined
+    }
+  }
+
+  /** Every worker loads the task and builds its replica; their parameters must match. */
+  async #load(crew: Crew, fabric: Fabric, location: { source: string; url: string }) {
+    const { seed } = this.#options
+    const control = crew.control.buffer as SharedArrayBuffer
+    const replies = await crew.sendAll<'load'>((rank) => ({
+      kind: 'load',
+      module: location.url,
+      source: location.source,
+      device: fabric.devices[rank]!.name,
+      rank,
+      world: crew.size,
+      seed,
+      control,
+    }))
+    requireSameState(replies)
+    const task = replies[0]!
+    return { task, settings: runSettings(this.#options, task.defaults) }
+  }
+
+  /** Rank 0's weights go to all ranks; returns the steps of the whole run where they are known. */
+  async #begin(crew: Crew, group: Group, { settings }: Omit<Loaded, 'totalSteps'>) {
+    const { bucketMegabytes, timeoutMs, lr } = this.#options
+    const { batchSize, accumulate, clipNorm, steps } = settings
+    const replies = await crew.sendAll<'begin'>(() => ({
+      kind: 'begin',
+      group: group.id,
+      batchSize,
+      accumulate,
+      clipNorm,
+      lr,
+      bucketBytes: Math.round(bucketMegabytes * 2 ** 20),
+      timeoutMs,
+      steps,
+      epochs: settings.epochs,
+    }))
+    requireSameHash(
+      replies.map((reply) => reply.hash),
+      'after the broadcast of rank 0',
+    )
+    return replies[0]!.totalSteps
+  }
+
+  async #openDirectory(fabric: Fabric, { task, settings }: Omit<Loaded, 'totalSteps'>) {
+    const { runsFolder, run, task: asked, onEvent: _, ...options } = this.#options
+    const directory = new RunDirectory({ folder: runsFolder, name: run, task: task.task })
+    await directory.config({
+      task: task.task,
+      module: asked instanceof URL ? asked.href : asked,
+      options,
+      settings,
+      devices: fabric.devices,
+      parameters: task.parameterCount,
+      started: new Date().toISOString(),
+      node: process.version,
+    })
+    return directory
+  }
+
+  async #train(crew: Crew, fabric: Fabric, directory: RunDirectory, loaded: Loaded) {
+    const { task, settings, totalSteps } = loaded
+    this.#emit({
+      kind: 'start',
+      task: task.task,
+      unit: task.unit,
+      devices: fabric.devices,
+      parameters: task.parameterCount,
+      parameterTensors: task.parameters.length,
+      batchSize: settings.batchSize,
+      accumulate: settings.accumulate,
+      totalSteps,
+      run: directory.path,
+    })
+    const recorder = new Recorder({
+      totalSteps,
+      logEvery: logInterval(settings, totalSteps),
+      directory,
+      emit: this.#emit,
+    })
+    const { evaluates } = task
+    const training = new Training({ crew, recorder, settings, totalSteps, evaluates })
+    const stopped = await training.run()
+    if (stopped) this.#emit({ kind: 'stopped', step: training.steps })
+    await training.evaluate()
+    return await this.#close(crew, fabric, directory, { task, recorder, stopped })
+  }
+
+  /** Compares the replicas, lets the task finish, and writes weights and snapshot. */
+  async #close(
+    crew: Crew,
+    fabric: Fabric,
+    directory: RunDirectory,
+    { task, recorder, stopped }: { task: LoadReply; recorder: Recorder; stopped: boolean },
+  ): Promise<TrainResult> {
+    const wanted = this.#options.saveWeights && directory.path !== undefined
+    const replies = await crew.sendAll<'collect'>((rank) => ({
+      kind: 'collect',
+      weights: wanted && rank === 0,
+    }))
+    const { hash, weights } = replies[0]!
+    if (weights) {
+      const step = String(recorder.losses.length)
+      await directory.weights(weights, { format: 'weft', task: task.task, step })
+    }
+    if (task.finishes) {
+      const { lines } = await crew.send<'finish'>(0, { kind: 'finish' })
+      for (const line of lines) this.#emit({ kind: 'print', line })
+    }
+    if (directory.path) await directory.snapshot(fabric.snapshot().bytes)
+    await crew.sendAll<'close'>(() => ({ kind: 'close' }))
+    const { steps, seconds, samplesPerSecond, communicationShare } = recorder.meter.totals()
+    return {
+      steps,
+      loss: recorder.losses.at(-1) ?? Number.NaN,
+      metrics: recorder.metrics,
+      samplesPerSecond,
+      communicationShare,
+      replicasEqual: replies.every((reply) => reply.hash === hash),
+      hash,
+      losses: recorder.losses,
+      trainSeconds: seconds,
+      devices: fabric.devices.map((device) => device.name),
+      stopped,
+      run: directory.path,
+    }
+  }
+
+  #emit = (event: TrainEvent): void => {
+    this.#options.onEvent?.(event)
+  }
+}

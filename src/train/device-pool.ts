@@ -1,0 +1,103 @@
+// One worker thread for one device: a piscina pool of exactly one thread, so that every message of a
+// run reaches the same replica. Turns whatever ends a message badly (a thrown error, an exit, a
+// terminated thread) into one named error that tells rank, device and step.
+import { Piscina } from 'piscina'
+import { WorkerError } from '../native/errors.js'
+import {
+  CONTROL_STEPS,
+  type ErrorRecord,
+  isWeftRecord,
+  type MessageKind,
+  type Messages,
+  type Replies,
+  reviveError,
+  type WorkerReply,
+} from './worker/protocol.js'
+
+const workerFile = new URL('./worker/main.js', import.meta.url).href
+
+/** Where a pool stands in the run. */
+export interface PoolPlace {
+  rank: number
+  device: string
+  /** The words that coordinator and workers share. */
+  control: Int32Array
+}
+
+/** ' (rank 1 on host:1, step 7)', or without the step outside the steps. */
+function placeText({ rank, device }: PoolPlace, step: number): string {
+  return `rank ${rank} on ${device}${step > 0 ? `, step ${step}` : ''}`
+}
+
+/** The worker of one rank. */
+export class DevicePool {
+  readonly place: PoolPlace
+  readonly #pool: Piscina
+
+  constructor(place: PoolPlace) {
+    this.place = place
+    this.#pool = new Piscina({
+      filename: workerFile,
+      minThreads: 1,
+      maxThreads: 1,
+      concurrentTasksPerWorker: 1,
+      // Waiting on atomics would keep the worker's event loop, and with it finalizers, from turning.
+      atomics: 'disabled',
+    })
+    // Between messages nobody awaits the thread; its end shows at the next message.
+    this.#pool.on('error', () => {})
+  }
+
+  /** Sends one message and waits for its reply; rejects with the run's named errors only. */
+  async send<K extends MessageKind>(message: Messages[K]): Promise<Replies[K]> {
+    let reply: WorkerReply<Replies[K]>
+    try {
+      reply = await this.#pool.run(message)
+    } catch (error) {
+      throw this.#ended(error)
+    }
+    if (reply.ok) return reply.value
+    throw this.#failed(reply.error)
+  }
+
+  /** Ends the thread; resolves to false when it did not end within `limitMs`. */
+  async destroy(limitMs: number): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined
+    const limit = new Promise<false>((resolve) => {
+      timer = setTimeout(resolve, limitMs, false)
+    })
+    try {
+      return await Promise.race([this.#pool.destroy().then(() => true), limit])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** The handler reported an error: weft's own keep their class, others become a WorkerError. */
+  #failed(record: ErrorRecord): Error {
+    const { rank, device } = this.place
+    const where = placeText(this.place, record.step)
+    const place = { rank, device, step: record.step }
+    if (isWeftRecord(record)) return reviveError(record, `${record.message} (${where})`, place)
+    const { name, message, stack } = record
+    const error = new WorkerError(`${where}: the task threw ${name}: ${message}`, {
+      ...place,
+      cause: { name, message, stack },
+    })
+    error.cause = reviveError(record)
+    return error
+  }
+
+  /** The thread itself ended: exit, terminate, or an error outside any message. */
+  #ended(thrown: unknown): Error {
+    const { rank, device, control } = this.place
+    const step = Atomics.load(control, CONTROL_STEPS + rank)
+    const { name, message, stack } = thrown instanceof Error ? thrown : new Error(String(thrown))
+    const error = new WorkerError(
+      `the worker of ${placeText(this.place, step)} ended in the middle of its work: ${message}`,
+      { rank, device, step, cause: { name, message, stack } },
+    )
+    error.cause = thrown
+    return error
+  }
+}

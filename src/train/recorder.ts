@@ -1,0 +1,90 @@
+// Turns finished chunks of steps into the run's curve, its events and its metrics.jsonl. The
+// coordinator hands it each chunk's losses and times; it decides what is due and tells the listener.
+import { Meter } from '../metrics/meter.js'
+import type { Metrics, ProgressReport, TrainEvent } from './events.js'
+import type { RunDirectory } from './run-directory.js'
+
+/** What {@link Recorder.chunk} is told. */
+export interface ChunkRecord {
+  /** Loss of each step, mean over ranks. */
+  losses: number[]
+  samples: number
+  seconds: number
+  waitSeconds: number
+  lr: number | undefined
+}
+
+/** How a recorder reports. */
+export interface RecorderOptions {
+  totalSteps: number | undefined
+  logEvery: number
+  directory: RunDirectory
+  emit: (event: TrainEvent) => void
+}
+
+const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
+
+/** Keeps the curve and reports progress. */
+export class Recorder {
+  readonly meter: Meter
+  readonly losses: number[] = []
+  metrics: Metrics = {}
+  readonly #options: RecorderOptions
+  readonly #started = performance.now()
+  #logged = 0
+
+  constructor(options: RecorderOptions) {
+    this.#options = options
+    this.meter = new Meter({ totalSteps: options.totalSteps })
+  }
+
+  /** Steps until a log line is due. */
+  get untilLog(): number {
+    return this.#logged + this.#options.logEvery - this.losses.length
+  }
+
+  /** Adds the steps of one chunk, and reports them. */
+  chunk(record: ChunkRecord): void {
+    const { losses, samples, seconds, waitSeconds, lr } = record
+    for (const loss of losses) this.losses.push(loss)
+    this.meter.record({ steps: losses.length, samples, seconds, waitSeconds })
+    this.#options.emit({ kind: 'progress', ...this.#report(mean(losses), lr) })
+    if (this.untilLog <= 0) this.log(lr)
+  }
+
+  /** Writes and emits a log line over the steps since the last one; nothing when there are none. */
+  log(lr: number | undefined): void {
+    const steps = this.losses.slice(this.#logged)
+    if (steps.length === 0) return
+    this.#logged = this.losses.length
+    const report = this.#report(mean(steps), lr)
+    const timeMs = this.#timeMs()
+    const { step, loss, samplesPerSecond, communicationShare } = report
+    const line = { kind: 'train', step, loss, samplesPerSecond, communicationShare, lr, timeMs }
+    this.#options.directory.metrics(line)
+    this.#options.emit({ kind: 'log', timeMs, ...report })
+  }
+
+  /** Records the metrics of an evaluation. */
+  evaluation(metrics: Metrics, seconds: number): void {
+    this.metrics = metrics
+    const step = this.losses.length
+    this.#options.directory.metrics({
+      kind: 'evaluation',
+      step,
+      ...metrics,
+      timeMs: this.#timeMs(),
+    })
+    this.#options.emit({ kind: 'evaluation', step, metrics, seconds })
+  }
+
+  #timeMs(): number {
+    return Math.round(performance.now() - this.#started)
+  }
+
+  #report(loss: number, lr: number | undefined): ProgressReport {
+    const { steps, samplesPerSecond, communicationShare, etaSeconds } = this.meter.reading()
+    const { totalSteps } = this.#options
+    return { step: steps, totalSteps, loss, samplesPerSecond, communicationShare, etaSeconds, lr }
+  }
+}

@@ -1,0 +1,54 @@
+// The public Trainer: options in, one run, a result out. It owns no run state of its own: fit() makes
+// a coordinator and stop() and abort() reach it.
+import { UsageError, WorkerError } from '../native/errors.js'
+import { Coordinator } from './coordinator.js'
+import type { TrainResult } from './events.js'
+import { type CheckedOptions, checkOptions, type TrainerOptions } from './options.js'
+import type { Stoppable } from './stop.js'
+
+/**
+ * Trains a task data-parallel, one replica and one worker thread a device.
+ *
+ * ```ts
+ * const trainer = new Trainer({ task: new URL('./task.js', import.meta.url), steps: 500 })
+ * const { loss, metrics } = await trainer.fit()
+ * ```
+ */
+export class Trainer implements Stoppable {
+  readonly options: Readonly<CheckedOptions>
+  #coordinator: Coordinator | undefined
+  #stopped = false
+
+  /** Checks the options; throws UsageError naming each wrong one. */
+  constructor(options: TrainerOptions) {
+    this.options = checkOptions(options)
+  }
+
+  /**
+   * Runs the task to its end. Rejects with the named error of whatever went wrong on any rank; all
+   * workers have ended then, and no file is half-written.
+   */
+  async fit(): Promise<TrainResult> {
+    if (this.#coordinator) throw new UsageError('this trainer is already running')
+    const coordinator = new Coordinator(this.options)
+    this.#coordinator = coordinator
+    if (this.#stopped) coordinator.stop()
+    try {
+      return await coordinator.run()
+    } finally {
+      this.#coordinator = undefined
+      this.#stopped = false
+    }
+  }
+
+  /** Asks all ranks to stop after the step in progress; fit() then resolves with `stopped: true`. */
+  stop(): void {
+    this.#stopped = true
+    this.#coordinator?.stop()
+  }
+
+  /** Ends the run now; fit() rejects with WorkerError. */
+  abort(reason = 'aborted'): void {
+    this.#coordinator?.abort(new WorkerError(`the run was aborted: ${reason}`, { aborted: true }))
+  }
+}

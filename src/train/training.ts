@@ -1,0 +1,148 @@
+// The steps of a run, seen from the coordinator: sends chunks of steps to all ranks, checks what they
+// report, evaluates when it is due, and knows why the run ended. The coordinator sets it up.
+import { NonFiniteLossError } from '../native/errors.js'
+import { unequalDataError } from './agreement.js'
+import type { Crew } from './crew.js'
+import type { Metrics } from './events.js'
+import type { RunSettings } from './options.js'
+import type { Recorder } from './recorder.js'
+import type { RunReply } from './worker/protocol.js'
+
+/** How long a chunk of steps should take, so that progress stays live. */
+const CHUNK_SECONDS = 0.25
+/** A chunk has at most so many times the steps of the one before: the first ones are slow. */
+const CHUNK_GROWTH = 8
+
+/** What a training loop works with. */
+export interface TrainingParts {
+  crew: Crew
+  recorder: Recorder
+  settings: RunSettings
+  totalSteps: number | undefined
+  evaluates: boolean
+}
+
+/** Drives the workers through the steps. */
+export class Training {
+  readonly #parts: TrainingParts
+  #chunkSteps = 1
+  #lr: number | undefined
+  #evaluatedAt = -1
+
+  constructor(parts: TrainingParts) {
+    this.#parts = parts
+  }
+
+  /** Steps done. */
+  get steps(): number {
+    return this.#parts.recorder.losses.length
+  }
+
+  /** Trains to the end. Resolves to true when the run was stopped before. */
+  async run(): Promise<boolean> {
+    const { totalSteps, recorder } = this.#parts
+    let ended: RunReply['ended'] = 'count'
+    while (ended === 'count' && (totalSteps === undefined || this.steps < totalSteps)) {
+      ended = await this.#chunk()
+      if (ended === 'count' && this.#untilEvaluation() === 0) await this.evaluate()
+    }
+    recorder.log(this.#lr)
+    return ended === 'stop'
+  }
+
+  /** Evaluates on all ranks, unless that was done at this step. */
+  async evaluate(): Promise<void> {
+    const { crew, recorder, settings, evaluates } = this.#parts
+    if (!evaluates || this.#evaluatedAt === this.steps) return
+    this.#evaluatedAt = this.steps
+    const started = performance.now()
+    const { batchSize } = settings
+    const replies = await crew.sendAll<'evaluate'>(() => ({ kind: 'evaluate', batchSize }))
+    const metrics = combineSums(replies.map((reply) => reply.sums))
+    recorder.evaluation(metrics, (performance.now() - started) / 1000)
+  }
+
+  async #chunk(): Promise<RunReply['ended']> {
+    const { crew, settings } = this.#parts
+    const from = this.steps + 1
+    const count = this.#nextCount()
+    const { epochs } = settings
+    const started = performance.now()
+    const replies = await crew.sendAll<'run'>(() => ({ kind: 'run', from, count, epochs }))
+    const seconds = (performance.now() - started) / 1000
+    this.#record(from, replies, seconds)
+    const { ended, losses } = replies[0]!
+    if (ended === 'unequal') throw unequalDataError(from + losses.length, replies)
+    this.#chunkSteps = Math.min(
+      count * CHUNK_GROWTH,
+      Math.max(1, Math.floor((count * CHUNK_SECONDS) / seconds)),
+    )
+    return ended
+  }
+
+  #record(from: number, replies: RunReply[], seconds: number): void {
+    const ranks = replies.length
+    const perRank = replies.map((reply) => reply.losses)
+    requireFinite(from, perRank)
+    const losses = perRank[0]!.map(
+      (_, step) => perRank.reduce((sum, values) => sum + values[step]!, 0) / ranks,
+    )
+    if (losses.length === 0) return
+    this.#lr = replies[0]!.lr
+    this.#parts.recorder.chunk({
+      losses,
+      seconds,
+      samples: replies.reduce((sum, reply) => sum + reply.samples, 0),
+      waitSeconds: replies.reduce((sum, reply) => sum + reply.waitSeconds, 0) / ranks,
+      lr: this.#lr,
+    })
+  }
+
+  #nextCount(): number {
+    const { recorder, totalSteps } = this.#parts
+    return Math.min(
+      this.#chunkSteps,
+      recorder.untilLog,
+      this.#untilEvaluation() || Infinity,
+      totalSteps === undefined ? Infinity : totalSteps - this.steps,
+    )
+  }
+
+  /** Steps until an evaluation is due: 0 when it is due now, Infinity when none is asked for. */
+  #untilEvaluation(): number {
+    const { settings, evaluates } = this.#parts
+    const every = settings.evaluateEvery
+    if (!evaluates || every === 0) return Infinity
+    const since = this.steps % every
+    if (since === 0 && this.steps > 0 && this.#evaluatedAt !== this.steps) return 0
+    return every - since
+  }
+}
+
+/** Throws NonFiniteLossError naming the first step with a NaN or infinite loss, and its ranks. */
+function requireFinite(from: number, perRank: number[][]): void {
+  for (let i = 0; i < perRank[0]!.length; i++) {
+    const losses = perRank.map((values) => values[i]!)
+    const ranks = losses.flatMap((loss, rank) => (Number.isFinite(loss) ? [] : [rank]))
+    if (ranks.length === 0) continue
+    const step = from + i
+    const values = ranks.map((rank) => `${losses[rank]} on rank ${rank}`)
+    throw new NonFiniteLossError(`the loss is not finite at step ${step}: ${values.join(', ')}`, {
+      step,
+      rank: ranks[0],
+      ranks,
+      // As text: neither JSON nor every reader of it knows NaN.
+      losses: losses.map(String),
+    })
+  }
+}
+
+/** Sums over ranks, divided by the summed count. */
+export function combineSums(sums: Record<string, number>[]): Metrics {
+  const totals: Record<string, number> = {}
+  for (const [name, value] of sums.flatMap((rank) => Object.entries(rank))) {
+    totals[name] = (totals[name] ?? 0) + value
+  }
+  const { count = 0, ...rest } = totals
+  return Object.fromEntries(Object.entries(rest).map(([name, total]) => [name, total / count]))
+}

@@ -1,0 +1,143 @@
+// One rank's way through its data: takes batches from the task's iterables, a step's worth at a time,
+// looks one batch ahead so that the end of an epoch is known before the step that ends it, and moves
+// host arrays to the device. Used by the stepper and the evaluation of one worker.
+import { UsageError } from '../../native/errors.js'
+import { tensor } from '../../tensor/factory.js'
+import { Tensor } from '../../tensor/tensor.js'
+import type { Batch, BatchSource, HostArray, HostBatch } from '../task.js'
+import type { DataPosition } from './protocol.js'
+
+/** The batches of one step. */
+export interface StepBatches {
+  batches: HostBatch[]
+  /** Samples of each batch. */
+  counts: number[]
+  /** Samples of all of them. */
+  samples: number
+  /** No batch is left in this epoch. */
+  endsEpoch: boolean
+}
+
+type Reader = AsyncIterator<HostBatch> | Iterator<HostBatch>
+
+/** The iterator of a batch source; throws UsageError when it is none. */
+export function readerOf(source: BatchSource): Reader {
+  if (typeof source === 'object' && source !== null) {
+    if (Symbol.asyncIterator in source) return source[Symbol.asyncIterator]()
+    if (Symbol.iterator in source) return source[Symbol.iterator]()
+  }
+  throw new UsageError('task.data must return an iterable or an async iterable of batches')
+}
+
+/** Samples of a batch: the first size of its first entry. */
+export function sampleCount(batch: HostBatch): number {
+  const first = Object.values(batch)[0]
+  if (first === undefined) throw new UsageError('task.data yielded a batch without entries')
+  return first.shape[0] ?? 1
+}
+
+function moved(name: string, entry: Tensor | HostArray, device: string): Tensor {
+  if (entry instanceof Tensor) return entry.device === device ? entry : entry.to(device)
+  if (!ArrayBuffer.isView(entry?.data) || !Array.isArray(entry.shape)) {
+    throw new UsageError(
+      `task.data yielded ${name}, which is neither a Tensor nor { data: typed array, shape }`,
+      { entry: name },
+    )
+  }
+  const { data, shape, dtype } = entry
+  return tensor(data, { shape, device, ...(dtype === undefined ? {} : { dtype }) })
+}
+
+/** The batch on `device`. Call it in a scope: host arrays become new tensors. */
+export function toDevice(batch: HostBatch, device: string): Batch {
+  return Object.fromEntries(
+    Object.entries(batch).map(([name, entry]) => [name, moved(name, entry, device)]),
+  )
+}
+
+/** Frees the tensors that the data yielded: they belong to the trainer. */
+export function disposeBatch(batch: HostBatch): void {
+  for (const entry of Object.values(batch)) if (entry instanceof Tensor) entry.dispose()
+}
+
+/** Endless training data of one rank, epoch after epoch. */
+export class Feed {
+  readonly #open: (epoch: number) => BatchSource | Promise<BatchSource>
+  readonly #accumulate: number
+  #reader!: Reader
+  #next!: Promise<IteratorResult<HostBatch>>
+  #epoch = -1
+  #taken = 0
+  #ended = true
+  #samples = 0
+  /** Batches of an epoch, when the data tells. */
+  length: number | undefined
+
+  constructor(open: (epoch: number) => BatchSource | Promise<BatchSource>, accumulate: number) {
+    this.#open = open
+    this.#accumulate = accumulate
+  }
+
+  /** Epoch of the latest step, from 0. */
+  get epoch(): number {
+    return this.#epoch
+  }
+
+  /** Where this rank stands, counting the latest step's batches. */
+  get position(): DataPosition {
+    return {
+      epoch: this.#epoch,
+      batches: this.#taken,
+      samples: this.#samples,
+      ended: this.#ended,
+    }
+  }
+
+  /** Opens the first epoch, so that a task without data fails before the first step. */
+  async open(): Promise<void> {
+    if (this.#epoch < 0) await this.#openEpoch()
+  }
+
+  /** The batches of the next step. */
+  async take(): Promise<StepBatches> {
+    if (this.#ended) await this.#openEpoch()
+    const batches: HostBatch[] = []
+    let result = await this.#next
+    while (!result.done && batches.length < this.#accumulate) {
+      batches.push(result.value)
+      this.#advance()
+      result = await this.#next
+    }
+    const counts = batches.map(sampleCount)
+    this.#taken += batches.length
+    this.#samples = counts.reduce((sum, count) => sum + count, 0)
+    this.#ended = result.done === true
+    return { batches, counts, samples: this.#samples, endsEpoch: this.#ended }
+  }
+
+  /** Lets the data end its iterator, for example to stop prefetching, and frees what lies ready. */
+  async close(): Promise<void> {
+    if (this.#epoch < 0) return
+    const ready = await this.#next.catch(() => undefined)
+    if (ready && !ready.done) disposeBatch(ready.value)
+    if (!this.#ended) await this.#reader.return?.()
+  }
+
+  async #openEpoch(): Promise<void> {
+    this.#epoch++
+    this.#taken = 0
+    const source = await this.#open(this.#epoch)
+    this.length = typeof source.length === 'number' ? source.length : undefined
+    this.#reader = readerOf(source)
+    this.#advance()
+    const first = await this.#next
+    this.#ended = first.done === true
+    if (this.#ended) throw new UsageError(`task.data yielded no batch in epoch ${this.#epoch}`)
+  }
+
+  #advance(): void {
+    // A rejection is seen where the batch is awaited; until then it is not unhandled.
+    this.#next = (async () => this.#reader.next())()
+    this.#next.catch(() => {})
+  }
+}

@@ -1,0 +1,50 @@
+// The worker thread of one rank: what piscina loads and calls with each message. It answers every
+// message with a reply, never with a throw, so that errors keep their class and fields on the way to
+// the coordinator. The replica stays in this module between messages.
+import {
+  type MessageKind,
+  type Replies,
+  toErrorRecord,
+  type WorkerMessage,
+  type WorkerReply,
+} from './protocol.js'
+import type { Replica } from './replica.js'
+
+let replica: Replica | undefined
+
+/** Handles one message of the coordinator. */
+export default async function handle(
+  message: WorkerMessage,
+): Promise<WorkerReply<Replies[MessageKind]>> {
+  try {
+    return { ok: true, value: await answer(message) }
+  } catch (error) {
+    return { ok: false, error: toErrorRecord(error, replica?.step ?? 0) }
+  }
+}
+
+async function answer(message: WorkerMessage): Promise<Replies[MessageKind]> {
+  if (message.kind === 'load') {
+    process.setSourceMapsEnabled(true)
+    // Not at the top: an addon that does not load is then reported like any other error.
+    const { Replica } = await import('./replica.js')
+    replica = new Replica(message)
+    return replica.load(message)
+  }
+  const loaded = replica!
+  switch (message.kind) {
+    case 'begin':
+      return loaded.begin(message)
+    case 'run':
+      return loaded.run(message)
+    case 'evaluate':
+      return loaded.evaluate(message)
+    case 'collect':
+      return loaded.collect(message)
+    case 'finish':
+      return loaded.finish()
+    case 'close':
+      replica = undefined
+      return loaded.close()
+  }
+}

@@ -1,0 +1,171 @@
+// The training step of one rank: batches to the device, loss, backward with the gradients reduced
+// meanwhile, clipping, optimizer. Runs many steps a message; losses stay on the device until the end
+// of the message, and the event loop turns once a step.
+import { setImmediate as turn } from 'node:timers/promises'
+import { noGrad } from '../../autograd/no-grad.js'
+import type { GradientReducer } from '../../fabric/reducer.js'
+import { UsageError, WeftError } from '../../native/errors.js'
+import { clipGradNorm } from '../../optim/clip.js'
+import { zeros } from '../../tensor/factory.js'
+import { scope } from '../../tensor/scope.js'
+import type { Tensor } from '../../tensor/tensor.js'
+import type { Task, TaskOptimizer } from '../task.js'
+import { disposeBatch, type Feed, type StepBatches, toDevice } from './batches.js'
+import {
+  CONTROL_BEATS,
+  CONTROL_STEPS,
+  CONTROL_STOP,
+  packVote,
+  type RunMessage,
+  type RunReply,
+  readVotes,
+  type VoteResult,
+} from './protocol.js'
+import type { NamedTensor } from './state.js'
+
+/** What a stepper works with. */
+export interface StepParts {
+  task: Task
+  model: Parameters<Task['loss']>[0]
+  device: string
+  rank: number
+  control: Int32Array
+  /** Parameters that take gradients, by name. */
+  trainable: NamedTensor[]
+  optimizer: TaskOptimizer
+  reducer: GradientReducer
+  feed: Feed
+  clipNorm: number | undefined
+  totalSteps: number | undefined
+}
+
+/** Trains one replica. */
+export class Stepper {
+  readonly #parts: StepParts
+  readonly #parameters: Tensor[]
+  readonly #baseLr: number
+  #waitSeconds = 0
+  /** The step in progress, from 1. */
+  step = 0
+
+  constructor(parts: StepParts) {
+    this.#parts = parts
+    this.#parameters = parts.trainable.map((entry) => entry.tensor)
+    this.#baseLr = parts.optimizer.lr
+  }
+
+  /** Trains up to `count` steps; ends early where all ranks agreed to. */
+  async run({ from, count, epochs }: RunMessage): Promise<RunReply> {
+    const { feed, device, optimizer } = this.#parts
+    const losses = zeros([count], { device })
+    try {
+      let done = 0
+      let samples = 0
+      let ended: RunReply['ended'] = 'count'
+      while (ended === 'count' && done < count) {
+        this.#mark(from + done)
+        const taken = await feed.take()
+        const votes = this.#step(taken, losses, done)
+        if (votes.unequal) {
+          ended = 'unequal'
+          break
+        }
+        samples += taken.samples
+        done++
+        if (votes.stop) ended = 'stop'
+        else if (votes.ended && epochs !== undefined && feed.epoch + 1 >= epochs) ended = 'epochs'
+        await turn()
+      }
+      const values = Array.from((await losses.data()) as Float32Array).slice(0, done)
+      const { position } = feed
+      return {
+        losses: values,
+        samples,
+        waitSeconds: this.#waited(),
+        lr: optimizer.lr,
+        ended,
+        position,
+      }
+    } finally {
+      losses.dispose()
+    }
+  }
+
+  /** Everything between two turns of the event loop. */
+  #step(taken: StepBatches, losses: Tensor, slot: number): VoteResult {
+    const { reducer, optimizer, clipNorm } = this.#parts
+    const vote = packVote({
+      stop: Atomics.load(this.#parts.control, CONTROL_STOP) !== 0,
+      ended: taken.endsEpoch,
+      samples: taken.samples,
+    })
+    const last = taken.batches.length - 1
+    taken.batches.forEach((batch, micro) => {
+      reducer.begin(micro === last ? 'reduce' : 'accumulate', vote)
+      const weight = taken.counts[micro]! / taken.samples
+      scope(() => {
+        const loss = this.#loss(toDevice(batch, this.#parts.device))
+        noGrad(() => {
+          const weighted = weight === 1 ? loss : loss.mul(weight)
+          losses.narrow(0, slot, 1).add_(weighted.reshape([1]))
+        })
+        const scaled = weight === 1 ? loss : loss.mul(weight)
+        scaled.backward()
+      })
+      disposeBatch(batch)
+    })
+    const votes = readVotes(this.#finish())
+    if (votes.unequal) return votes
+    if (clipNorm !== undefined) scope(() => void clipGradNorm(this.#parameters, clipNorm))
+    this.#schedule()
+    optimizer.step()
+    return votes
+  }
+
+  #loss(batch: ReturnType<typeof toDevice>): Tensor {
+    const { task, model } = this.#parts
+    const loss = task.loss(model, batch)
+    if (loss?.numel !== 1) {
+      const got = loss?.shape ? `shape [${loss.shape.join(', ')}]` : String(loss)
+      throw new UsageError(`task.loss must return a tensor with one element, not ${got}`)
+    }
+    return loss
+  }
+
+  /** Waits for the reduction; a parameter without a gradient is named. */
+  #finish(): number {
+    try {
+      return this.#parts.reducer.finish()
+    } catch (error) {
+      const unused = error instanceof WeftError ? error.fields.unused : undefined
+      if (!Array.isArray(unused)) throw error
+      const names = unused.map((index: number) => this.#parts.trainable[index]!.name)
+      throw new UsageError(
+        `the loss does not depend on ${names.join(', ')}: every parameter must get a gradient in ` +
+          'every step. Use it in the loss, or call requiresGrad_(false) on it',
+        { unused: names },
+      )
+    }
+  }
+
+  #schedule(): void {
+    const { task, optimizer, totalSteps } = this.#parts
+    if (!task.schedule) return
+    optimizer.lr = this.#baseLr * task.schedule(this.step - 1, totalSteps)
+  }
+
+  #mark(step: number): void {
+    const { control, rank } = this.#parts
+    this.step = step
+    Atomics.store(control, CONTROL_STEPS + rank, step)
+    Atomics.add(control, CONTROL_BEATS, 1)
+  }
+
+  /** Seconds of waiting for communication since the last call. */
+  #waited(): number {
+    const total = this.#parts.reducer.stats().waitSeconds
+    const waited = total - this.#waitSeconds
+    this.#waitSeconds = total
+    return waited
+  }
+}
