@@ -11,6 +11,7 @@ export {
   type FinishContext,
   type HostArray,
   type HostBatch,
+  type SchedulePoint,
   type Task,
   type TaskDefaults,
   type TaskDefinition,

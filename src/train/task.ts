@@ -39,6 +39,14 @@ export type BatchSource<H extends HostBatch = HostBatch> = (AsyncIterable<H> | I
   readonly length?: number
 }
 
+/** What `schedule` is asked for, before each step. */
+export interface SchedulePoint {
+  /** Counts from 0. */
+  step: number
+  /** Steps of the whole run; undefined when only the data knows. */
+  totalSteps: number | undefined
+}
+
 /** What `finish` is given, on rank 0 after the last step. */
 export interface FinishContext<M> {
   model: M
@@ -86,11 +94,8 @@ export interface TaskDefinition<M extends Module = Module, H extends HostBatch =
    * all batches of all ranks, so shares of different sizes weigh rightly.
    */
   evaluate?: (model: M, batch: Batch<H>) => Record<string, Tensor | number>
-  /**
-   * Factor of the optimizer's own learning rate at `step` (from 0); `totalSteps` is undefined when only
-   * the data knows. optim's schedules fit.
-   */
-  schedule?: (step: number, totalSteps: number | undefined) => number
+  /** Factor of the optimizer's own learning rate at a step. */
+  schedule?: (point: SchedulePoint) => number
   /** Scales gradients down to this norm; after the reduction, so it is the same on every rank. */
   clipNorm?: number
   /** What a sample is, for the progress line: 'images'. */

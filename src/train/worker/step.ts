@@ -151,7 +151,7 @@ export class Stepper {
   #schedule(): void {
     const { task, optimizer, totalSteps } = this.#parts
     if (!task.schedule) return
-    optimizer.lr = this.#baseLr * task.schedule(this.step - 1, totalSteps)
+    optimizer.lr = this.#baseLr * task.schedule({ step: this.step - 1, totalSteps })
   }
 
   #mark(step: number): void {
