@@ -3,7 +3,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
 import { join, relative } from 'node:path'
-import { describeFailure, readJson, runChild, tailOf } from './children.mjs'
+import { describeFailure, readJson, runChild, tailOf, whyFailed } from './children.mjs'
 import { filesUnder, hashInputs, installMismatch } from './stamps.mjs'
 
 // One compiler takes up to this much memory; more at once than fit would swap.
@@ -17,10 +17,7 @@ const logOf = (root, name) => join(root, '.weft/log', `${name}.log`)
 
 function failed(root, name, result) {
   const log = relative(process.cwd(), logOf(root, name)) || logOf(root, name)
-  // Of a build that failed, what follows the first failed command says why.
-  const at = result.output.search(/^(FAILED:|make.*Error)/m)
-  const tail = at < 0 ? tailOf(result.output) : tailOf(result.output.slice(at).slice(0, 4000))
-  return { error: `${describeFailure(result)}\n${tail}\nthe whole log: ${log}` }
+  return { error: `${describeFailure(result)}\n${whyFailed(result.output)}\nthe whole log: ${log}` }
 }
 
 export const installPackages = {

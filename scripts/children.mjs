@@ -120,6 +120,12 @@ export function tailOf(text, lines = 40) {
   return text.trimEnd().split('\n').slice(-lines).join('\n')
 }
 
+/** Of a build's output, what says why it failed: from its first failed command on, else the end. */
+export function whyFailed(output) {
+  const at = output.search(/^(FAILED:|CMake Error|make.*Error)/m)
+  return at < 0 ? tailOf(output) : output.slice(at, at + 4000).trimEnd()
+}
+
 /** A JSON file's content, or `null` where it is missing or torn. */
 export function readJson(path) {
   try {

@@ -3,7 +3,7 @@
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { dropForeignBuild, parallelJobs } from './build-steps.mjs'
-import { describeFailure, runChild, tailOf } from './children.mjs'
+import { describeFailure, runChild, tailOf, whyFailed } from './children.mjs'
 import { probe } from './requirements.mjs'
 import { countJunit, failedWhole, sanitizerReports, skippedWhole } from './test-counts.mjs'
 
@@ -28,7 +28,7 @@ export async function runCppTests(options) {
     return runChild(command, rest, { cwd: root, env, log, limitSeconds, live })
   }
   const give = (what, result) => {
-    console.log(`${title}: ${what} ${describeFailure(result)}\n${tailOf(result.output)}`)
+    console.log(`${title}: ${what} ${describeFailure(result)}\n${whyFailed(result.output)}`)
     return failedWhole(`${title}: ${what}`)
   }
 

@@ -1,0 +1,154 @@
+// `weft doctor`: what this machine has and lacks to build and run weft: the checks of set-up, the packaged
+// BLAS, the addon (loaded in a process of its own, as it may crash) and the state of CUDA.
+import { execFile } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { cpus, release, totalmem } from 'node:os'
+import { pathToFileURL } from 'node:url'
+import type { Command } from 'commander'
+import { addonCandidates, findAddon, packageRoot } from '../native/load.js'
+import type { BuildInfo } from '../native/types.js'
+import { formatBytes } from './format-bytes.js'
+
+const loadLimitMs = 30_000
+
+/** One line of the report. `note` is neither good nor bad. */
+export interface Finding {
+  name: string
+  state: 'ok' | 'missing' | 'note'
+  detail: string
+  /** What to do about it; empty unless something is missing. */
+  remedy: string
+}
+
+/** What scripts/requirements.mjs answers; set-up runs it before anything is compiled. */
+interface Requirement {
+  name: string
+  ok: boolean
+  found: string
+  needs: string
+  remedy: string
+}
+
+interface RequirementsModule {
+  checkRequirements(minimum: Record<string, string>): Promise<Requirement[]>
+}
+
+const note = (name: string, detail: string): Finding => ({
+  name,
+  state: 'note',
+  detail,
+  remedy: '',
+})
+
+function osName(): string {
+  try {
+    const text = readFileSync('/etc/os-release', 'utf8')
+    return /^PRETTY_NAME="?([^"\n]*)/m.exec(text)?.[1] ?? process.platform
+  } catch {
+    return process.platform
+  }
+}
+
+function machine(): Finding[] {
+  const processors = cpus()
+  const model = processors[0]?.model.trim() ?? process.arch
+  return [
+    note('machine', `${model}, ${processors.length} cores, ${formatBytes(totalmem())} memory`),
+    note('system', `${osName()}, kernel ${release()}, ${process.arch}`),
+  ]
+}
+
+async function requirements(): Promise<Finding[]> {
+  const scripts = pathToFileURL(`${packageRoot}scripts/`)
+  const versions = JSON.parse(readFileSync(new URL('versions.json', scripts), 'utf8'))
+  const module = (await import(new URL('requirements.mjs', scripts).href)) as RequirementsModule
+  return (await module.checkRequirements(versions.minimum)).map((each) => ({
+    name: each.name,
+    state: each.ok ? 'ok' : 'missing',
+    detail: each.ok ? each.found : `${each.found} (needs ${each.needs})`,
+    remedy: each.remedy,
+  }))
+}
+
+/** Loads the addon in a child process: what it was built with, or why it does not load. */
+function loadInChild(path: string): Promise<BuildInfo | string> {
+  const program = 'process.stdout.write(JSON.stringify(require(process.argv[1]).buildInfo()))'
+  const args = ['--input-type=commonjs', '-e', program, path]
+  return new Promise((resolve) => {
+    execFile(process.execPath, args, { timeout: loadLimitMs }, (error, stdout, stderr) => {
+      if (!error) resolve(JSON.parse(stdout) as BuildInfo)
+      else if (error.signal) resolve(`loading it ended the process by ${error.signal}`)
+      else resolve(/^Error: (.*)$/m.exec(stderr)?.[1] ?? error.message)
+    })
+  })
+}
+
+function describeBlas(info: BuildInfo): Finding {
+  if (info.blas !== 'plain') return { name: 'BLAS', state: 'ok', detail: info.blas, remedy: '' }
+  return note(
+    'BLAS',
+    'none: matrix products use the plain loop; npm run build tries to install one',
+  )
+}
+
+async function addon(): Promise<{ findings: Finding[]; info: BuildInfo | undefined }> {
+  const path = findAddon()
+  const missing = (detail: string): { findings: Finding[]; info: undefined } => ({
+    findings: [{ name: 'addon', state: 'missing', detail, remedy: 'npm run build' }],
+    info: undefined,
+  })
+  if (path === undefined) return missing(`not built; looked at ${addonCandidates().join(', ')}`)
+  const loaded = await loadInChild(path)
+  if (typeof loaded === 'string') return missing(`${path}: ${loaded}`)
+  const detail = `${path}, ${loaded.compiler}, Node-API ${loaded.napi}, ${loaded.threads} threads`
+  const built: Finding = { name: 'addon', state: 'ok', detail, remedy: '' }
+  const devices = loaded.drivers.map((driver) => `${driver.name}: ${driver.devices}`).join(', ')
+  const findings = [built, describeBlas(loaded), note('devices', devices || 'none')]
+  return { findings, info: loaded }
+}
+
+/** The state of CUDA, from what is installed and what the addon was built with. */
+export function describeCuda(facts: { driver: string | undefined; built: boolean }): Finding {
+  const driver = facts.driver ? `NVIDIA driver ${facts.driver}` : 'no NVIDIA driver on this machine'
+  const built = facts.built ? 'the addon has the cuda driver' : 'this build has no cuda driver'
+  return note('CUDA', `${driver}; ${built}`)
+}
+
+function nvidiaDriver(): string | undefined {
+  const file = '/proc/driver/nvidia/version'
+  if (!existsSync(file)) return undefined
+  return (
+    /Kernel Module\s+(?:for \S+\s+)?([\d.]+)/.exec(readFileSync(file, 'utf8'))?.[1] ?? 'present'
+  )
+}
+
+async function examine(): Promise<Finding[]> {
+  const [required, native] = await Promise.all([requirements(), addon()])
+  const cuda = describeCuda({ driver: nvidiaDriver(), built: native.info?.cuda ?? false })
+  return [...machine(), ...required, ...native.findings, cuda]
+}
+
+async function doctor(flags: { json?: boolean }): Promise<void> {
+  const findings = await examine()
+  const ok = findings.every((each) => each.state !== 'missing')
+  if (!ok) process.exitCode = 1
+  if (flags.json) {
+    process.stdout.write(`${JSON.stringify({ ok, findings })}\n`)
+    return
+  }
+  const marks = { ok: 'ok', missing: 'MISSING', note: '' }
+  for (const { name, state, detail, remedy } of findings) {
+    process.stdout.write(`${name.padEnd(12)} ${marks[state].padEnd(8)} ${detail}\n`)
+    if (remedy) process.stdout.write(`${''.padEnd(21)} -> ${remedy}\n`)
+  }
+  process.stdout.write(ok ? 'everything that weft needs is here\n' : 'something is missing\n')
+}
+
+/** Adds `weft doctor` to the program. */
+export function doctorCommand(program: Command): void {
+  program
+    .command('doctor')
+    .description('tell what this machine has and lacks to build and run weft')
+    .option('--json', 'print one JSON object')
+    .action(doctor)
+}
