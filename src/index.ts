@@ -4,6 +4,8 @@
 export type { GradientHook } from './autograd/gradient.js'
 export { backward } from './autograd/gradient.js'
 export { enableGrad, gradEnabled, noGrad } from './autograd/no-grad.js'
+// Models, optimizers, data and training
+export * as data from './data/index.js'
 // Devices and groups
 export type { DeviceChoice } from './fabric/device-names.js'
 export type { DeviceInfo } from './fabric/devices.js'
@@ -25,6 +27,8 @@ export { synchronize } from './fabric/synchronize.js'
 export { Work } from './fabric/work.js'
 // Errors
 export * from './native/errors.js'
+export * as nn from './nn/index.js'
+export * as optim from './optim/index.js'
 export { leaks, setDebug } from './tensor/debug.js'
 export type { DType, HostArray, TensorData } from './tensor/dtype.js'
 export type { TensorOptions } from './tensor/factory.js'
@@ -53,3 +57,4 @@ export {
 } from './tensor/random.js'
 export { disposeAll, keep, scope } from './tensor/scope.js'
 export { Tensor } from './tensor/tensor.js'
+export * from './train/index.js'

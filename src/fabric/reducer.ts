@@ -43,10 +43,13 @@ export class GradientReducer {
     return native.reducerFinish(this.#id)
   }
 
-  /** Totals since the start. */
-  stats(): { waitSeconds: number; buckets: number; bytes: number } {
-    const { waitUs, buckets, bytes } = native.reducerStats(this.#id)
-    return { waitSeconds: waitUs / 1e6, buckets, bytes }
+  /**
+   * Totals since the start: seconds that the device's compute stream stood still for the reduction, and
+   * seconds that finish() blocked this thread because other ranks had not come.
+   */
+  stats(): { deviceWaitSeconds: number; hostWaitSeconds: number; buckets: number; bytes: number } {
+    const { waitUs, hostWaitUs, buckets, bytes } = native.reducerStats(this.#id)
+    return { deviceWaitSeconds: waitUs / 1e6, hostWaitSeconds: hostWaitUs / 1e6, buckets, bytes }
   }
 
   /** Gives the arena back; gradients stay until replaced. Idempotent. */

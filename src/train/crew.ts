@@ -12,8 +12,10 @@ import {
   type Replies,
 } from './worker/protocol.js'
 
-/** How long ranks get to come out of a collective after an abort, and threads to end. */
-const GRACE_MS = 5_000
+/** How long ranks get to come out of a collective after an abort. */
+const RELEASE_MS = 1_000
+/** How long threads get to end. */
+const END_MS = 5_000
 
 /** What a crew needs to know. */
 export interface CrewOptions {
@@ -79,7 +81,7 @@ export class Crew {
 
   /** Ends all threads. True when every one of them ended in time. */
   async destroy(): Promise<boolean> {
-    const ended = await Promise.all(this.#pools.map((pool) => pool.destroy(GRACE_MS)))
+    const ended = await Promise.all(this.#pools.map((pool) => pool.destroy(END_MS)))
     return ended.every((end) => end)
   }
 
@@ -90,7 +92,7 @@ export class Crew {
       return await Promise.race([work, this.#failed])
     } catch {
       // Ranks that the abort released may still be on their way out of native code.
-      await bounded(settled, GRACE_MS)
+      await bounded(settled, RELEASE_MS)
       throw this.#failure!
     } finally {
       endWatch()

@@ -7,15 +7,15 @@ import type { DType, HostArray as TypedHostArray } from '../tensor/dtype.js'
 import type { Tensor } from '../tensor/tensor.js'
 
 /** A tensor's elements on the host; the worker moves it to its device. */
-export interface HostArray {
-  data: TypedHostArray
+export interface HostTensor {
+  data: HostArray
   shape: readonly number[]
   /** Default: the dtype whose elements lie in memory as in `data`. */
   dtype?: DType
 }
 
 /** One batch as the data yields it. The first dimension of its first entry counts samples. */
-export type HostBatch = Record<string, Tensor | HostArray>
+export type HostBatch = Record<string, Tensor | HostTensor>
 
 /** One batch as loss and evaluate see it: every entry is a tensor on the rank's device. */
 export type Batch<H extends HostBatch = HostBatch> = { [K in keyof H]: Tensor }

@@ -4,7 +4,7 @@
 import { UsageError } from '../../native/errors.js'
 import { tensor } from '../../tensor/factory.js'
 import { Tensor } from '../../tensor/tensor.js'
-import type { Batch, BatchSource, HostArray, HostBatch } from '../task.js'
+import type { Batch, BatchSource, HostBatch, HostTensor } from '../task.js'
 import type { DataPosition } from './protocol.js'
 
 /** The batches of one step. */
@@ -36,7 +36,7 @@ export function sampleCount(batch: HostBatch): number {
   return first.shape[0] ?? 1
 }
 
-function moved(name: string, entry: Tensor | HostArray, device: string): Tensor {
+function moved(name: string, entry: Tensor | HostTensor, device: string): Tensor {
   if (entry instanceof Tensor) return entry.device === device ? entry : entry.to(device)
   if (!ArrayBuffer.isView(entry?.data) || !Array.isArray(entry.shape)) {
     throw new UsageError(

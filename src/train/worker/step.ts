@@ -44,7 +44,8 @@ export class Stepper {
   readonly #parts: StepParts
   readonly #parameters: Tensor[]
   readonly #baseLr: number
-  #waitSeconds = 0
+  #deviceWait = 0
+  #hostWait = 0
   /** The step in progress, from 1. */
   step = 0
 
@@ -161,11 +162,15 @@ export class Stepper {
     Atomics.add(control, CONTROL_BEATS, 1)
   }
 
-  /** Seconds of waiting for communication since the last call. */
+  /**
+   * Seconds of waiting for communication since the last call. The host may run ahead of the device or
+   * behind it, so either the stream or the thread waits: the longer of the two counts.
+   */
   #waited(): number {
-    const total = this.#parts.reducer.stats().waitSeconds
-    const waited = total - this.#waitSeconds
-    this.#waitSeconds = total
+    const { deviceWaitSeconds: device, hostWaitSeconds: host } = this.#parts.reducer.stats()
+    const waited = Math.max(device - this.#deviceWait, host - this.#hostWait)
+    this.#deviceWait = device
+    this.#hostWait = host
     return waited
   }
 }

@@ -1,0 +1,2 @@
+// A module without a task.
+export const answer = 42

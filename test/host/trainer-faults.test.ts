@@ -1,0 +1,240 @@
+// Every way in which a rank can fail: the run ends with the named error, soon, the process lives, no
+// worker is left, and the next run works.
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Worker } from 'node:worker_threads'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import {
+  CollectiveTimeoutError,
+  DesyncError,
+  faults,
+  memory,
+  NonFiniteLossError,
+  OutOfMemoryError,
+  Trainer,
+  type TrainerOptions,
+  tensor,
+  UsageError,
+  WeftError,
+  WorkerError,
+} from 'weft'
+
+const taskFile = (name: string) => new URL(`./tasks/${name}`, import.meta.url)
+
+let workers: Worker[] = []
+const noteWorker = (worker: Worker) => workers.push(worker)
+let folder: string
+
+beforeEach(() => {
+  workers = []
+  folder = mkdtempSync(join(tmpdir(), 'weft-faults-'))
+  process.on('worker', noteWorker)
+})
+
+afterEach(() => {
+  process.off('worker', noteWorker)
+  delete process.env.WEFT_TEST_FAULT
+  faults.clear()
+  rmSync(folder, { recursive: true })
+})
+
+function start(fault: string, options: Partial<TrainerOptions> = {}) {
+  process.env.WEFT_TEST_FAULT = fault
+  return new Trainer({
+    task: taskFile('faulty.mjs'),
+    devices: 'host:4',
+    steps: 100,
+    batchSize: 8,
+    timeoutMs: 20_000,
+    runsFolder: folder,
+    run: 'run',
+    ...options,
+  })
+}
+
+/** The error that a run ends with, within the deadline, with no worker left behind. */
+async function failure(trainer: Trainer, limitMs = 10_000): Promise<WeftError> {
+  const started = performance.now()
+  const error = await trainer.fit().then(
+    () => undefined,
+    (error: unknown) => error,
+  )
+  const took = performance.now() - started
+  expect(error).toBeInstanceOf(WeftError)
+  expect(took).toBeLessThan(limitMs)
+  // A thread that has ended has no id.
+  expect(workers.map((worker) => worker.threadId)).toEqual(workers.map(() => -1))
+  requireWholeFiles()
+  return error as WeftError
+}
+
+/** What a failed run leaves: whole lines, whole JSON, no temporary file. */
+function requireWholeFiles(): void {
+  for (const run of readdirSync(folder)) {
+    const files = readdirSync(join(folder, run))
+    expect(files.filter((file) => !['config.json', 'metrics.jsonl'].includes(file))).toEqual([])
+    const metrics = readFileSync(join(folder, run, 'metrics.jsonl'), 'utf8')
+    expect(metrics === '' || metrics.endsWith('\n')).toBe(true)
+    for (const line of metrics.split('\n').filter(Boolean)) JSON.parse(line)
+  }
+}
+
+describe('a worker that fails in the middle of a step', () => {
+  it('throws: WorkerError with rank, step and cause', async () => {
+    const error = await failure(start('throw:2:5'))
+    expect(error).toBeInstanceOf(WorkerError)
+    expect(error.fields).toMatchObject({
+      rank: 2,
+      step: 5,
+      device: 'host:2',
+      cause: { name: 'RangeError', message: 'the task is broken' },
+    })
+    expect(error.message).toMatch(/rank 2 .*step 5.*RangeError: the task is broken/)
+    expect((error.cause as Error).stack).toContain('faulty.mjs')
+  })
+
+  it.each([
+    ['exits', 'exit:1:4', /exited with code: 3/],
+    ['throws where nobody catches it', 'uncaught:3:4', /nobody caught this/],
+  ])('%s: WorkerError with rank and step', async (_name, fault, pattern) => {
+    const error = await failure(start(fault))
+    expect(error).toBeInstanceOf(WorkerError)
+    expect(error.message).toMatch(pattern)
+    expect(error.fields.rank).toBe(Number(fault.split(':')[1]))
+    expect([4, 5]).toContain(error.fields.step)
+  })
+
+  it('is killed: WorkerError with rank and step', async () => {
+    const channel = new BroadcastChannel('weft-test')
+    const waiting = new Promise((resolve) => {
+      channel.onmessage = resolve
+    })
+    const ended = failure(start('wait-to-be-killed:1:6'))
+    await waiting
+    channel.close()
+    // Workers are started in the order of their ranks.
+    await workers[1]!.terminate()
+    const error = await ended
+    expect(error).toBeInstanceOf(WorkerError)
+    expect(error.fields).toMatchObject({ rank: 1, step: 6 })
+  })
+
+  it('never comes: CollectiveTimeoutError naming it, after the timeout', async () => {
+    const started = performance.now()
+    const error = await failure(start('hang:3:2', { timeoutMs: 1_000 }))
+    expect(error).toBeInstanceOf(CollectiveTimeoutError)
+    expect(error.fields.missing).toEqual([3])
+    expect(performance.now() - started).toBeGreaterThan(1_000)
+  })
+
+  it('is one of one, and never comes: WorkerError when nothing moves', async () => {
+    const error = await failure(start('hang:0:2', { devices: 'host:1', stallMs: 700 }))
+    expect(error).toBeInstanceOf(WorkerError)
+    expect(error.message).toMatch(/nothing moved/)
+  })
+
+  it.each([
+    ['shapes', 'shape', 'WEFT_SHAPE'],
+    ['dtypes', 'dtype', 'WEFT_DTYPE'],
+    ['devices', 'device', 'WEFT_DEVICE'],
+    ['a tensor that it disposed of', 'disposed', 'WEFT_DISPOSED'],
+    ['a loss that is not a scalar', 'not-scalar', 'WEFT_USAGE'],
+  ])('uses wrong %s: the error keeps its class', async (_name, kind, code) => {
+    const error = await failure(start(`${kind}:1:3`))
+    expect(error.code).toBe(code)
+    expect(error.fields).toMatchObject({ rank: 1, step: 3 })
+  })
+})
+
+describe('a task that cannot work', () => {
+  it('does not exist: UsageError with what was looked for', async () => {
+    const missing = taskFile('missing.mjs')
+    const error = await failure(start('none', { task: missing }))
+    expect(error).toBeInstanceOf(UsageError)
+    expect(error.message).toContain('missing.mjs')
+    expect(readdirSync(folder)).toEqual([])
+  })
+
+  it('exports none: UsageError with what was found', async () => {
+    const error = await failure(start('none', { task: taskFile('nothing.mjs') }))
+    expect(error).toBeInstanceOf(UsageError)
+    expect(error.message).toMatch(/exports no task.*answer/)
+    expect(readdirSync(folder)).toEqual([])
+  })
+
+  it('has an unused parameter: UsageError with its name', async () => {
+    const error = await failure(start('unused'))
+    expect(error).toBeInstanceOf(UsageError)
+    expect(error.message).toContain('spare')
+    expect(error.fields.unused).toEqual(['spare'])
+  })
+
+  it('throws while it builds the model: WorkerError', async () => {
+    const error = await failure(start('model-throws'))
+    expect(error).toBeInstanceOf(WorkerError)
+    expect(error.message).toContain('no such layer')
+  })
+
+  it.each([
+    ['has no data', 'no-data', 'WEFT_USAGE', /no batch/],
+    ['has data that throws', 'data-throws:1:3', 'WEFT_WORKER', /TypeError: the data is broken/],
+    ['evaluates without a count', 'no-count', 'WEFT_USAGE', /count/],
+  ])('%s', async (_name, fault, code, pattern) => {
+    const error = await failure(start(fault, { steps: 10 }))
+    expect(error.code).toBe(code)
+    expect(error.message).toMatch(pattern)
+  })
+})
+
+describe('ranks that differ', () => {
+  it('in the number of batches: DesyncError with ranks and counts', async () => {
+    const error = await failure(start('data-ends:2:7'))
+    expect(error).toBeInstanceOf(DesyncError)
+    expect(error.message).toMatch(/unequal batch counts at step 7.*rank 2: 7/)
+    expect(error.fields).toMatchObject({ ended: [2], step: 7, batches: [7, 7, 7, 7] })
+  })
+
+  it('in the size of a batch: DesyncError with ranks and sizes', async () => {
+    const error = await failure(start('sizes:1:1'))
+    expect(error).toBeInstanceOf(DesyncError)
+    expect(error.fields).toMatchObject({ step: 1, samples: [8, 7, 8, 8] })
+  })
+
+  it('in their models: DesyncError with the first difference', async () => {
+    const error = await failure(start('none', { task: taskFile('different.mjs') }))
+    expect(error).toBeInstanceOf(DesyncError)
+    expect(error.message).toMatch(/only\.weight.*\[3, 2\] f32 on rank 1.*\[2, 2\] f32 on rank 0/)
+  })
+})
+
+describe('numbers and memory', () => {
+  it('a NaN loss: NonFiniteLossError with step and rank', async () => {
+    const error = await failure(start('nan:2:9'))
+    expect(error).toBeInstanceOf(NonFiniteLossError)
+    expect(error.fields).toMatchObject({ step: 9, rank: 2, ranks: [2] })
+    expect(error.message).toMatch(/step 9: NaN on rank 2/)
+  })
+
+  it('no memory left: OutOfMemoryError with the rank, and other tensors stay', async () => {
+    using earlier = tensor([1, 2, 3], { device: 'host:1' })
+    const error = await failure(start('memory:1:3'))
+    expect(error).toBeInstanceOf(OutOfMemoryError)
+    expect(error.fields).toMatchObject({ rank: 1, step: 3 })
+    expect(await earlier.toArray()).toEqual([1, 2, 3])
+  })
+})
+
+describe('after a failed run', () => {
+  it('nothing is left on the devices and the next run works', async () => {
+    const before = memory()
+    await failure(start('throw:0:3'))
+    await failure(start('exit:3:2'))
+    const result = await start('none', { steps: 5 }).fit()
+    expect(result.replicasEqual).toBe(true)
+    const after = memory()
+    for (const [name, { tensors, bytes }] of Object.entries(before)) {
+      expect(after[name]).toMatchObject({ tensors, bytes })
+    }
+  })
+})

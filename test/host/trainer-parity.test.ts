@@ -1,0 +1,67 @@
+// What data-parallel training must keep: the same curve however the batch is cut over devices and
+// micro-steps, the same bits for the same seed, and the same bits on every replica.
+
+import { describe, expect, it } from 'vitest'
+import { Trainer, type TrainerOptions, type TrainResult } from 'weft'
+
+const task = new URL('./tasks/regression.mjs', import.meta.url)
+
+const fit = (options: Partial<TrainerOptions>): Promise<TrainResult> =>
+  new Trainer({ task, steps: 100, seed: 5, run: false, ...options }).fit()
+
+/** Largest relative difference over the two curves. */
+function difference(a: number[], b: number[]): number {
+  expect(a).toHaveLength(100)
+  expect(b).toHaveLength(100)
+  return Math.max(...a.map((loss, i) => Math.abs(loss - b[i]!) / Math.abs(b[i]!)))
+}
+
+describe('the same batch on any number of devices', () => {
+  it('gives the same curve as 4 × 16, 1 × 64 and 2 × 8 × 4 micro-steps', async () => {
+    const one = await fit({ devices: 'host:1', batchSize: 64 })
+    const four = await fit({ devices: 'host:4', batchSize: 16 })
+    expect(four.devices).toEqual(['host:0', 'host:1', 'host:2', 'host:3'])
+    expect(one.losses.at(-1)!).toBeLessThan(one.losses[0]! / 2)
+    expect(difference(four.losses, one.losses)).toBeLessThan(1e-4)
+    expect(four.metrics.error!).toBeCloseTo(one.metrics.error!, 4)
+    expect(four.replicasEqual).toBe(true)
+  })
+
+  it('accumulates micro-steps to the same gradient', async () => {
+    // With one rank, four batches of 16 in order are one batch of 64.
+    const whole = await fit({ devices: 'host:1', batchSize: 64 })
+    const cut = await fit({ devices: 'host:1', batchSize: 16, accumulate: 4 })
+    expect(difference(cut.losses, whole.losses)).toBeLessThan(1e-4)
+  })
+
+  it('clips the reduced gradient, so that the curve stays the same', async () => {
+    const one = await fit({ devices: 'host:1', batchSize: 64, clipNorm: 0.1 })
+    const four = await fit({ devices: 'host:4', batchSize: 16, clipNorm: 0.1 })
+    const free = await fit({ devices: 'host:1', batchSize: 64 })
+    expect(difference(four.losses, one.losses)).toBeLessThan(1e-4)
+    expect(one.hash).not.toBe(free.hash)
+  })
+
+  it('does not depend on the size of the buckets', async () => {
+    const large = await fit({ devices: 'host:3', batchSize: 16, steps: 100 })
+    const small = await fit({
+      devices: 'host:3',
+      batchSize: 16,
+      steps: 100,
+      bucketMegabytes: 0.001,
+    })
+    expect(difference(small.losses, large.losses)).toBeLessThan(1e-4)
+    expect(small.replicasEqual).toBe(true)
+  })
+})
+
+describe('the same seed', () => {
+  it('gives the same bits twice, and other bits for another seed', async () => {
+    const first = await fit({ devices: 'host:4', batchSize: 16 })
+    const second = await fit({ devices: 'host:4', batchSize: 16 })
+    expect(second.losses).toEqual(first.losses)
+    expect(second.hash).toBe(first.hash)
+    const other = await fit({ devices: 'host:4', batchSize: 16, seed: 6 })
+    expect(other.hash).not.toBe(first.hash)
+  })
+})
