@@ -3,7 +3,7 @@
 // the workers that run it and the data package.
 import { UsageError } from '../native/errors.js'
 import type { Module } from '../nn/module.js'
-import type { DType, HostArray as TypedHostArray } from '../tensor/dtype.js'
+import type { DType, HostArray } from '../tensor/dtype.js'
 import type { Tensor } from '../tensor/tensor.js'
 
 /** A tensor's elements on the host; the worker moves it to its device. */
