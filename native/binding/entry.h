@@ -121,6 +121,10 @@ FunctionList work_functions();
 FunctionList snapshot_functions();
 FunctionList memory_functions();
 FunctionList random_functions();
+FunctionList reducer_functions();
 FunctionList table_functions();
+
+/// Drops the reducers that an ended environment left.
+void release_reducers(uint32_t owner);
 
 }  // namespace weft::binding

@@ -7,6 +7,7 @@
 #include "autograd/node.h"
 #include "binding/completion.h"
 #include "binding/entry.h"
+#include "binding/group_table.h"
 #include "binding/work_table.h"
 #include "dispatch/op_table.h"
 #include "fabric/fabric.h"
@@ -27,11 +28,7 @@ GroupTable& table() {
 }
 
 std::shared_ptr<fabric::Group> group_at(Frame& f) {
-  auto id = static_cast<uint32_t>(f.integer(0, 4294967295.0));
-  std::lock_guard<std::mutex> guard(table().mutex);
-  auto it = table().groups.find(id);
-  if (it == table().groups.end()) fail(ErrorCode::kUsage, "group %u does not exist or was disposed of", id);
-  return it->second;
+  return find_group(static_cast<uint32_t>(f.integer(0, 4294967295.0)));
 }
 
 napi_value group_create(Frame& f) {
@@ -231,6 +228,13 @@ constexpr Function kFunctions[] = {
 };
 
 }  // namespace
+
+std::shared_ptr<fabric::Group> find_group(uint32_t id) {
+  std::lock_guard<std::mutex> guard(table().mutex);
+  auto it = table().groups.find(id);
+  if (it == table().groups.end()) fail(ErrorCode::kUsage, "group %u does not exist or was disposed of", id);
+  return it->second;
+}
 
 FunctionList group_functions() { return kFunctions; }
 

@@ -220,4 +220,28 @@ export interface Addon {
   algorithms(): string[]
   /** Forces one algorithm by name; "" gives the choice back. */
   forceAlgorithm(name: string): void
+
+  // Gradient reducer (see src/fabric/reducer.ts)
+  /** Flat arena and buckets for the parameters of one rank; returns its number. */
+  reducerCreate(
+    group: number,
+    rank: number,
+    parameters: Float64Array,
+    bucketBytes: number,
+    timeoutMs: number,
+  ): number
+  /** Before each backward pass; mode 0 accumulate, 1 reduce, 2 absent. */
+  reducerBegin(id: number, mode: number, vote: number): void
+  /** Blocks until every rank has come (bounded); returns the or of all votes. */
+  reducerFinish(id: number): number
+  /** waitUs: time the compute stream stood still over `timedSteps` steps; hostWaitUs: time finish() blocked. */
+  reducerStats(id: number): {
+    steps: number
+    timedSteps: number
+    buckets: number
+    bytes: number
+    waitUs: number
+    hostWaitUs: number
+  }
+  reducerDispose(id: number): void
 }
