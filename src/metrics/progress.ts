@@ -29,9 +29,10 @@ export interface ProgressOptions {
   bar?: boolean
 }
 
-/** A duration as a person reads it: '7 s', '3:05', '1:02:09'. */
+/** A duration as a person reads it: '0.12 s', '7.4 s', '42 s', '3:05', '1:02:09'. */
 export function formatDuration(seconds: number): string {
-  const whole = Math.max(0, Math.round(seconds))
+  if (seconds < 9.95) return `${Math.max(0, seconds).toFixed(seconds < 0.995 ? 2 : 1)} s`
+  const whole = Math.round(seconds)
   if (whole < 60) return `${whole} s`
   const hours = Math.floor(whole / 3600)
   const minutes = Math.floor((whole % 3600) / 60)

@@ -1,34 +1,44 @@
 // What a user tells the Trainer, checked with zod, and how it combines with a task's own defaults.
 // trainer.ts parses, coordinator.ts asks for the settings once a worker has told the defaults.
-import { z } from 'zod'
+import { createRequire } from 'node:module'
+import type * as Zod from 'zod'
 import { UsageError } from '../native/errors.js'
 import type { TrainEvent } from './events.js'
 import type { TaskDefaults } from './task.js'
 
-const count = z.int().positive()
-const megabytes = z.number().positive().max(4096)
+/** Loaded on first use: it takes a while, and every worker imports weft without ever checking options. */
+function loadZod(): typeof Zod {
+  return createRequire(import.meta.url)('zod') as typeof Zod
+}
 
-const schema = z.strictObject({
-  task: z.union([z.instanceof(URL), z.string().min(1)]),
-  devices: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).default('auto'),
-  virtual: count.optional(),
-  steps: count.optional(),
-  epochs: count.optional(),
-  batchSize: count.optional(),
-  accumulate: count.optional(),
-  seed: z.int().nonnegative().optional(),
-  lr: z.number().positive().optional(),
-  evaluateEvery: z.int().nonnegative().optional(),
-  logEvery: count.optional(),
-  clipNorm: z.number().positive().optional(),
-  bucketMegabytes: megabytes.default(25),
-  timeoutMs: z.int().positive().max(86_400_000).default(30_000),
-  stallMs: z.int().positive().max(86_400_000).default(600_000),
-  run: z.union([z.string().min(1), z.literal(false)]).optional(),
-  runsFolder: z.string().min(1).default('runs'),
-  saveWeights: z.boolean().default(true),
-  onEvent: z.custom<(event: TrainEvent) => void>((f) => typeof f === 'function').optional(),
-})
+function makeSchema({ z }: typeof Zod) {
+  const count = z.int().positive()
+  const milliseconds = z.int().positive().max(86_400_000)
+  return z.strictObject({
+    task: z.union([z.instanceof(URL), z.string().min(1)]),
+    devices: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).default('auto'),
+    virtual: count.optional(),
+    steps: count.optional(),
+    epochs: count.optional(),
+    batchSize: count.optional(),
+    accumulate: count.optional(),
+    seed: z.int().nonnegative().optional(),
+    lr: z.number().positive().optional(),
+    evaluateEvery: z.int().nonnegative().optional(),
+    logEvery: count.optional(),
+    clipNorm: z.number().positive().optional(),
+    bucketMegabytes: z.number().positive().max(4096).default(25),
+    timeoutMs: milliseconds.default(30_000),
+    stallMs: milliseconds.default(600_000),
+    run: z.union([z.string().min(1), z.literal(false)]).optional(),
+    runsFolder: z.string().min(1).default('runs'),
+    saveWeights: z.boolean().default(true),
+    onEvent: z.custom<(event: TrainEvent) => void>((f) => typeof f === 'function').optional(),
+  })
+}
+
+type Schema = ReturnType<typeof makeSchema>
+let schema: Schema | undefined
 
 /**
  * Options of a Trainer.
@@ -42,13 +52,14 @@ const schema = z.strictObject({
  *  - run: name of the folder under runsFolder; false writes nothing
  *  - onEvent: told what happens, in order, on the calling thread
  */
-export type TrainerOptions = z.input<typeof schema>
+export type TrainerOptions = Zod.input<Schema>
 
 /** Options after the check, defaults filled in. */
-export type CheckedOptions = z.output<typeof schema>
+export type CheckedOptions = Zod.output<Schema>
 
 /** Checks a Trainer's options; throws UsageError naming each wrong one. */
 export function checkOptions(options: TrainerOptions): CheckedOptions {
+  schema ??= makeSchema(loadZod())
   const result = schema.safeParse(options)
   if (!result.success) {
     const issues = result.error.issues.map(

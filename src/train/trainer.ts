@@ -1,7 +1,7 @@
 // The public Trainer: options in, one run, a result out. It owns no run state of its own: fit() makes
 // a coordinator and stop() and abort() reach it.
 import { UsageError, WorkerError } from '../native/errors.js'
-import { Coordinator } from './coordinator.js'
+import type { Coordinator } from './coordinator.js'
 import type { TrainResult } from './events.js'
 import { type CheckedOptions, checkOptions, type TrainerOptions } from './options.js'
 import type { Stoppable } from './stop.js'
@@ -17,7 +17,9 @@ import type { Stoppable } from './stop.js'
 export class Trainer implements Stoppable {
   readonly options: Readonly<CheckedOptions>
   #coordinator: Coordinator | undefined
+  #running = false
   #stopped = false
+  #aborted: WorkerError | undefined
 
   /** Checks the options; throws UsageError naming each wrong one. */
   constructor(options: TrainerOptions) {
@@ -29,15 +31,20 @@ export class Trainer implements Stoppable {
    * workers have ended then, and no file is half-written.
    */
   async fit(): Promise<TrainResult> {
-    if (this.#coordinator) throw new UsageError('this trainer is already running')
-    const coordinator = new Coordinator(this.options)
-    this.#coordinator = coordinator
-    if (this.#stopped) coordinator.stop()
+    if (this.#running) throw new UsageError('this trainer is already running')
+    this.#running = true
     try {
-      return await coordinator.run()
+      // Loaded here: workers import weft too, and need none of this.
+      const { Coordinator } = await import('./coordinator.js')
+      this.#coordinator = new Coordinator(this.options)
+      if (this.#stopped) this.#coordinator.stop()
+      if (this.#aborted) this.#coordinator.abort(this.#aborted)
+      return await this.#coordinator.run()
     } finally {
       this.#coordinator = undefined
+      this.#running = false
       this.#stopped = false
+      this.#aborted = undefined
     }
   }
 
@@ -49,6 +56,7 @@ export class Trainer implements Stoppable {
 
   /** Ends the run now; fit() rejects with WorkerError. */
   abort(reason = 'aborted'): void {
-    this.#coordinator?.abort(new WorkerError(`the run was aborted: ${reason}`, { aborted: true }))
+    this.#aborted ??= new WorkerError(`the run was aborted: ${reason}`, { aborted: true })
+    this.#coordinator?.abort(this.#aborted)
   }
 }

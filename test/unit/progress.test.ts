@@ -46,8 +46,9 @@ const state: ProgressState = {
 
 describe('formats', () => {
   it('writes durations as people do', () => {
-    expect([0.4, 59.4, 60, 185, 3729].map(formatDuration)).toEqual([
-      '0 s',
+    expect([0.123, 7.36, 59.4, 60, 185, 3729].map(formatDuration)).toEqual([
+      '0.12 s',
+      '7.4 s',
       '59 s',
       '1:00',
       '3:05',
