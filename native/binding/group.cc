@@ -105,10 +105,11 @@ CollectiveArgs make_args(CollectiveKind kind, fabric::ReduceOp op, int root, int
   return args;
 }
 
-void note_write(const CollectiveArgs& args) {
-  if (!args.keep_alive) return;
-  const auto& held = *static_cast<std::pair<Tensor, Tensor>*>(args.keep_alive.get());
-  held.second->storage->bump_version(static_cast<uint16_t>(Op::copy_));
+/// A collective is a write: gradient formulas that kept the tensor must notice. `held` is keep_alive.
+void note_write(const std::shared_ptr<void>& held) {
+  if (!held) return;
+  const auto& [in, out] = *static_cast<std::pair<Tensor, Tensor>*>(held.get());
+  out->storage->bump_version(static_cast<uint16_t>(Op::copy_));
 }
 
 Tensor tensor_or_none(double handle) {
@@ -138,16 +139,18 @@ napi_value submit_all(Frame& f) {
   int ranks = group->size();
   const double* w = f.words();
   std::vector<CollectiveArgs> args;
+  std::vector<std::shared_ptr<void>> held;  // the group lets go of keep_alive once launched
   WorkEntry entry;
   for (int r = 0; r < ranks; ++r) {
     args.push_back(make_args(kind, op, root, ranks, r, group->device(r), tensor_or_none(w[r]),
                              tensor_or_none(w[ranks + r])));
+    held.push_back(args.back().keep_alive);
     entry.devices.push_back(&group->device(r));
   }
   entry.works = group->submit_all(args, timeout_ms);
   for (auto& work : entry.works) work->wait_launched();  // all arrived: this reports, it does not wait
   for (int r = 0; r < ranks; ++r) {
-    note_write(args[static_cast<size_t>(r)]);
+    note_write(held[static_cast<size_t>(r)]);
     entry.works[static_cast<size_t>(r)]->stream_wait(current_stream(group->device(r)));
   }
   return make_number(f.env, f.state->works->add(std::move(entry)));
@@ -162,7 +165,7 @@ napi_value submit(Frame& f) {
   CollectiveArgs args = make_args(kind, op, root, group->size(), rank, group->device(rank),
                                   tensor_or_none(f.number(5)), tensor_or_none(f.number(6)));
   args.vote = f.integer(7);
-  note_write(args);
+  note_write(args.keep_alive);
   WorkEntry entry;
   entry.devices.push_back(&group->device(rank));
   entry.works.push_back(group->submit(rank, std::move(args), f.signed_integer(8)));

@@ -38,6 +38,6 @@ export const streamPurposes = ['compute', 'comm', 'copy_in', 'copy_out', 'user']
 /** What an event's `detail` means: operator or collective name, undefined for other kinds. */
 export function detailName(kind: EventKind, detail: number): string | undefined {
   if (kind === 'operator') return operators[detail]?.[0]
-  if (kind.startsWith('collective')) return collectiveKinds[detail]
+  if (kind.startsWith('collective')) return collectiveKinds[detail & 0xff] // the group's id lies above
   return undefined
 }

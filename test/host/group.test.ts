@@ -1,0 +1,157 @@
+// Collectives from one thread for all ranks, rank by rank, and their errors. Exactness and faults of the
+// algorithms are tested in C++.
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import {
+  CollectiveTimeoutError,
+  DesyncError,
+  DeviceError,
+  DtypeError,
+  type Fabric,
+  faults,
+  type Group,
+  noGrad,
+  openFabric,
+  ShapeError,
+  tensor,
+  UsageError,
+  WorkerError,
+  zeros,
+} from 'weft'
+
+let fabric: Fabric
+let group: Group
+beforeEach(async () => {
+  fabric = await openFabric({ devices: 'host:3' })
+  group = fabric.group()
+})
+afterEach(() => {
+  group.dispose()
+  faults.clear()
+})
+
+const each = <T>(make: (rank: number, device: string) => T) =>
+  group.devices.map((d, r) => make(r, d))
+const values = (tensors: { toArray(): Promise<unknown> }[]) =>
+  Promise.all(tensors.map((t) => t.toArray()))
+
+test('all-reduce: sum, average, maximum', async () => {
+  for (const [op, expected] of [
+    ['sum', 6],
+    ['avg', 2],
+    ['max', 3],
+    ['min', 1],
+    ['prod', 6],
+  ] as const) {
+    const tensors = each((r, device) => tensor([r + 1, r + 1], { device }))
+    await group.allReduce(tensors, { op }).done
+    expect(await values(tensors)).toEqual(each(() => [expected, expected]))
+  }
+})
+
+test('results are ordered for later operators without await', async () => {
+  faults.setDeviceDelay(1, 5_000)
+  const tensors = each((r, device) => tensor([r], { device }))
+  group.allReduce(tensors)
+  expect(await values(tensors.map((t) => t.mul(2)))).toEqual(each(() => [6]))
+})
+
+test('broadcast, reduce, all-gather, reduce-scatter, barrier', async () => {
+  const tensors = each((r, device) => tensor([r, r], { device }))
+  group.broadcast(tensors, { root: 2 })
+  expect(await values(tensors)).toEqual(each(() => [2, 2]))
+  group.reduce(tensors, { root: 1 })
+  expect(await tensors[1]!.toArray()).toEqual([6, 6])
+
+  const gathered = each((_, device) => zeros([3, 1], { device }))
+  group.allGather(
+    each((r, device) => tensor([r], { device })),
+    gathered,
+  )
+  expect(await values(gathered)).toEqual(each(() => [[0], [1], [2]]))
+
+  const parts = each((_, device) => zeros([1], { device }))
+  group.reduceScatter(
+    each((r, device) => tensor([r, 10 * r, 100 * r], { device })),
+    parts,
+  )
+  expect(await values(parts)).toEqual([[3], [30], [300]])
+  await group.barrier().done
+  expect(group.stats().calls).toBe(5)
+})
+
+test('what one rank gets wrong', () => {
+  const good = each((_, device) => zeros([2], { device }))
+  const swap = (t: ReturnType<typeof zeros>) => [good[0]!, t, good[2]!]
+  expect(() => group.allReduce(swap(zeros([2])))).toThrow(DeviceError)
+  expect(() => group.allReduce([good[0]!])).toThrow(UsageError)
+  expect(() => group.allReduce(good, { op: 'median' as never })).toThrow(UsageError)
+  expect(() => group.broadcast(good, { root: 3 })).toThrow(UsageError)
+  const strided = zeros([2, 2], { device: 'host:1' }).select(1, 0)
+  expect(() => group.allReduce(swap(strided))).toThrow(/contiguous/)
+  expect(() => group.allGather(good, good)).toThrow(ShapeError)
+  const wide = each((_, device) => zeros([6], { device, dtype: 'f64' }))
+  expect(() => group.allGather(good, wide)).toThrow(DtypeError)
+})
+
+test('what differs between ranks is a desync naming the rank', () => {
+  const tensors = each((r, device) => zeros([r === 1 ? 3 : 2], { device }))
+  expect(() => group.allReduce(tensors)).toThrow(DesyncError)
+  expect(() => group.allReduce(tensors)).toThrow(/rank 1/)
+  const mixed = each((r, device) => zeros([2], { device, dtype: r === 2 ? 'f64' : 'f32' }))
+  expect(() => group.allReduce(mixed)).toThrow(DesyncError)
+})
+
+test('gradients are not recorded, so tensors that ask for them are refused', async () => {
+  const leaves = each((_, device) => tensor([1], { device, requiresGrad: true }))
+  expect(() => group.allReduce(leaves)).toThrow(UsageError)
+  await noGrad(() => group.allReduce(leaves)).done
+  expect(await values(leaves)).toEqual(each(() => [3]))
+})
+
+test('a collective counts as a write', () => {
+  const leaf = tensor([2], { requiresGrad: true })
+  const buffers = each((_, device) => tensor([1], { device }))
+  const product = leaf.mul(buffers[0]!)
+  group.allReduce(buffers)
+  expect(() => product.backward()).toThrow(/changed in place/)
+})
+
+test('rank by rank on one thread, with votes', async () => {
+  const tensors = each((r, device) => tensor([r], { device }))
+  const works = tensors.map((t, r) => group.rank(r).allReduce(t, { vote: 1 << r }))
+  for (const work of works) work.wait()
+  expect(works.map((work) => work.votes)).toEqual([7, 7, 7])
+  await Promise.all(works.map((work) => work.done))
+  expect(works.every((work) => work.isDone)).toBe(true)
+  expect(await values(tensors)).toEqual(each(() => [3]))
+})
+
+test('a rank that never comes is named; the group works again', async () => {
+  const tensors = each((r, device) => tensor([r], { device }))
+  const early = [0, 2].map((r) => group.rank(r).allReduce(tensors[r]!, { timeoutMs: 50 }))
+  const failures = await Promise.allSettled(early.map((work) => work.done))
+  for (const failure of failures) {
+    const reason = (failure as PromiseRejectedResult).reason
+    expect(reason).toBeInstanceOf(CollectiveTimeoutError)
+    expect(reason.fields.missing).toEqual([1])
+  }
+  const late = group.rank(1).allReduce(tensors[1]!)
+  await expect(late.done).rejects.toThrow(CollectiveTimeoutError)
+  await group.allReduce(tensors).done
+  expect(await values(tensors)).toEqual(each(() => [3]))
+})
+
+test('abort ends open and later calls until reset', async () => {
+  const tensors = each((r, device) => tensor([r], { device }))
+  const open = group.rank(0).allReduce(tensors[0]!)
+  group.abort(new WorkerError('worker 2 died'))
+  await expect(open.done).rejects.toThrow(WorkerError)
+  expect(() => group.allReduce(tensors)).toThrow(/worker 2 died/)
+  group.reset()
+  await group.allReduce(tensors).done
+})
+
+test('a disposed group is a UsageError', () => {
+  group.dispose()
+  expect(() => group.barrier()).toThrow(UsageError)
+})
