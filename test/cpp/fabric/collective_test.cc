@@ -74,13 +74,13 @@ TEST_P(EveryCollective, MatchesTheReferenceOnOddMiddleCounts) {
 
 TEST_P(EveryCollective, MatchesTheReferenceOnLargeCountsThatOverlapCopyAndCombine) {
   constexpr uint64_t kCount = 1 << 20;
-  for (bool in_place : {false, true}) {
-    for (CollectiveKind kind : kKinds) {
-      const bool blocks =
-          kind == CollectiveKind::kAllGather || kind == CollectiveKind::kReduceScatter;
-      Call call{kind, ReduceOp::kSum, DType::kF64, blocks ? kCount / n() : kCount, 0, in_place};
-      run_checked(*group_, devices_, call);
-    }
+  bool in_place = n() % 2 == 0;
+  for (CollectiveKind kind : kKinds) {
+    const bool blocks =
+        kind == CollectiveKind::kAllGather || kind == CollectiveKind::kReduceScatter;
+    Call call{kind, ReduceOp::kSum, DType::kF64, blocks ? kCount / n() : kCount, 0, in_place};
+    run_checked(*group_, devices_, call);
+    in_place = !in_place;
   }
 }
 
