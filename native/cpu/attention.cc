@@ -36,13 +36,12 @@ template <typename T>
 void query_block(const AttentionArgs& args, int64_t head, int64_t first) {
   const int64_t rows = std::min(kQueryRows, args.q_len - first), width = args.width;
   const int64_t columns = visible_keys(args, first + rows - 1);
-  const bool half = is_half(args.dtype);
-  T* narrow_q = half ? thread_scratch<T>(0, rows * width) : nullptr;
-  T* narrow_k = half ? thread_scratch<T>(1, 2 * columns * width) : nullptr;
+  T* narrow_q = thread_scratch<T>(0, rows * width);
+  T* narrow_k = thread_scratch<T>(1, 2 * columns * width);
   const auto q = head_rows<T>(args, args.q, args.q_stride, head, first, rows, narrow_q);
   const auto k = head_rows<T>(args, args.k, args.k_stride, head, 0, columns, narrow_k);
-  const auto v = head_rows<T>(args, args.v, args.v_stride, head, 0, columns,
-                              half ? narrow_k + columns * width : nullptr);
+  const auto v =
+      head_rows<T>(args, args.v, args.v_stride, head, 0, columns, narrow_k + columns * width);
   T* score = thread_scratch<T>(2, rows * columns);
   T* out = thread_scratch<T>(3, rows * width);
   T inverse[kQueryRows];

@@ -59,12 +59,12 @@ Queries<T> read_queries(const AttentionArgs& args, int64_t head, int64_t first) 
   block.first = first;
   block.rows = std::min(kQueryRows, args.q_len - first);
   const int64_t rows = block.rows, width = args.width, area = kQueryRows * width;
-  T* scratch = is_half(args.dtype) ? thread_scratch<T>(0, 3 * area) : nullptr;
+  T* scratch = thread_scratch<T>(0, 3 * area);
   block.q = head_rows<T>(args, args.q, args.q_stride, head, first, rows, scratch);
-  block.grad_out = head_rows<T>(args, args.grad_out, args.grad_out_stride, head, first, rows,
-                                scratch + (scratch ? area : 0));
-  const auto out = head_rows<T>(args, args.out, args.out_stride, head, first, rows,
-                                scratch + (scratch ? 2 * area : 0));
+  block.grad_out =
+      head_rows<T>(args, args.grad_out, args.grad_out_stride, head, first, rows, scratch + area);
+  const auto out =
+      head_rows<T>(args, args.out, args.out_stride, head, first, rows, scratch + 2 * area);
   for (int64_t r = 0; r < rows; ++r) {
     const T *g = block.grad_out.data + r * block.grad_out.ld, *o = out.data + r * out.ld;
     block.dot[r] = lane_dot(width, g, o);
@@ -113,11 +113,9 @@ template <typename T>
 void task(const AttentionArgs& args, int64_t head, int64_t q0, int64_t q1, int64_t k0, int64_t k1,
           bool want_queries, bool want_keys) {
   const int64_t keys = k1 - k0, width = args.width;
-  const bool half = is_half(args.dtype);
-  T* narrow = half ? thread_scratch<T>(1, 2 * keys * width) : nullptr;
+  T* narrow = thread_scratch<T>(1, 2 * keys * width);
   const auto k = head_rows<T>(args, args.k, args.k_stride, head, k0, keys, narrow);
-  const auto v = head_rows<T>(args, args.v, args.v_stride, head, k0, keys,
-                              half ? narrow + keys * width : nullptr);
+  const auto v = head_rows<T>(args, args.v, args.v_stride, head, k0, keys, narrow + keys * width);
   T* sums = thread_scratch<T>(2, (kQueryRows + 2 * keys) * width);
   T* key_sums = sums + kQueryRows * width;
   const Sums<T> base{.q = want_queries && args.grad_q ? sums : nullptr,

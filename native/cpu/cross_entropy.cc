@@ -51,7 +51,7 @@ void forward(const CrossEntropyArgs& args) {
   const int64_t n = args.cols, block = rows_per_chunk(n);
   std::vector<Partial> partials((args.rows + block - 1) / block);
   fabric::host::parallel_for(args.rows, block, [&](int64_t begin, int64_t end) {
-    T* scratch = is_half(args.dtype) ? thread_scratch<T>(0, n) : nullptr;
+    T* scratch = thread_scratch<T>(0, n);
     Partial partial;
     for (int64_t r = begin; r < end; ++r) {
       const int64_t target = args.targets[r];
@@ -86,7 +86,7 @@ void backward(const CrossEntropyArgs& args) {
   const int64_t n = args.cols;
   const T smoothing = static_cast<T>(args.label_smoothing), each = smoothing / static_cast<T>(n);
   fabric::host::parallel_for(args.rows, rows_per_chunk(n), [&](int64_t begin, int64_t end) {
-    T* scratch = is_half(args.dtype) ? thread_scratch<T>(0, 2 * n) : nullptr;
+    T* scratch = thread_scratch<T>(0, 2 * n);
     for (int64_t r = begin; r < end; ++r) {
       const int64_t target = args.targets[r];
       T* grad = panel_target<T>(args.dtype, args.grad_logits, r * n, scratch + n);

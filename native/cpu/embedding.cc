@@ -47,7 +47,7 @@ void backward(const EmbeddingArgs& args) {
     if (valid(args.indices[i])) order[first[args.indices[i] + 1]++] = i;
 
   fabric::host::parallel_for(rows, rows_per_chunk(width), [&](int64_t begin, int64_t end) {
-    T* scratch = is_half(args.dtype) ? thread_scratch<T>(0, 2 * width) : nullptr;
+    T* scratch = thread_scratch<T>(0, 2 * width);
     for (int64_t v = begin; v < end; ++v) {
       T* sum = panel_target<T>(args.dtype, args.grad_weight, v * width, scratch);
       std::fill(sum, sum + width, T(0));

@@ -133,7 +133,7 @@ void run(GemmArgs g) {
     if (!apart && bias.get() == nullptr && !gelu && g.pre_activation == nullptr) return;
 
     const Epilogue<T> epilogue{bias.get() ? bias.get() + c0 : nullptr, gelu};
-    T* row_scratch = half ? thread_scratch<T>(3, 2 * columns) : nullptr;
+    T* row_scratch = thread_scratch<T>(3, 2 * columns);
     for (int64_t r = 0; r < rows; ++r) {
       T* v = out + r * ld;
       const int64_t at = c_at + r * g.ldc;

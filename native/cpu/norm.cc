@@ -33,7 +33,7 @@ void forward(const NormArgs& args) {
   const WholePanel<T> weight(args.dtype, args.weight, n), bias(args.dtype, args.bias, n);
   const T *w = weight.get(), *b = bias.get();
   fabric::host::parallel_for(args.rows, rows_per_chunk(n), [&](int64_t begin, int64_t end) {
-    T* scratch = is_half(args.dtype) ? thread_scratch<T>(0, 2 * n) : nullptr;
+    T* scratch = thread_scratch<T>(0, 2 * n);
     for (int64_t r = begin; r < end; ++r) {
       const T* x = read_panel<T>(args.dtype, args.x, r * n, n, scratch);
       T* y = panel_target<T>(args.dtype, args.y, r * n, scratch + n);
@@ -100,7 +100,7 @@ void backward(const NormArgs& args) {
   std::unique_ptr<T[]> partials(sums ? new T[static_cast<size_t>(blocks * step)] : nullptr);
   const WholePanel<T> weight(args.dtype, args.weight, n);
   fabric::host::parallel_for(args.rows, block, [&](int64_t begin, int64_t end) {
-    T* scratch = is_half(args.dtype) ? thread_scratch<T>(0, 3 * n) : nullptr;
+    T* scratch = thread_scratch<T>(0, 3 * n);
     T* grad_weight = sums ? partials.get() + begin / block * step : nullptr;
     T* grad_bias = sums ? grad_weight + n : nullptr;
     if (sums) std::fill(grad_weight, grad_weight + step, T(0));

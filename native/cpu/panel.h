@@ -31,10 +31,10 @@ void with_compute_type(DType dtype, const char* op, F&& f) {
   }
 }
 
-/// Address of element `offset`.
+/// Address of element `offset`. In integers, since an empty tensor's base is null.
 inline char* element(const void* base, DType dtype, int64_t offset) {
-  return const_cast<char*>(static_cast<const char*>(base)) +
-         offset * static_cast<int64_t>(dtype_bytes(dtype));
+  const int64_t bytes = offset * static_cast<int64_t>(dtype_bytes(dtype));
+  return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(base) + static_cast<uintptr_t>(bytes));
 }
 
 /// n values from element `offset` on: in place, or widened into `scratch` (n values) for halves.

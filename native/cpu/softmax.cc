@@ -41,7 +41,7 @@ template <typename T>
 void run(const SoftmaxArgs& args, bool backward) {
   const int64_t n = args.cols;
   fabric::host::parallel_for(args.rows, rows_per_chunk(n), [&](int64_t begin, int64_t end) {
-    T* scratch = is_half(args.dtype) ? thread_scratch<T>(0, 3 * n) : nullptr;
+    T* scratch = thread_scratch<T>(0, 3 * n);
     for (int64_t r = begin; r < end; ++r) {
       const T* in = read_panel<T>(args.dtype, args.in, r * n, n, scratch);
       T* out = panel_target<T>(args.dtype, args.out, r * n, scratch + n);
