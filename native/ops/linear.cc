@@ -16,6 +16,7 @@ void check(const Tensor& x, const Tensor& weight, const Tensor& bias) {
          to_string(x.shape()).c_str(), to_string(weight.shape()).c_str());
   }
   require_product_dtypes(x, weight, "linear");
+  require_floating(x, "linear", "x");
   if (!bias.defined()) return;
   if (bias.rank() != 1 || bias.size(0) != weight.size(0)) [[unlikely]] {
     fail(ErrorCode::kShape, "linear: bias %s must be (%lld,), the rows of weight",

@@ -58,7 +58,10 @@ void require_product_dtypes(const Tensor& a, const Tensor& b, const char* name) 
     fail(ErrorCode::kDtype, "%s: dtypes %s and %s differ; convert one of them", name,
          dtype_name(a.dtype()), dtype_name(b.dtype()));
   }
-  require_floating(a, name, "the first tensor");
+  if (a.dtype() == DType::kU8 || a.dtype() == DType::kBool) [[unlikely]] {
+    fail(ErrorCode::kDtype, "%s: dtype %s is not multiplied; convert to i32, i64 or a floating dtype", name,
+         dtype_name(a.dtype()));
+  }
 }
 
 namespace {

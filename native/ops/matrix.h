@@ -23,7 +23,7 @@ GemmArgs gemm_args(const Tensor& out, const Matrix& a, const Matrix& b);
 void launch_gemm(const GemmArgs& args, const Tensor& out, const Matrix& a, const Matrix& b,
                  const Tensor& bias, const Tensor& pre_activation, const char* name);
 
-/// Same floating dtype on both sides, else DtypeError.
+/// Same dtype on both sides, floating or i32 or i64, else DtypeError.
 void require_product_dtypes(const Tensor& a, const Tensor& b, const char* name);
 
 }  // namespace weft::ops

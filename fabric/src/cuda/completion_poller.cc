@@ -1,0 +1,62 @@
+// See completion_poller.h.
+#include "cuda/completion_poller.h"
+
+#include <chrono>
+
+#include "fabric/fabric.h"
+
+namespace fabric::cuda {
+namespace {
+
+constexpr auto kSpin = std::chrono::microseconds(200);
+constexpr auto kNap = std::chrono::microseconds(20);
+
+}  // namespace
+
+void CompletionPoller::add(int ordinal, cudaEvent_t event, std::function<void()> fn,
+                           std::function<void(int, cudaEvent_t)> give_back) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (!started_) {
+    started_ = true;
+    std::thread([this] { loop(); }).detach();  // the driver is never destroyed
+  }
+  incoming_.push_back({ordinal, event, std::move(fn), std::move(give_back)});
+  wake_.notify_one();
+}
+
+void CompletionPoller::loop() {
+  std::deque<Item> pending;
+  auto idle_since = std::chrono::steady_clock::now();
+  for (;;) {
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      // Nothing queued, nothing to wait out: only the life of the process bounds this.
+      if (pending.empty()) wake_.wait(lock, [&] { return !incoming_.empty(); });
+      while (!incoming_.empty()) {
+        pending.push_back(std::move(incoming_.front()));
+        incoming_.pop_front();
+        idle_since = std::chrono::steady_clock::now();
+      }
+    }
+    bool passed_any = false;
+    for (size_t i = 0; i < pending.size();) {
+      cudaError_t status = cudaEventQuery(pending[i].event);
+      if (status == cudaErrorNotReady) {
+        cudaGetLastError();
+        ++i;
+        continue;
+      }
+      if (status != cudaSuccess) poison(std::string("waiting for the GPU: ") + cudaGetErrorString(status));
+      Item item = std::move(pending[i]);
+      pending.erase(pending.begin() + static_cast<std::ptrdiff_t>(i));
+      item.give_back(item.ordinal, item.event);
+      item.fn();
+      passed_any = true;
+    }
+    auto now = std::chrono::steady_clock::now();
+    if (passed_any) idle_since = now;
+    if (!pending.empty() && now - idle_since > kSpin) std::this_thread::sleep_for(kNap);
+  }
+}
+
+}  // namespace fabric::cuda

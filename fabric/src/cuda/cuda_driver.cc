@@ -1,0 +1,173 @@
+// Devices, memory, streams and work of the cuda driver. Events are in cuda_events.cc, peers in cuda_peers.cc,
+// graphs in cuda_graph.cc.
+#include "cuda/cuda_driver.h"
+
+#include <chrono>
+#include <cstdio>
+#include <thread>
+
+#include "fabric/cuda_launch.h"
+#include "fabric/error.h"
+#include "fabric/fabric.h"
+
+namespace fabric::cuda {
+namespace {
+
+cudaStream_t raw(StreamHandle stream) { return static_cast<cudaStream_t>(stream); }
+
+}  // namespace
+
+std::unique_ptr<Driver> CudaDriver::create() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  return std::unique_ptr<Driver>(new CudaDriver(count));
+}
+
+CudaDriver::CudaDriver(int count)
+    : count_(count),
+      memory_(count),
+      notify_events_(static_cast<size_t>(count)),
+      peers_(static_cast<size_t>(count) * static_cast<size_t>(count)) {}
+
+DeviceProperties CudaDriver::properties(int ordinal) const {
+  cudaDeviceProp prop;
+  check(cudaGetDeviceProperties(&prop, ordinal), "cudaGetDeviceProperties");
+  DeviceProperties out;
+  out.model = prop.name;
+  out.total_bytes = prop.totalGlobalMem;
+  out.multiprocessors = prop.multiProcessorCount;
+  out.capability_major = prop.major;
+  out.capability_minor = prop.minor;
+  char text[64];
+  std::snprintf(text, sizeof text, "%08x:%02x:%02x.0", prop.pciDomainID, prop.pciBusID, prop.pciDeviceID);
+  out.pci = text;
+  for (int i = 0; i < 16; ++i) {
+    std::snprintf(text, sizeof text, "%02x", static_cast<unsigned char>(prop.uuid.bytes[i]));
+    out.uuid += text;
+    if (i == 3 || i == 5 || i == 7 || i == 9) out.uuid += '-';
+  }
+  return out;
+}
+
+void* CudaDriver::alloc(int ordinal, size_t bytes) { return memory_.alloc(ordinal, bytes); }
+void CudaDriver::free(int ordinal, void* ptr, size_t) { memory_.free(ordinal, ptr); }
+
+void* CudaDriver::alloc_staging(size_t bytes) {
+  void* ptr = nullptr;
+  check(cudaHostAlloc(&ptr, bytes, cudaHostAllocPortable), "cudaHostAlloc");
+  return ptr;
+}
+void CudaDriver::free_staging(void* ptr, size_t) { check(cudaFreeHost(ptr), "cudaFreeHost"); }
+
+StreamHandle CudaDriver::create_stream(int ordinal, StreamPurpose purpose, int priority) {
+  use_device(ordinal);
+  int least = 0, greatest = 0;
+  check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "cudaDeviceGetStreamPriorityRange");
+  // Communication goes first: its kernels are short and others wait for them.
+  int level = purpose == StreamPurpose::kComm ? greatest : least - priority;
+  level = level < greatest ? greatest : level > least ? least : level;
+  cudaStream_t stream = nullptr;
+  check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, level), "cudaStreamCreateWithPriority");
+  std::lock_guard<std::mutex> lock(mutex_);
+  stream_device_[stream] = ordinal;
+  return stream;
+}
+
+void CudaDriver::destroy_stream(StreamHandle stream) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stream_device_.erase(stream);
+  }
+  check(cudaStreamDestroy(raw(stream)), "cudaStreamDestroy");
+}
+
+int CudaDriver::device_of(StreamHandle stream) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  auto it = stream_device_.find(stream);
+  if (it == stream_device_.end()) fail(ErrorCode::kUsage, "this stream was not made by the cuda driver");
+  return it->second;
+}
+
+bool wait_until(cudaError_t (*ready)(void*), void* object, int64_t timeout_ms, const char* what) {
+  auto start = std::chrono::steady_clock::now();
+  auto deadline = start + std::chrono::milliseconds(timeout_ms);
+  for (;;) {
+    cudaError_t status = ready(object);
+    if (status != cudaErrorNotReady) {
+      check(status, what);
+      return true;
+    }
+    cudaGetLastError();
+    auto now = std::chrono::steady_clock::now();
+    if (now >= deadline) return false;
+    if (now - start > std::chrono::microseconds(200)) std::this_thread::sleep_for(std::chrono::microseconds(20));
+  }
+}
+
+bool CudaDriver::query_stream(StreamHandle stream) {
+  cudaError_t status = cudaStreamQuery(raw(stream));
+  if (status == cudaErrorNotReady) {
+    cudaGetLastError();
+    return false;
+  }
+  check(status, "cudaStreamQuery");
+  return true;
+}
+
+bool CudaDriver::synchronize_stream(StreamHandle stream, int64_t timeout_ms) {
+  return wait_until([](void* s) { return cudaStreamQuery(static_cast<cudaStream_t>(s)); }, stream, timeout_ms,
+                    "waiting for a stream");
+}
+
+void CudaDriver::copy(void* dst, int, const void* src, int, size_t bytes, StreamHandle stream) {
+  if (bytes == 0) return;
+  // Unified addresses: the driver knows where both lie, and mapped segments are open to peers.
+  check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, raw(stream)), "cudaMemcpyAsync");
+}
+
+void CudaDriver::fill(void* dst, int ordinal, int byte, size_t bytes, StreamHandle stream) {
+  if (bytes == 0) return;
+  use_device(ordinal);
+  check(cudaMemsetAsync(dst, byte, bytes, raw(stream)), "cudaMemsetAsync");
+}
+
+void CudaDriver::combine(void* dst, const void* a, const void* b, size_t count, DType dtype, ReduceOp op,
+                         double scale, int ordinal, StreamHandle stream) {
+  if (count == 0) return;
+  use_device(ordinal);
+  launch_combine(dst, a, b, count, dtype, op, scale, ordinal, raw(stream));
+}
+
+cudaEvent_t CudaDriver::take_notify_event(int ordinal) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto& free_list = notify_events_[static_cast<size_t>(ordinal)];
+    if (!free_list.empty()) {
+      cudaEvent_t event = free_list.back();
+      free_list.pop_back();
+      return event;
+    }
+  }
+  use_device(ordinal);
+  cudaEvent_t event = nullptr;
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+  return event;
+}
+
+void CudaDriver::give_notify_event(int ordinal, cudaEvent_t event) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  notify_events_[static_cast<size_t>(ordinal)].push_back(event);
+}
+
+void CudaDriver::notify(StreamHandle stream, std::function<void()> fn) {
+  int ordinal = device_of(stream);
+  use_device(ordinal);
+  cudaEvent_t event = take_notify_event(ordinal);
+  check(cudaEventRecord(event, raw(stream)), "cudaEventRecord");
+  poller_.add(ordinal, event, std::move(fn), [this](int o, cudaEvent_t e) { give_notify_event(o, e); });
+}
+
+}  // namespace fabric::cuda

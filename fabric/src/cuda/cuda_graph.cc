@@ -1,0 +1,35 @@
+// Graph capture and replay of the cuda driver. Streams that join the captured one by events are captured with
+// it; what a capture may not do ends it with a CudaError that says so.
+#include "cuda/cuda_driver.h"
+#include "fabric/cuda_launch.h"
+
+namespace fabric::cuda {
+
+void CudaDriver::begin_capture(StreamHandle stream) {
+  use_device(device_of(stream));
+  check(cudaStreamBeginCapture(static_cast<cudaStream_t>(stream), cudaStreamCaptureModeThreadLocal),
+        "cudaStreamBeginCapture");
+}
+
+GraphHandle CudaDriver::end_capture(StreamHandle stream) {
+  use_device(device_of(stream));
+  cudaGraph_t graph = nullptr;
+  check(cudaStreamEndCapture(static_cast<cudaStream_t>(stream), &graph), "cudaStreamEndCapture");
+  cudaGraphExec_t exec = nullptr;
+  cudaError_t made = cudaGraphInstantiate(&exec, graph, 0);
+  cudaGraphDestroy(graph);
+  check(made, "cudaGraphInstantiate");
+  return exec;
+}
+
+void CudaDriver::launch_graph(GraphHandle graph, StreamHandle stream) {
+  use_device(device_of(stream));
+  check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), static_cast<cudaStream_t>(stream)),
+        "cudaGraphLaunch");
+}
+
+void CudaDriver::destroy_graph(GraphHandle graph) {
+  check(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)), "cudaGraphExecDestroy");
+}
+
+}  // namespace fabric::cuda
