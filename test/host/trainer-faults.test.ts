@@ -138,9 +138,10 @@ describe('a worker that fails in the middle of a step', () => {
     ['shapes', 'shape', 'WEFT_SHAPE'],
     ['dtypes', 'dtype', 'WEFT_DTYPE'],
     ['devices', 'device', 'WEFT_DEVICE'],
-    ['a tensor that it disposed of', 'disposed', 'WEFT_DISPOSED'],
-    ['a loss that is not a scalar', 'not-scalar', 'WEFT_USAGE'],
-  ])('uses wrong %s: the error keeps its class', async (_name, kind, code) => {
+    ['disposed tensors', 'disposed', 'WEFT_DISPOSED'],
+    ['writes to a saved tensor', 'version', 'WEFT_USAGE'],
+    ['losses', 'not-scalar', 'WEFT_USAGE'],
+  ])('makes wrong %s: the error keeps its class', async (_name, kind, code) => {
     const error = await failure(start(`${kind}:1:3`))
     expect(error.code).toBe(code)
     expect(error.fields).toMatchObject({ rank: 1, step: 3 })

@@ -6,7 +6,7 @@ import { Trainer, type TrainerOptions, type TrainResult } from 'weft'
 
 const task = new URL('./tasks/regression.mjs', import.meta.url)
 
-const fit = (options: Partial<TrainerOptions>): Promise<TrainResult> =>
+const trained = (options: Partial<TrainerOptions>): Promise<TrainResult> =>
   new Trainer({ task, steps: 100, seed: 5, run: false, ...options }).fit()
 
 /** Largest relative difference over the two curves. */
@@ -17,9 +17,9 @@ function difference(a: number[], b: number[]): number {
 }
 
 describe('the same batch on any number of devices', () => {
-  it('gives the same curve as 4 × 16, 1 × 64 and 2 × 8 × 4 micro-steps', async () => {
-    const one = await fit({ devices: 'host:1', batchSize: 64 })
-    const four = await fit({ devices: 'host:4', batchSize: 16 })
+  it('gives the same curve: 4 × 16 samples and 1 × 64', async () => {
+    const one = await trained({ devices: 'host:1', batchSize: 64 })
+    const four = await trained({ devices: 'host:4', batchSize: 16 })
     expect(four.devices).toEqual(['host:0', 'host:1', 'host:2', 'host:3'])
     expect(one.losses.at(-1)!).toBeLessThan(one.losses[0]! / 2)
     expect(difference(four.losses, one.losses)).toBeLessThan(1e-4)
@@ -29,22 +29,22 @@ describe('the same batch on any number of devices', () => {
 
   it('accumulates micro-steps to the same gradient', async () => {
     // With one rank, four batches of 16 in order are one batch of 64.
-    const whole = await fit({ devices: 'host:1', batchSize: 64 })
-    const cut = await fit({ devices: 'host:1', batchSize: 16, accumulate: 4 })
+    const whole = await trained({ devices: 'host:1', batchSize: 64 })
+    const cut = await trained({ devices: 'host:1', batchSize: 16, accumulate: 4 })
     expect(difference(cut.losses, whole.losses)).toBeLessThan(1e-4)
   })
 
   it('clips the reduced gradient, so that the curve stays the same', async () => {
-    const one = await fit({ devices: 'host:1', batchSize: 64, clipNorm: 0.1 })
-    const four = await fit({ devices: 'host:4', batchSize: 16, clipNorm: 0.1 })
-    const free = await fit({ devices: 'host:1', batchSize: 64 })
+    const one = await trained({ devices: 'host:1', batchSize: 64, clipNorm: 0.1 })
+    const four = await trained({ devices: 'host:4', batchSize: 16, clipNorm: 0.1 })
+    const free = await trained({ devices: 'host:1', batchSize: 64 })
     expect(difference(four.losses, one.losses)).toBeLessThan(1e-4)
     expect(one.hash).not.toBe(free.hash)
   })
 
   it('does not depend on the size of the buckets', async () => {
-    const large = await fit({ devices: 'host:3', batchSize: 16, steps: 100 })
-    const small = await fit({
+    const large = await trained({ devices: 'host:3', batchSize: 16, steps: 100 })
+    const small = await trained({
       devices: 'host:3',
       batchSize: 16,
       steps: 100,
@@ -57,11 +57,11 @@ describe('the same batch on any number of devices', () => {
 
 describe('the same seed', () => {
   it('gives the same bits twice, and other bits for another seed', async () => {
-    const first = await fit({ devices: 'host:4', batchSize: 16 })
-    const second = await fit({ devices: 'host:4', batchSize: 16 })
+    const first = await trained({ devices: 'host:4', batchSize: 16 })
+    const second = await trained({ devices: 'host:4', batchSize: 16 })
     expect(second.losses).toEqual(first.losses)
     expect(second.hash).toBe(first.hash)
-    const other = await fit({ devices: 'host:4', batchSize: 16, seed: 6 })
+    const other = await trained({ devices: 'host:4', batchSize: 16, seed: 6 })
     expect(other.hash).not.toBe(first.hash)
   })
 })

@@ -8,7 +8,7 @@ import {
   type TrainerOptions,
 } from '../../src/train/options.js'
 
-const check = (options: Partial<TrainerOptions> & Record<string, unknown> = {}) =>
+const check = (options: Record<string, unknown> = {}) =>
   checkOptions({ task: './task.js', ...options } as TrainerOptions)
 
 describe('checkOptions', () => {

@@ -1,6 +1,5 @@
 // A TypeScript task with a schedule and an ending; its parts come from the JavaScript one beside it.
 import { defineTask, optim } from 'weft'
-// @ts-expect-error: plain JavaScript
 import { parts } from './regression.mjs'
 
 export default defineTask({
