@@ -42,7 +42,9 @@ export function shares(request, collateRows = (rows) => rows) {
     collate: (indices) => {
       const rows = collateRows([...indices])
       const x = new Float32Array(rows.length * inputs)
-      rows.forEach((row, i) => x.set(xs.subarray(row * inputs, (row + 1) * inputs), i * inputs))
+      for (const [i, row] of rows.entries()) {
+        x.set(xs.subarray(row * inputs, (row + 1) * inputs), i * inputs)
+      }
       const y = Float32Array.from(rows, (row) => ys[row])
       return {
         x: { data: x, shape: [rows.length, inputs] },
