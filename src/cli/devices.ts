@@ -17,15 +17,14 @@ function parseChoice(text: string): string | string[] {
   return text.includes(',') ? text.split(',').map((name) => name.trim()) : text
 }
 
-/** Rows of the device table. */
+/** Rows of the device table. A part of a split GPU is called virtual wherever it is shown. */
 export function deviceRows(devices: readonly DeviceInfo[]): string[][] {
   return devices.map((device) => [
-    device.name,
+    device.virtualIndex >= 0 ? `${device.name} (virtual)` : device.name,
     device.driver,
     device.model,
     formatBytes(device.totalBytes),
     String(device.multiprocessors),
-    device.virtualIndex >= 0 ? 'virtual' : '',
   ])
 }
 
@@ -62,7 +61,7 @@ async function showDevices(flags: DevicesFlags): Promise<void> {
     process.stdout.write(`${JSON.stringify({ ...topology, devices: fabric.devices })}\n`)
     return
   }
-  const head = ['name', 'driver', 'model', 'memory', 'processors', '']
+  const head = ['name', 'driver', 'model', 'memory', 'processors']
   const lines = [table(head, deviceRows(fabric.devices))]
   if (topology.devices.length > 1) {
     lines.push('links', table(['from \\ to', ...topology.devices], linkRows(topology)))
