@@ -1,8 +1,9 @@
-// The process-wide tables: drivers and devices, the poison mark, shutdown. Asked by everything above.
+// The process-wide tables: drivers and devices, the poison mark, shutdown. Asked by everything
+// above.
 //
-// Design. The device table only grows, under one mutex; readers take a count and pointers with acquire and
-// no lock. Everything here is made once and never destroyed: stream workers and addon code may still run
-// while static objects go away.
+// Design. The device table only grows, under one mutex; readers take a count and pointers with
+// acquire and no lock. Everything here is made once and never destroyed: stream workers and addon
+// code may still run while static objects go away.
 #include "fabric/fabric.h"
 
 #include <array>
@@ -11,6 +12,9 @@
 #include <mutex>
 #include <string_view>
 
+#if defined(WEFT_HAVE_CUDA)
+#include "cuda/cuda_driver.h"
+#endif
 #include "host/host_driver.h"
 
 namespace fabric {
@@ -36,8 +40,12 @@ Tables& tables() {
 }
 
 void register_built_in() {
-  std::call_once(tables().built_in,
-                 [] { register_driver(std::make_unique<host::HostDriver>()); });
+  std::call_once(tables().built_in, [] {
+    register_driver(std::make_unique<host::HostDriver>());
+#if defined(WEFT_HAVE_CUDA)
+    if (auto driver = cuda::CudaDriver::create()) register_driver(std::move(driver));
+#endif
+  });
 }
 
 std::string known_devices() {
@@ -177,7 +185,8 @@ void poison(const std::string& reason) {
 
 void check_poison() {
   auto& t = tables();
-  if (!t.poisoned.load(std::memory_order_acquire)) [[likely]] return;
+  if (!t.poisoned.load(std::memory_order_acquire)) [[likely]]
+    return;
   std::string reason;
   {
     std::lock_guard lock(t.mutex);

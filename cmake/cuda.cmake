@@ -1,0 +1,36 @@
+# Device code. WEFT_CUDA=on builds it for WEFT_CUDA_ARCHITECTURES, off leaves it out; set-up decides what `auto`
+# means. The toolkit is the one at WEFT_CUDA_ROOT (the wheels that set-up brings), else the one nvcc on the PATH
+# belongs to. The runtime is linked statically and the driver found at run time, so the result loads anywhere.
+set(WEFT_CUDA "off" CACHE STRING "on or off")
+set(WEFT_CUDA_ROOT "" CACHE PATH "Folder of the CUDA toolkit; empty: from the PATH")
+set(WEFT_CUTLASS_DIR "" CACHE PATH "Folder that holds CUTLASS's include and tools")
+set(WEFT_CUDA_ARCHITECTURES "90a;100a;103a" CACHE STRING "Architectures to build device code for")
+set(WEFT_HAVE_CUDA OFF)
+if(NOT WEFT_CUDA STREQUAL "on")
+  return()
+endif()
+
+if(WEFT_CUDA_ROOT)
+  set(CMAKE_CUDA_COMPILER ${WEFT_CUDA_ROOT}/bin/nvcc)
+endif()
+# CMake's own architecture list knows no "90a" flags for a static check: give them as options below.
+set(CMAKE_CUDA_ARCHITECTURES OFF)
+enable_language(CUDA)
+set(WEFT_HAVE_CUDA ON)
+get_filename_component(cuda_bin ${CMAKE_CUDA_COMPILER} DIRECTORY)
+get_filename_component(cuda_root ${cuda_bin} DIRECTORY)
+find_library(WEFT_CUDART_STATIC cudart_static PATHS ${cuda_root}/lib ${cuda_root}/lib64
+             ${cuda_root}/targets/x86_64-linux/lib NO_DEFAULT_PATH REQUIRED)
+
+set(WEFT_GENCODE "")
+foreach(arch ${WEFT_CUDA_ARCHITECTURES})
+  list(APPEND WEFT_GENCODE "SHELL:-gencode arch=compute_${arch},code=sm_${arch}")
+endforeach()
+
+add_library(weft_cuda INTERFACE)
+target_compile_definitions(weft_cuda INTERFACE WEFT_HAVE_CUDA=1)
+target_include_directories(weft_cuda SYSTEM INTERFACE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+target_compile_options(weft_cuda INTERFACE
+  # CMake 3.25 drops CMAKE_CUDA_STANDARD 20. CUTLASS needs NDEBUG: with asserts ptxas serialises wgmma.
+  $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 -O3 -DNDEBUG --expt-relaxed-constexpr -lineinfo -diag-suppress=177>)
+target_link_libraries(weft_cuda INTERFACE ${WEFT_CUDART_STATIC} Threads::Threads ${CMAKE_DL_LIBS} rt)
