@@ -1,5 +1,5 @@
-// The caching allocator's public face and its hot path; see allocator_state.h for the design. Called by
-// tensor storage, collectives' scratch and graphs.
+// The caching allocator's public face and its hot path; see allocator_state.h for the design.
+// Called by tensor storage, collectives' scratch and graphs.
 #include "fabric/allocator.h"
 
 #include "allocator_state.h"
@@ -60,7 +60,7 @@ Block* Allocator::allocate(size_t bytes, Stream& stream) {
   node = state.take_cached(pool, stream, size);
   if (node != nullptr) {
     ++state.stats.cache_hits;
-  } else {
+  } else if (state.ladder.empty()) {
     node = state.take_segment(pool, stream, size, false);
   }
   if (node == nullptr) node = state.reclaim(lock, stream, size);

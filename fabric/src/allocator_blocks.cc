@@ -1,5 +1,5 @@
-// Segments, blocks and free lists of the allocator: split, merge, best fit. Everything here runs under
-// the allocator's mutex; see allocator_state.h.
+// Segments, blocks and free lists of the allocator: split, merge, best fit. Everything here runs
+// under the allocator's mutex; see allocator_state.h.
 #include <functional>
 #include <utility>
 
@@ -12,8 +12,12 @@ bool Allocator::Impl::BySize::operator()(const Node* a, const Node* b) const {
   if (a->bytes != b->bytes) return a->bytes < b->bytes;
   return std::less<const void*>()(a->ptr, b->ptr);  // low addresses first: fewer holes
 }
-bool Allocator::Impl::BySize::operator()(const Node* a, size_t bytes) const { return a->bytes < bytes; }
-bool Allocator::Impl::BySize::operator()(size_t bytes, const Node* b) const { return bytes < b->bytes; }
+bool Allocator::Impl::BySize::operator()(const Node* a, size_t bytes) const {
+  return a->bytes < bytes;
+}
+bool Allocator::Impl::BySize::operator()(size_t bytes, const Node* b) const {
+  return bytes < b->bytes;
+}
 
 Allocator::Impl::Node* Allocator::Impl::new_node() {
   Node* node = nullptr;
@@ -112,7 +116,8 @@ void Allocator::Impl::make_free(Node* node) {
   if (pool->released && pool->in_use == 0) share_pool(*pool);
 }
 
-Allocator::Impl::Node* Allocator::Impl::take_cached(Pool& pool, const Stream& stream, size_t bytes) {
+Allocator::Impl::Node* Allocator::Impl::take_cached(Pool& pool, const Stream& stream,
+                                                    size_t bytes) {
   const bool small = bytes <= kSmallLimit;
   auto& both = lists(pool, stream);
   FreeList& list = small ? both.small : both.large;
@@ -125,9 +130,10 @@ Allocator::Impl::Node* Allocator::Impl::take_cached(Pool& pool, const Stream& st
   return node;
 }
 
-// A node from a new segment; nullptr when the limit or the driver refuses. `tight`: no larger a segment
-// than the request needs.
-Allocator::Impl::Node* Allocator::Impl::take_segment(Pool& pool, Stream& stream, size_t bytes, bool tight) {
+// A node from a new segment; nullptr when the limit or the driver refuses. `tight`: no larger a
+// segment than the request needs.
+Allocator::Impl::Node* Allocator::Impl::take_segment(Pool& pool, Stream& stream, size_t bytes,
+                                                     bool tight) {
   const bool small = bytes <= kSmallLimit;
   size_t size = (bytes + kSegmentStep - 1) / kSegmentStep * kSegmentStep;
   if (small) {

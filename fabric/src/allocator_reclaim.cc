@@ -1,8 +1,8 @@
-// Frees that wait for other streams, cached segments that go back to the driver, and the ladder that an
-// allocation climbs when the driver or the limit refuses. See allocator_state.h.
+// Frees that wait for other streams, cached segments that go back to the driver, and the ladder
+// that an allocation climbs when the driver or the limit refuses. See allocator_state.h.
 //
-// Waiting for device work happens without the mutex: nodes that leave are taken out of the free lists
-// first and marked pending, so nobody else hands them out meanwhile. Every wait has a limit.
+// Waiting for device work happens without the mutex: nodes that leave are taken out of the free
+// lists first and marked pending, so nobody else hands them out meanwhile. Every wait has a limit.
 #include <algorithm>
 #include <chrono>
 #include <exception>
@@ -40,8 +40,8 @@ void Allocator::Impl::hold_back(Node* node) {
       event->record(*stream);
       pending[stream].push_back({std::move(event), node});
     } catch (const std::exception&) {
-      // The stream takes no more work (shut down, poisoned). The node stays pending for good: memory
-      // that may still be in use is not handed out.
+      // The stream takes no more work (shut down, poisoned). The node stays pending for good:
+      // memory that may still be in use is not handed out.
     }
   }
 }
@@ -98,8 +98,8 @@ bool Allocator::Impl::wait_pending(std::unique_lock<std::mutex>& lock, int64_t t
   return true;
 }
 
-// Gives segments that are one free node back to the driver. A free node may still be in use by work on
-// its own stream, so that work is awaited first; segments whose stream is not done in time stay.
+// Gives segments that are one free node back to the driver. A free node may still be in use by work
+// on its own stream, so that work is awaited first; segments whose stream is not done in time stay.
 uint64_t Allocator::Impl::release(std::unique_lock<std::mutex>& lock, int64_t timeout_ms) {
   struct Leaving {
     Stream* stream;
@@ -120,7 +120,8 @@ uint64_t Allocator::Impl::release(std::unique_lock<std::mutex>& lock, int64_t ti
     ++shared.in_use;  // make_free() counts it out again if it stays
     auto same = std::find_if(leaving.begin(), leaving.end(),
                              [&](const Leaving& l) { return l.stream == segment->stream; });
-    if (same == leaving.end()) same = leaving.insert(leaving.end(), Leaving{.stream = segment->stream, .segments = {}});
+    if (same == leaving.end())
+      same = leaving.insert(leaving.end(), Leaving{.stream = segment->stream, .segments = {}});
     same->segments.push_back(segment);
   }
   if (leaving.empty()) return 0;
@@ -154,15 +155,37 @@ uint64_t Allocator::Impl::release(std::unique_lock<std::mutex>& lock, int64_t ti
     }
   }
   --releasing;
-  released_some.notify_all();
+  ladder_changed.notify_all();
   return released;
 }
 
-// The ladder. nullptr: nothing more can be done. Another thread may take what this one reclaimed, so the
-// last steps repeat as long as memory is still coming back, up to the limit.
+// The ladder. nullptr: nothing more can be done. One thread climbs at a time, in order of arrival,
+// and while somebody climbs nobody else takes a segment: what was reclaimed for one is not taken by
+// another. The last steps repeat as long as memory is still coming back, up to the limit.
 Allocator::Impl::Node* Allocator::Impl::reclaim(std::unique_lock<std::mutex>& lock, Stream& stream,
                                                 size_t bytes) {
   ++stats.retries;
+  const uint64_t begin = event_log::now_ns();
+  const uint64_t turn = next_turn++;
+  ladder.push_back(turn);
+  while (ladder.front() != turn) {
+    const int64_t left = left_ms(begin, kLadderMs);
+    if (left == 0) break;
+    ladder_changed.wait_for(lock, std::chrono::milliseconds(left));
+  }
+  struct Leave {  // also when the driver throws: nobody may stand on the ladder for ever
+    Impl& state;
+    uint64_t turn;
+    ~Leave() {
+      state.ladder.erase(std::find(state.ladder.begin(), state.ladder.end(), turn));
+      state.ladder_changed.notify_all();
+    }
+  } leave{*this, turn};
+  return climb(lock, stream, bytes);
+}
+
+Allocator::Impl::Node* Allocator::Impl::climb(std::unique_lock<std::mutex>& lock, Stream& stream,
+                                              size_t bytes) {
   const uint64_t begin = event_log::now_ns();
   auto attempt = [&](bool tight) {
     Pool& pool = pool_for(stream);
@@ -178,8 +201,8 @@ Allocator::Impl::Node* Allocator::Impl::reclaim(std::unique_lock<std::mutex>& lo
     if (left == 0) return nullptr;
     bool more = wait_pending(lock, left);
     more = release(lock, left) != 0 || more;
-    if (!more && releasing != 0) {  // another thread is about to give segments back
-      released_some.wait_for(lock, std::chrono::milliseconds(left));
+    if (!more && releasing != 0) {  // release_cached() is about to give segments back
+      ladder_changed.wait_for(lock, std::chrono::milliseconds(left));
       more = true;
     }
     if (!more) return attempt(true);

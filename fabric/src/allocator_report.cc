@@ -1,5 +1,5 @@
-// What the allocator tells about itself: statistics, the segment map, and the account that comes with an
-// OutOfMemoryError. Read by fabric.stats(), snapshots and people.
+// What the allocator tells about itself: statistics, the segment map, and the account that comes
+// with an OutOfMemoryError. Read by fabric.stats(), snapshots and people.
 #include <algorithm>
 #include <cstdio>
 #include <map>
@@ -96,15 +96,15 @@ void Allocator::Impl::fail_out_of_memory(size_t requested, const Stream& stream)
   std::string message = device.name() + ": out of memory: " + readable(requested) +
                         " asked for on stream " + std::to_string(stream.id()) + "; " +
                         readable(stats.allocated_bytes) + " in use, " + readable(cached) +
-                        " cached, " + readable(stats.pending_bytes) + " waiting for other streams, " +
-                        readable(free) + " free of " + readable(bound) +
-                        (limit != 0 ? " (limit)" : "");
-  std::string fields = "{\"device\":\"" + device.name() +
-                       "\",\"requested\":" + std::to_string(requested) +
-                       ",\"free\":" + std::to_string(free) + ",\"cached\":" + std::to_string(cached) +
-                       ",\"allocated\":" + std::to_string(stats.allocated_bytes) +
-                       ",\"pending\":" + std::to_string(stats.pending_bytes) +
-                       ",\"limit\":" + std::to_string(limit) + ",\"holders\":[";
+                        " cached, " + readable(stats.pending_bytes) +
+                        " waiting for other streams, " + readable(free) + " free of " +
+                        readable(bound) + (limit != 0 ? " (limit)" : "");
+  std::string fields =
+      "{\"device\":\"" + device.name() + "\",\"requested\":" + std::to_string(requested) +
+      ",\"free\":" + std::to_string(free) + ",\"cached\":" + std::to_string(cached) +
+      ",\"allocated\":" + std::to_string(stats.allocated_bytes) +
+      ",\"pending\":" + std::to_string(stats.pending_bytes) +
+      ",\"limit\":" + std::to_string(limit) + ",\"holders\":[";
   for (size_t i = 0; i < holders.size(); ++i) {
     const Holder& holder = holders[i];
     message += i == 0 ? "; largest holders: " : ", ";

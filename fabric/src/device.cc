@@ -43,8 +43,7 @@ Stream& Device::stream(StreamPurpose purpose) {
   if (streams_[slot] == nullptr) {
     // Collectives and copies go ahead of the bulk of the compute work.
     const int priority = purpose == StreamPurpose::kCompute ? 0 : -1;
-    streams_[slot] =
-        std::make_unique<Stream>(this, purpose, static_cast<uint16_t>(slot), priority);
+    streams_[slot] = std::make_unique<Stream>(this, purpose, static_cast<uint16_t>(slot), priority);
     own_[slot].store(streams_[slot].get(), std::memory_order_release);
   }
   return *streams_[slot];

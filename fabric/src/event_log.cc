@@ -1,8 +1,9 @@
-// The event log's ring: see fabric/event_log.h for the design. Every layer writes it, snapshots read it.
+// The event log's ring: see fabric/event_log.h for the design. Every layer writes it, snapshots
+// read it.
 //
-// A slot is one cache line: the marker and seven words; a record's sequence follows from the marker. The
-// words are stored with release and loaded with acquire (plain moves on x86): a reader that sees a word of
-// a newer record also sees the newer marker, so no fence is needed.
+// A slot is one cache line: the marker and seven words; a record's sequence follows from the
+// marker. The words are stored with release and loaded with acquire (plain moves on x86): a reader
+// that sees a word of a newer record also sees the newer marker, so no fence is needed.
 #include "fabric/event_log.h"
 
 #include <algorithm>
@@ -16,7 +17,8 @@ std::atomic<int> g_mode{0};
 namespace {
 
 constexpr uint64_t kCapacity = 65536;
-// A record younger than this that is not there yet is still being written: the reader stops before it.
+// A record younger than this that is not there yet is still being written: the reader stops before
+// it.
 constexpr uint64_t kInFlight = 1024;
 
 struct alignas(64) Slot {
@@ -78,15 +80,17 @@ void append(EventKind kind, uint16_t device, uint16_t stream, uint16_t peer, uin
   const uint64_t ns = now_ns();
   const uint64_t ticket = log.head.fetch_add(1, std::memory_order_relaxed);
   Slot& slot = log.slots[ticket % kCapacity];
-  // Claim the slot. One that is still being written by a producer a lap behind, or that a producer a lap
-  // ahead has taken, is left alone: this record is lost and readers count it as dropped.
+  // Claim the slot. One that is still being written by a producer a lap behind, or that a producer
+  // a lap ahead has taken, is left alone: this record is lost and readers count it as dropped.
   uint64_t before = slot.marker.load(std::memory_order_relaxed);
   if ((before & 1) != 0 || before > 2 * ticket ||
       !slot.marker.compare_exchange_strong(before, 2 * ticket + 1, std::memory_order_acquire,
                                            std::memory_order_relaxed)) {
     return;
   }
-  auto put = [&slot](int i, uint64_t word) { slot.words[i].store(word, std::memory_order_release); };
+  auto put = [&slot](int i, uint64_t word) {
+    slot.words[i].store(word, std::memory_order_release);
+  };
   put(0, ns);
   put(1, 0);
   put(2, bytes);

@@ -1,8 +1,10 @@
-// Host staging memory, cached for each driver. Called by transfers and by tensors' reads and writes.
+// Host staging memory, cached for each driver. Called by transfers and by tensors' reads and
+// writes.
 //
-// Design. One cache a driver, under one mutex held for a few list operations. A buffer that a stream still
-// uses waits with an event; acquire() and release() look at the oldest events first and stop at one that
-// has not passed. The cache is bounded: what is over kMaxCached goes back to the system.
+// Design. One cache a driver, under one mutex held for a few list operations. A buffer that a
+// stream still uses waits with an event; acquire() and release() look at the oldest events first
+// and stop at one that has not passed. The cache is bounded: what is over kMaxCached goes back to
+// the system.
 #include <array>
 #include <atomic>
 #include <deque>
@@ -112,7 +114,8 @@ void release_staging(StagingBuffer buffer, Stream* stream) {
     try {
       event.query();
     } catch (const Error&) {
-      return;  // recorded by a capture: every replay uses the buffer, so it is never handed out again
+      return;  // recorded by a capture: every replay uses the buffer, so it is never handed out
+               // again
     }
   }
   std::lock_guard lock(cache.mutex);

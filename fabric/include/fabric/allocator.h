@@ -1,11 +1,11 @@
 // The stream-ordered caching allocator of one device, the same over every driver.
 //
 // Contract. A block belongs to the stream it was allocated on. free() makes it reusable at once for
-// that stream, whose FIFO order protects it; a block used on other streams (record_use) is held back
-// until events recorded on those streams at free() have passed. allocate() takes only this device's
-// mutex. On failure the ladder runs: drain passed events -> release cached segments -> wait for
-// pending frees (bounded) -> Error(kOutOfMemory) that tells requested, free, cached and the largest
-// holders, and leaves every live block as it was.
+// that stream, whose FIFO order protects it; a block used on other streams (record_use) is held
+// back until events recorded on those streams at free() have passed. allocate() takes only this
+// device's mutex. On failure the ladder runs: drain passed events -> release cached segments ->
+// wait for pending frees (bounded) -> Error(kOutOfMemory) that tells requested, free, cached and
+// the largest holders, and leaves every live block as it was.
 #pragma once
 
 #include <cstddef>
@@ -21,28 +21,28 @@ namespace fabric {
 /// A live allocation. Fields are read-only outside the allocator.
 struct Block {
   void* ptr = nullptr;
-  size_t bytes = 0;      ///< usable size, >= requested
+  size_t bytes = 0;  ///< usable size, >= requested
   size_t requested = 0;
   Device* device = nullptr;
   Stream* stream = nullptr;  ///< the stream that owns it
 };
 
 struct AllocatorStats {
-  uint64_t allocated_bytes = 0;   ///< in live blocks
-  uint64_t requested_bytes = 0;   ///< what callers asked for in live blocks
-  uint64_t reserved_bytes = 0;    ///< in segments taken from the driver
+  uint64_t allocated_bytes = 0;  ///< in live blocks
+  uint64_t requested_bytes = 0;  ///< what callers asked for in live blocks
+  uint64_t reserved_bytes = 0;   ///< in segments taken from the driver
   uint64_t peak_allocated_bytes = 0;
   uint64_t peak_reserved_bytes = 0;
-  uint64_t pending_bytes = 0;     ///< freed, held back by events of other streams
+  uint64_t pending_bytes = 0;  ///< freed, held back by events of other streams
   uint64_t live_blocks = 0;
-  uint64_t allocations = 0;       ///< since start
+  uint64_t allocations = 0;  ///< since start
   uint64_t cache_hits = 0;
   uint64_t segments = 0;
   uint64_t segment_allocations = 0;
   uint64_t splits = 0;
   uint64_t merges = 0;
-  uint64_t retries = 0;           ///< times the reclaim ladder ran
-  uint64_t out_of_memory = 0;     ///< times it failed
+  uint64_t retries = 0;        ///< times the reclaim ladder ran
+  uint64_t out_of_memory = 0;  ///< times it failed
 };
 
 struct BlockInfo {
@@ -84,7 +84,8 @@ class Allocator {
   void process_events();
 
   /// Private pools: allocations of this thread's captures on `stream` come from `pool` until
-  /// end_pool. Freed blocks stay in their pool; release_pool gives the segments back when all are free.
+  /// end_pool. Freed blocks stay in their pool; release_pool gives the segments back when all are
+  /// free.
   uint32_t create_pool();
   void begin_pool(uint32_t pool, Stream& stream);
   void end_pool(Stream& stream);

@@ -43,8 +43,8 @@ class Stream {
 };
 
 /// A point in a stream's work, from the device's event pool. Move-only.
-/// Order: what was enqueued on `stream` before record(stream) is visible to work enqueued on another
-/// stream after wait(other), also across devices. Neither call blocks the host.
+/// Order: what was enqueued on `stream` before record(stream) is visible to work enqueued on
+/// another stream after wait(other), also across devices. Neither call blocks the host.
 class Event {
  public:
   Event() = default;

@@ -1,6 +1,6 @@
 // The driver interface: everything the fabric asks of a kind of device. fabric/src/host and (next)
-// fabric/src/cuda implement it; nothing above fabric/ sees it except kernel launches, which take the
-// raw StreamHandle.
+// fabric/src/cuda implement it; nothing above fabric/ sees it except kernel launches, which take
+// the raw StreamHandle.
 //
 // Contract, the same for both drivers:
 //  - Enqueue-only. No call here waits for device work unless its name says `synchronize`; each of
@@ -9,7 +9,8 @@
 //  - wait(stream, event) refers to the latest record() made before the call, as in CUDA; an event
 //    that was never recorded does not hold the stream.
 //  - Memory from alloc() is device memory: host code touches it only on the host driver's streams.
-//  - Calls may come from any thread; calls on one stream from several threads are serialised inside.
+//  - Calls may come from any thread; calls on one stream from several threads are serialised
+//    inside.
 //  - Errors throw fabric::Error; alloc() alone reports exhaustion by value, since the allocator
 //    above has a reclaim ladder to run first.
 #pragma once
@@ -28,7 +29,13 @@ using EventHandle = void*;   ///< cudaEvent_t or host::Signal*
 using GraphHandle = void*;   ///< an instantiated graph
 
 enum class DriverKind : uint8_t { kHost = 0, kCuda = 1 };
-enum class StreamPurpose : uint8_t { kCompute = 0, kComm = 1, kCopyIn = 2, kCopyOut = 3, kUser = 4 };
+enum class StreamPurpose : uint8_t {
+  kCompute = 0,
+  kComm = 1,
+  kCopyIn = 2,
+  kCopyOut = 3,
+  kUser = 4
+};
 enum class ReduceOp : uint8_t { kSum = 0, kAvg = 1, kMax = 2, kMin = 3, kProd = 4 };
 
 /// Means "host memory" where a device ordinal is asked for.
@@ -62,7 +69,8 @@ class Driver {
   virtual StreamHandle create_stream(int ordinal, StreamPurpose purpose, int priority) = 0;
   virtual void destroy_stream(StreamHandle stream) = 0;  ///< after its queued work is done
   virtual bool query_stream(StreamHandle stream) = 0;    ///< true when nothing is queued or running
-  virtual bool synchronize_stream(StreamHandle stream, int64_t timeout_ms) = 0;  ///< false: timed out
+  virtual bool synchronize_stream(StreamHandle stream,
+                                  int64_t timeout_ms) = 0;  ///< false: timed out
 
   // Events
   virtual EventHandle create_event(int ordinal, bool timing) = 0;
@@ -81,13 +89,13 @@ class Driver {
   /// are combined in f32. op kAvg is a sum: the caller passes scale = 1/ranks on the last hop.
   virtual void combine(void* dst, const void* a, const void* b, size_t count, DType dtype,
                        ReduceOp op, double scale, int ordinal, StreamHandle stream) = 0;
-  /// Calls `fn` on a thread of the driver after everything enqueued on `stream` so far. `fn` must be
-  /// short, must not throw and must not call the driver.
+  /// Calls `fn` on a thread of the driver after everything enqueued on `stream` so far. `fn` must
+  /// be short, must not throw and must not call the driver.
   virtual void notify(StreamHandle stream, std::function<void()> fn) = 0;
 
   // Peers
   virtual bool can_access_peer(int from, int to) = 0;
-  virtual void enable_peer(int from, int to) = 0;  ///< throws PeerAccessError
+  virtual void enable_peer(int from, int to) = 0;      ///< throws PeerAccessError
   virtual double measured_gbps(int from, int to) = 0;  ///< 0 when not measured
 
   // Graphs: record what is enqueued on a stream (and on streams that join it by events) and replay.

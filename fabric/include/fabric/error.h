@@ -1,6 +1,6 @@
 // The error type of every native layer: a code that says where it comes from, a message that says
-// what to do, and optional fields as JSON. Thrown inside C++ only; the Node binding and the plugin C
-// ABI catch it at their edge, so no exception ever crosses either boundary.
+// what to do, and optional fields as JSON. Thrown inside C++ only; the Node binding and the plugin
+// C ABI catch it at their edge, so no exception ever crosses either boundary.
 #pragma once
 
 #include <exception>
@@ -39,6 +39,7 @@ class Error : public std::exception {
 };
 
 /// Throws Error(code) with a printf-formatted message.
-[[noreturn]] void fail(ErrorCode code, const char* format, ...) __attribute__((format(printf, 2, 3)));
+[[noreturn]] void fail(ErrorCode code, const char* format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 }  // namespace fabric

@@ -1,12 +1,16 @@
 // The process-wide event log: a ring of 64-byte records that every layer writes and snapshots read.
 //
-// Design. Producers take a ticket by one relaxed fetch_add on the head and own slot ticket % capacity.
-// A slot is a seqlock: the producer stores an odd marker, the words, then the even marker
-// (2 * ticket + 2) with release; a reader accepts a slot only when the marker it reads before and
-// after the words is the one of the ticket it wants. So producers never block and never lock, a slot
-// overwritten meanwhile is skipped and counted as dropped, and a reader never sees a torn record.
-// What breaks it: a producer stalled for a whole lap of the ring between its two marker stores could
-// overwrite a newer record; the odd marker makes readers drop that slot, never misread it.
+// Design. Producers take a ticket by one relaxed fetch_add on the head and own slot ticket %
+// capacity. A slot is a seqlock: the producer claims it by a compare-and-swap of the marker to an
+// odd value, stores the words, then the even marker (2 * ticket + 2) with release; a reader accepts
+// a slot only when the marker it reads before and after the words is the one of the ticket it
+// wants. So producers never block and never lock, a slot overwritten meanwhile is skipped and
+// counted as dropped, and a reader never sees a torn record.
+//  - What breaks it: a producer stalled for a whole lap of the ring between its two marker stores.
+//    The producer a lap later finds the odd marker and gives its own record up, which readers count
+//    as dropped; nobody writes a slot together with another.
+//  - A record whose ticket is taken but which is not complete yet ends a reader's window; it comes
+//    with the next read.
 #pragma once
 
 #include <atomic>
@@ -31,14 +35,14 @@ struct EventRecord {
   uint64_t host_ns;    ///< steady clock, host, when it was enqueued
   uint64_t device_ns;  ///< device clock when it ran; 0 unless mode is kTiming
   uint64_t bytes;
-  uint64_t id;         ///< tensor handle, collective sequence, or operator id by kind
+  uint64_t id;  ///< tensor handle, collective sequence, or operator id by kind
   uint16_t kind;
-  uint16_t device;     ///< fabric device index or kNoDevice
-  uint16_t stream;     ///< stream id within the device
-  uint16_t peer;       ///< other device index or kNoDevice
-  uint32_t detail;     ///< kind specific: operator id, error code, collective kind
+  uint16_t device;  ///< fabric device index or kNoDevice
+  uint16_t stream;  ///< stream id within the device
+  uint16_t peer;    ///< other device index or kNoDevice
+  uint32_t detail;  ///< kind specific: operator id, error code, collective kind
   uint32_t flags;
-  uint64_t extra;      ///< kind specific: duration in ns where known
+  uint64_t extra;  ///< kind specific: duration in ns where known
 };
 static_assert(sizeof(EventRecord) == 64);
 

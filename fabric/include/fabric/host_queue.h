@@ -48,9 +48,10 @@ void enqueue(StreamHandle stream, F&& fn) {
   commit_task(queue);
 }
 
-/// Splits [0, n) in chunks of `grain` and runs body(begin, end) over them on the process-wide compute
-/// pool and the calling thread; returns when all are done. Chunk borders depend on n and grain only,
-/// never on the number of threads, so results do not either. Runs inline when n <= grain.
+/// Splits [0, n) in chunks of `grain` and runs body(begin, end) over them on the process-wide
+/// compute pool and the calling thread; returns when all are done. Chunk borders depend on n and
+/// grain only, never on the number of threads, so results do not either. Runs inline when n <=
+/// grain.
 void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body);
 /// Threads of the compute pool, the caller included (WEFT_NUM_THREADS, else the machine's cores).
 int compute_threads();

@@ -1,14 +1,16 @@
-// Capture and replay of work on the host driver: a list of (queue, function) entries with the records
-// and waits between them. Called by the driver and by captured kernels (fabric/host_queue.h).
+// Capture and replay of work on the host driver: a list of (queue, function) entries with the
+// records and waits between them. Called by the driver and by captured kernels
+// (fabric/host_queue.h).
 //
-// Design. A capture starts on one queue. Another queue joins when it waits for an event that was recorded
-// in the capture, and must be joined back into the first queue, as on a GPU: each queue carries, for every
-// queue, the number of the last entry that it is ordered after, and end_capture() compares.
-// Replay enqueues the entries in their order, with the first queue replaced by the launching stream.
-// Events become the graph's own signals, so a replay orders nothing outside. Launches of one graph are
-// serialised: the launching stream first waits for the end of the launch before.
-//  - What breaks it: memory that captured closures point to must stay allocated as long as the graph
-//    (the allocator's private pools).
+// Design. A capture starts on one queue. Another queue joins when it waits for an event that was
+// recorded in the capture, and must be joined back into the first queue, as on a GPU: each queue
+// carries, for every queue, the number of the last entry that it is ordered after, and
+// end_capture() compares. Replay enqueues the entries in their order, with the first queue replaced
+// by the launching stream. Events become the graph's own signals, so a replay orders nothing
+// outside. Launches of one graph are serialised: the launching stream first waits for the end of
+// the launch before.
+//  - What breaks it: memory that captured closures point to must stay allocated as long as the
+//    graph (the allocator's private pools).
 #pragma once
 
 #include <functional>

@@ -1,5 +1,6 @@
 // Element-wise combination of two buffers on the host: the arithmetic of the copy-ring collectives.
-// Called by HostDriver::combine on a stream worker. 16-bit floats go through f32 and are rounded once.
+// Called by HostDriver::combine on a stream worker. 16-bit floats go through f32 and are rounded
+// once.
 #include <cstdint>
 #include <type_traits>
 
@@ -13,7 +14,8 @@ namespace {
 
 constexpr int64_t kGrain = 128 * 1024;
 
-// Arithmetic type of a storage type. bool is stored as one byte: sum and max are or, product is and.
+// Arithmetic type of a storage type. bool is stored as one byte: sum and max are or, product is
+// and.
 template <typename T>
 struct Compute {
   using Type = T;

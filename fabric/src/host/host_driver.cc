@@ -1,5 +1,5 @@
-// The host driver's devices, memory, streams and work: see host/host_driver.h. Events and graphs are in
-// host_driver_events.cc.
+// The host driver's devices, memory, streams and work: see host/host_driver.h. Events and graphs
+// are in host_driver_events.cc.
 #include "host/host_driver.h"
 
 #include <sys/mman.h>

@@ -1,8 +1,9 @@
 // The host driver: devices host:0 to host:63 on CPU threads. Called by the fabric through Driver.
 //
-// Design. A stream is a Queue (FIFO and worker thread), an event a Signal, a graph a Graph; each has its
-// own page. The driver owns the streams' and graphs' handles under one mutex that only creation and
-// destruction take. Device memory is separate aligned host memory, counted against the machine's.
+// Design. A stream is a Queue (FIFO and worker thread), an event a Signal, a graph a Graph; each
+// has its own page. The driver owns the streams' and graphs' handles under one mutex that only
+// creation and destruction take. Device memory is separate aligned host memory, counted against the
+// machine's.
 #pragma once
 
 #include <atomic>

@@ -10,7 +10,8 @@ namespace {
 
 [[noreturn]] void fail_captured(const char* what) {
   fail(ErrorCode::kUsage,
-       "%s refers to an event whose latest record belongs to a graph capture; record it again outside",
+       "%s refers to an event whose latest record belongs to a graph capture; record it again "
+       "outside",
        what);
 }
 
@@ -57,9 +58,10 @@ void HostDriver::wait(StreamHandle stream, EventHandle event) {
   const Signal::Point point = signal->latest();
   if (queue->capturing()) [[unlikely]] {
     if (point.lane == nullptr) return;
-    fail(ErrorCode::kUsage,
-         "host:%d: a captured stream cannot wait for an event that was recorded outside the capture",
-         queue->ordinal());
+    fail(
+        ErrorCode::kUsage,
+        "host:%d: a captured stream cannot wait for an event that was recorded outside the capture",
+        queue->ordinal());
   }
   enqueue_wait(*queue, signal, point);
 }

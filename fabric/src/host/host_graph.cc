@@ -80,7 +80,8 @@ std::shared_ptr<Graph> Capture::finish() {
   for (size_t i = 1; i < queues_.size(); ++i) {
     if (i >= origin.size() || origin[i] < last_[i]) {
       fail(ErrorCode::kUsage,
-           "the capture forked to a stream of host:%d that was not joined back: record an event there "
+           "the capture forked to a stream of host:%d that was not joined back: record an event "
+           "there "
            "and let the captured stream wait for it",
            queues_[i]->ordinal());
     }
@@ -88,7 +89,8 @@ std::shared_ptr<Graph> Capture::finish() {
   return std::make_shared<Graph>(queues_, std::move(entries_), static_cast<int>(recorded_.size()));
 }
 
-Graph::Graph(std::vector<std::shared_ptr<Queue>> queues, std::vector<GraphEntry> entries, int signals)
+Graph::Graph(std::vector<std::shared_ptr<Queue>> queues, std::vector<GraphEntry> entries,
+             int signals)
     : queues_(std::move(queues)), entries_(std::move(entries)), finished_(SignalRef::make(false)) {
   for (int i = 0; i < signals; ++i) signals_.push_back(SignalRef::make(false));
 }

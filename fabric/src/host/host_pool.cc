@@ -1,13 +1,15 @@
 // The compute pool of the host driver: threads that assist parallel_for callers. Callers are stream
 // workers and kernels on them.
 //
-// Design. A call is a Job on the caller's stack. Caller and helpers take chunk numbers from one counter;
-// the caller takes part until none is left, then withdraws the job and waits for helpers still inside
-// a chunk. So a call never needs a helper: any number of callers, nested ones too, make progress alone,
-// and a wait can only be for a thread that is running a chunk. That wait ends when the chunk does.
-//  - Who signals: post() wakes sleeping helpers; the last helper out of a withdrawn job wakes its caller.
-//  - Ordered by what: the pool's mutex, taken by a helper on its way into and out of a job, orders the
-//    helper's writes before the caller's return.
+// Design. A call is a Job on the caller's stack. Caller and helpers take chunk numbers from one
+// counter; the caller takes part until none is left, then withdraws the job and waits for helpers
+// still inside a chunk. So a call never needs a helper: any number of callers, nested ones too,
+// make progress alone, and a wait can only be for a thread that is running a chunk. That wait ends
+// when the chunk does.
+//  - Who signals: post() wakes sleeping helpers; the last helper out of a withdrawn job wakes its
+//    caller.
+//  - Ordered by what: the pool's mutex, taken by a helper on its way into and out of a job, orders
+//    the helper's writes before the caller's return.
 //  - What breaks it: a body that throws (the process ends) or that waits for another call's chunks.
 #include <pthread.h>
 #include <sched.h>
@@ -132,7 +134,8 @@ class Pool {
 };
 
 Pool& pool() {
-  static auto* instance = new Pool(compute_threads() - 1);  // its threads outlive static destruction
+  static auto* instance =
+      new Pool(compute_threads() - 1);  // its threads outlive static destruction
   return *instance;
 }
 
@@ -165,8 +168,7 @@ int compute_threads() {
   return threads;
 }
 
-void parallel_for(int64_t n, int64_t grain,
-                  const std::function<void(int64_t, int64_t)>& body) {
+void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
   if (n <= 0) return;
   if (grain < 1) grain = 1;
   if (n <= grain) {

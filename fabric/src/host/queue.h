@@ -2,17 +2,18 @@
 // Used by the driver (records, waits, copies) and, through fabric/host_queue.h, by CPU kernels.
 //
 // Design. Closures lie inline in chunks of 64 KiB that form a list. Producers hold `producer_` from
-// reserve() to commit(); commit() publishes by storing the new count in `published_`. The worker runs
-// entries until its own count `completed_` has caught up.
-//  - Who signals: commit() wakes the worker, and only when `sleeping_` says that it sleeps. The worker
-//    wakes those in wait_until(), and only when `waiters_` says that somebody is there. Each pair is a
-//    store followed by a load on both sides, all sequentially consistent, so one of the two sees the
-//    other and no wake-up is lost.
-//  - Ordered by what: an entry's bytes and the chunk list are ordered by `published_`; the effects of a
-//    task are ordered before whoever saw its number in `completed_`.
-//  - Finished chunks go to `spare_`, from which producers take them: a steady flow allocates nothing.
-//  - What breaks it: a constructor that throws between reserve() and commit() leaves the queue locked.
-//    A task that throws poisons the fabric, as a faulting kernel does on a GPU.
+// reserve() to commit(); commit() publishes by storing the new count in `published_`. The worker
+// runs entries until its own count `completed_` has caught up.
+//  - Who signals: commit() wakes the worker, and only when `sleeping_` says that it sleeps. The
+//    worker wakes those in wait_until(), and only when `waiters_` says that somebody is there. Each
+//    pair is a store followed by a load on both sides, all sequentially consistent, so one of the
+//    two sees the other and no wake-up is lost.
+//  - Ordered by what: an entry's bytes and the chunk list are ordered by `published_`; the effects
+//    of a task are ordered before whoever saw its number in `completed_`.
+//  - Finished chunks go to `spare_`, from which producers take them: a steady flow allocates
+//    nothing.
+//  - What breaks it: a constructor that throws between reserve() and commit() leaves the queue
+//    locked. A task that throws poisons the fabric, as a faulting kernel does on a GPU.
 #pragma once
 
 #include <array>
@@ -65,7 +66,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
 
   /// The worker leaves once the queue is empty. Later reserve() calls throw.
   void close();
-  /// Tells the worker to leave its event waits too. Bounded wait for it to leave; false: still busy.
+  /// Makes the worker leave its event waits too and waits for it, bounded; false: still busy.
   bool stop(int64_t deadline_ns);
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
 

@@ -1,18 +1,19 @@
 // Signal: an event of the host driver. Records give out tickets, waits hold on to one.
 //
-// Design. record() on queue Q takes the next ticket of Q's lane and enqueues a task on Q that completes
-// it; wait() captures (lane, ticket) of the latest record at that moment and enqueues a task that blocks
-// until the lane has completed the ticket. One queue completes its tickets in FIFO order, so a lane needs
-// one counter. A record on another queue while this one is under way gets a lane of its own, so a wait
-// never passes because of a later record elsewhere; a lane whose tickets are all complete changes owner.
+// Design. record() on queue Q takes the next ticket of Q's lane and enqueues a task on Q that
+// completes it; wait() captures (lane, ticket) of the latest record at that moment and enqueues a
+// task that blocks until the lane has completed the ticket. One queue completes its tickets in FIFO
+// order, so a lane needs one counter. A record on another queue while this one is under way gets a
+// lane of its own, so a wait never passes because of a later record elsewhere; a lane whose tickets
+// are all complete changes owner.
 //  - Who signals: the record's task, on the recording queue's worker. It wakes sleepers only when
 //    `sleepers_` says so (store then load on both sides, sequentially consistent: no lost wake-up).
-//  - Ordered by what: complete() stores with release, passed() loads with acquire: everything before the
-//    record is visible after the wait.
-//  - Lifetime: counted references. The driver's handle holds one, each task in flight holds one, so an
-//    event may be destroyed while work still refers to it.
-//  - What breaks it: a queue that never gets to its record holds its waiters until the fabric stops;
-//    their wait is sliced so that stop() reaches them.
+//  - Ordered by what: complete() stores with release, passed() loads with acquire: everything
+//    before the record is visible after the wait.
+//  - Lifetime: counted references. The driver's handle holds one, each task in flight holds one, so
+//    an event may be destroyed while work still refers to it.
+//  - What breaks it: a queue that never gets to its record holds its waiters until the fabric
+//    stops; their wait is sliced so that stop() reaches them.
 #pragma once
 
 #include <atomic>
@@ -101,7 +102,8 @@ class SignalRef {
   Signal* signal_ = nullptr;
 };
 
-/// Enqueues a record of `signal` on `queue`, and a wait of `queue` for `point`; no capture involved.
+/// Enqueues a record of `signal` on `queue`, and a wait of `queue` for `point`; no capture
+/// involved.
 void enqueue_record(Queue& queue, Signal* signal);
 void enqueue_wait(Queue& queue, Signal* signal, Signal::Point point);
 

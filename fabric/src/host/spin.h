@@ -1,9 +1,10 @@
 // How long a thread of the host driver looks for work before it sleeps. Used by the stream workers,
 // event waits and the compute pool.
 //
-// Design. Spinning saves the wake-up (a few microseconds) when work comes in a steady flow, and steals
-// the core from somebody who has work when it does not. So only a few threads of the process may spin
-// at once (half the cores), each for at most kMaxSpinNs, and the budget shrinks when it was in vain.
+// Design. Spinning saves the wake-up (a few microseconds) when work comes in a steady flow, and
+// steals the core from somebody who has work when it does not. So only a few threads of the process
+// may spin at once (half the cores), each for at most kMaxSpinNs, and the budget shrinks when it
+// was in vain.
 #pragma once
 
 #include <sched.h>

@@ -148,7 +148,8 @@ TEST(Allocator, ReleaseCachedKeepsSegmentsThatAreInUse) {
   allocator.free(keep);
 }
 
-// The block is free, but work on its own stream still writes it: AddressSanitizer sees a release too early.
+// The block is free, but work on its own stream still writes it: AddressSanitizer sees a release
+// too early.
 TEST(Allocator, ReleaseCachedWaitsForTheStreamsOwnWork) {
   Device& device = fresh_device();
   auto& allocator = device.allocator();

@@ -120,7 +120,8 @@ TEST_F(EventLog, NeverShowsATornRecordUnderConcurrentProducersAndReaders) {
         uint64_t last = 0;
         for (const EventRecord& e : slice.events) {
           const uint64_t key = e.bytes;
-          torn += e.id != key * 3 || e.extra != key * 7 || e.detail != static_cast<uint32_t>(key * 5) ||
+          torn += e.id != key * 3 || e.extra != key * 7 ||
+                  e.detail != static_cast<uint32_t>(key * 5) ||
                   e.device != static_cast<uint16_t>(key) || e.peer != static_cast<uint16_t>(~key);
           unordered += e.sequence <= last || e.sequence < from;
           last = e.sequence;
@@ -135,7 +136,8 @@ TEST_F(EventLog, NeverShowsATornRecordUnderConcurrentProducersAndReaders) {
   EXPECT_EQ(torn.load(), 0u);
   EXPECT_EQ(unordered.load(), 0u);
   const EventSlice slice = event_log::read(since, SIZE_MAX);
-  // A record that a stalled producer displaced counts as dropped, so nothing goes missing unnoticed.
+  // A record that a stalled producer displaced counts as dropped, so nothing goes missing
+  // unnoticed.
   EXPECT_EQ(slice.events.size() + slice.dropped, slice.next_sequence - since);
   EXPECT_GE(slice.next_sequence, since + kProducers * kEach - 1024);
 }

@@ -12,7 +12,8 @@ namespace {
 using test::fresh_device;
 using test::Gate;
 
-// Without the edges this is a data race on `value`, which ThreadSanitizer reports and the count shows.
+// Without the edges this is a data race on `value`, which ThreadSanitizer reports and the count
+// shows.
 TEST(Event, OrdersUnsynchronisedWritesOverTwoDevices) {
   Stream& a = fresh_device().compute();
   Stream& b = fresh_device().compute();

@@ -1,4 +1,5 @@
-// The table of devices, error names, poison and shutdown. What ends the fabric runs in a process of its own.
+// The table of devices, error names, poison and shutdown. What ends the fabric runs in a process of
+// its own.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

@@ -1,4 +1,5 @@
-// Graphs of the host driver: what was captured runs again on each launch, with its order between streams.
+// Graphs of the host driver: what was captured runs again on each launch, with its order between
+// streams.
 #include <gtest/gtest.h>
 
 #include <cstring>

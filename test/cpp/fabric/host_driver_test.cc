@@ -51,7 +51,8 @@ TEST(HostDriver, CombinesIntegersAndFloats) {
 }
 
 TEST(HostDriver, CombinesHalfPrecisionInSinglePrecision) {
-  // 1000.5 is not representable in bf16: each operand rounds, the sum is taken in f32 and rounds once.
+  // 1000.5 is not representable in bf16: each operand rounds, the sum is taken in f32 and rounds
+  // once.
   std::vector<BF16> a, b;
   std::vector<F16> c, d;
   for (int i = 0; i < 300; ++i) {
@@ -63,8 +64,7 @@ TEST(HostDriver, CombinesHalfPrecisionInSinglePrecision) {
   const auto bf = combined(DType::kBF16, a, b, ReduceOp::kSum, 0.25);
   const auto hf = combined(DType::kF16, c, d, ReduceOp::kSum);
   for (size_t i = 0; i < 300; ++i) {
-    EXPECT_EQ(bf[i].bits,
-              BF16((static_cast<float>(a[i]) + static_cast<float>(b[i])) * 0.25f).bits);
+    EXPECT_EQ(bf[i].bits, BF16((static_cast<float>(a[i]) + static_cast<float>(b[i])) * 0.25f).bits);
     EXPECT_EQ(hf[i].bits, F16(static_cast<float>(c[i]) + static_cast<float>(d[i])).bits);
   }
 }

@@ -1,5 +1,5 @@
-// parallel_for covers every index once, in chunks that do not depend on the number of threads, and any
-// number of callers may use it at once.
+// parallel_for covers every index once, in chunks that do not depend on the number of threads, and
+// any number of callers may use it at once.
 #include <gtest/gtest.h>
 
 #include <atomic>

@@ -1,5 +1,5 @@
-// What the fabric's tests share: devices nobody else in the program uses, and a gate that holds a stream
-// until the test opens it (a latch, so that tests need no sleeps).
+// What the fabric's tests share: devices nobody else in the program uses, and a gate that holds a
+// stream until the test opens it (a latch, so that tests need no sleeps).
 #pragma once
 
 #include <atomic>
