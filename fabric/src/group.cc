@@ -6,27 +6,15 @@
 // never while launching, waiting or calling anybody back. The rank that completes a slot launches
 // it in its own thread, for all ranks. Calls of one group launch in order, because that thread is
 // inside submit() and its rank must arrive at the next call before anybody can complete it.
-//
-// Why one launch mutex for the process. Groups may share devices, and their calls share the comm
-// streams. Copy algorithms alone could interleave: each wait names an event that was recorded
-// before, so waits follow the order of enqueuing and cannot form a cycle. Kernels that spin on
-// their peers' flags can: with A before B on one device and B before A on the other, each waits for
-// a kernel that stands behind its own. Enqueuing for all devices under one mutex gives every device
-// the same order. Launching only enqueues, so the mutex is held for microseconds, and no other lock
-// but allocators' is taken under it.
-//
-// Events. collective_arrive, collective_launch and collective_done carry id = call number, detail =
-// kind in the low 8 bits and the group's id above; extra is the time in ns since the first arrival
-// (launch) or since the launch (done).
+// Launching is group_launch.cc.
 #include "fabric/group.h"
 
 #include <algorithm>
 #include <deque>
 #include <optional>
 
-#include "collective_algorithms.h"
-#include "collective_errors.h"
 #include "fabric/fabric.h"
+#include "group_launch.h"
 #include "group_slot.h"
 #include "watchdog.h"
 
@@ -34,27 +22,6 @@ namespace fabric {
 namespace {
 
 using Clock = Slot::Clock;
-
-std::mutex& launch_mutex() {
-  static auto* mutex = new std::mutex;
-  return *mutex;
-}
-
-uint32_t event_detail(const CollectiveArgs& args, uint32_t group) {
-  return static_cast<uint32_t>(args.kind) | group << 8;
-}
-
-uint64_t payload_bytes(const CollectiveArgs& args) {
-  return args.kind == CollectiveKind::kBarrier ? 0 : args.count * dtype_bytes(args.dtype);
-}
-
-// Whether done events are logged by the device: free on the host driver, a callback that holds up
-// the comm stream elsewhere, so there only in timing mode.
-bool logs_done(const Device& device) {
-  const int mode = event_log::g_mode.load(std::memory_order_relaxed);
-  return mode == static_cast<int>(LogMode::kTiming) ||
-         (mode != 0 && device.kind() == DriverKind::kHost);
-}
 
 class GroupImpl final : public Group, public Watched {
  public:
@@ -209,90 +176,9 @@ class GroupImpl final : public Group, public Watched {
   // Outside mutex_: the last rank launches, others make sure that the deadline is watched.
   void settle(const Arrival& arrival, Clock::time_point deadline) {
     if (arrival.last) {
-      launch(*arrival.slot);
+      launch_call(*arrival.slot);
     } else if (arrival.slot->gathering()) {
       Watchdog::instance().arm(deadline);
-    }
-  }
-
-  void launch(Slot& slot) {
-    std::vector<CollectiveArgs>& args = slot.args();
-    if (auto odd = find_disagreement(args, slot.site())) {
-      state_->desyncs.fetch_add(1, std::memory_order_relaxed);
-      event_log::log(EventKind::kError, state_->devices[odd->rank]->index(), 0, kNoDevice, 0,
-                     slot.sequence(), static_cast<uint32_t>(ErrorCode::kDesync), id());
-      slot.fail(odd->error, true);
-      return;
-    }
-    std::optional<Error> error = find_bad_argument(args);
-    if (!error) {
-      error = guarded([&] { enqueue(slot); });
-      // Also after a failure half-way: what was enqueued still uses the buffers.
-      for (int r = 0; r < size(); ++r) {
-        if (!args[r].on_launched) continue;
-        auto thrown = guarded([&] { args[r].on_launched(state_->devices[r]->comm()); });
-        if (!error) error = std::move(thrown);
-      }
-    }
-    if (error) {
-      event_log::log(EventKind::kError, kNoDevice, 0, kNoDevice, 0, slot.sequence(),
-                     static_cast<uint32_t>(error->code()), id());
-      slot.fail(*error, true);
-      return;
-    }
-    const uint64_t bytes = payload_bytes(args[0]);
-    for (CollectiveArgs& part : args) {
-      part.keep_alive.reset();
-      part.on_launched = nullptr;
-    }
-    state_->calls.fetch_add(1, std::memory_order_relaxed);
-    state_->bytes.fetch_add(bytes, std::memory_order_relaxed);
-    slot.publish_launched();
-  }
-
-  template <typename Body>
-  static std::optional<Error> guarded(Body&& body) {
-    try {
-      body();
-      return std::nullopt;
-    } catch (const Error& error) {
-      return error;
-    } catch (const std::exception& error) {
-      return Error(ErrorCode::kUsage, error.what());
-    }
-  }
-
-  void enqueue(Slot& slot) {
-    std::vector<CollectiveArgs>& args = slot.args();
-    const CollectiveArgs& call = args[0];
-    const uint64_t bytes = payload_bytes(call);
-    const Algorithm& algorithm = choose_algorithm(call.kind, call.op, call.dtype, size(), bytes);
-    const uint64_t launch_ns = event_log::now_ns();
-    std::lock_guard lock(launch_mutex());
-    for (int r = 0; r < size(); ++r) {
-      if (slot.producer(r)) slot.producer(r).wait(state_->devices[r]->comm());
-    }
-    algorithm.launch(args, state_->devices);
-    for (int r = 0; r < size(); ++r) {
-      Device& device = *state_->devices[r];
-      Stream& comm = device.comm();
-      Event& done = slot.done_event(r);
-      done = Event(device);
-      done.record(comm);
-      event_log::log(EventKind::kCollectiveLaunch, device.index(), comm.id(), kNoDevice, bytes,
-                     slot.sequence(), event_detail(call, id()),
-                     launch_ns - slot.first_arrival_ns());
-      if (!logs_done(device)) continue;
-      auto log_done = [device = device.index(), stream = comm.id(), bytes, launch_ns,
-                       sequence = slot.sequence(), detail = event_detail(call, id())] {
-        event_log::log(EventKind::kCollectiveDone, device, stream, kNoDevice, bytes, sequence,
-                       detail, event_log::now_ns() - launch_ns);
-      };
-      if (done.query()) {
-        log_done();
-      } else {
-        device.driver().notify(comm.handle(), log_done);
-      }
     }
   }
 
