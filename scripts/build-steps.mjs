@@ -104,7 +104,7 @@ export const buildNative = {
     const blas = blasFolder(root, versions)
     dropForeignBuild(root, join(root, 'build'))
     const common = ['--config', 'Release', `--CDWEFT_BLAS_DIR=${blas ?? ''}`]
-    common.push('--CDWEFT_BUILD_ADDON=ON', '--CDWEFT_BUILD_TESTS=OFF')
+    common.push('--CDWEFT_BUILD_ADDON=ON', '--CDWEFT_BUILD_TESTS=OFF', '--CDWEFT_CUDA=off')
     const cmakeJs = join(root, 'node_modules/cmake-js/bin/cmake-js')
     for (const [name, args, limitSeconds] of [
       ['native-configure', ['configure'], 300],

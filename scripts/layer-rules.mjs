@@ -25,6 +25,7 @@ export function importsOf(text) {
   const forms =
     /(?:\bfrom\s+|^\s*import\s+|\bimport\s*\(\s*|\brequire\s*\(\s*|\bnew URL\s*\(\s*)(['"`])([^'"`\n]+)\1/
   for (const [i, line] of text.split('\n').entries()) {
+    if (/^\s*(\/\/|\/?\*)/.test(line)) continue
     for (const match of line.matchAll(new RegExp(forms, 'gm'))) {
       found.push({ line: i + 1, name: match[2] })
     }
@@ -69,7 +70,9 @@ function fabricRule(path, text) {
     ) {
       return [`${path}:${line}: fabric includes ${header} of native/`]
     }
-    if (usesCuda(header) && !path.startsWith('fabric/src/cuda/') && !quoted) {
+    // Headers named cuda_* are the driver's contract with the kernels of native/cuda/.
+    const inDriver = /^fabric\/(src\/cuda|include\/fabric\/cuda_)/.test(path)
+    if (usesCuda(header) && !inDriver && !quoted) {
       return [`${path}:${line}: only fabric/src/cuda/ talks to CUDA, but this includes ${header}`]
     }
     return []
