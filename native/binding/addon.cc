@@ -18,10 +18,12 @@ napi_value set_call_buffer(Frame& f) {
   size_t length = 0;
   void* data = nullptr;
   if (typed) {
-    WEFT_NAPI(napi_get_typedarray_info(f.env, f.values[0], &type, &length, &data, nullptr, nullptr));
+    WEFT_NAPI(
+        napi_get_typedarray_info(f.env, f.values[0], &type, &length, &data, nullptr, nullptr));
   }
   if (!typed || type != napi_float64_array || length < kCallWords) {
-    fail(ErrorCode::kUsage, "setCallBuffer takes a Float64Array of at least %zu elements", kCallWords);
+    fail(ErrorCode::kUsage, "setCallBuffer takes a Float64Array of at least %zu elements",
+         kCallWords);
   }
   napi_ref ref;
   WEFT_NAPI(napi_create_reference(f.env, f.values[0], 1, &ref));
@@ -42,7 +44,8 @@ napi_value set_error_factory(Frame& f) {
   return undefined(f.env);
 }
 
-/// Runs on the environment's thread before Node tears it down; JavaScript may not be called any more.
+/// Runs on the environment's thread before Node tears it down; JavaScript may not be called any
+/// more.
 void on_cleanup(void* data) {
   auto* state = static_cast<Environment*>(data);
   state->completions->close();
@@ -71,15 +74,16 @@ napi_value initialize(napi_env env, napi_value exports) {
   auto owned = std::make_unique<Environment>(env);
   Environment* state = owned.get();
   WEFT_NAPI(napi_set_instance_data(
-      env, state, [](napi_env, void* data, void*) { delete static_cast<Environment*>(data); }, nullptr));
+      env, state, [](napi_env, void* data, void*) { delete static_cast<Environment*>(data); },
+      nullptr));
   owned.release();
   // After the threadsafe function, so that the hook runs before Node closes that.
   WEFT_NAPI(napi_add_env_cleanup_hook(env, on_cleanup, state));
   define(env, exports, state, kFunctions);
-  for (auto list : {call_functions, tensor_functions, read_functions, autograd_functions,
-                    fabric_functions, stream_functions, fault_functions, group_functions,
-                    work_functions, snapshot_functions, memory_functions, random_functions,
-                    reducer_functions, table_functions}) {
+  for (auto list :
+       {call_functions, tensor_functions, read_functions, autograd_functions, fabric_functions,
+        stream_functions, fault_functions, group_functions, work_functions, snapshot_functions,
+        memory_functions, random_functions, reducer_functions, table_functions}) {
     define(env, exports, state, list());
   }
   return exports;

@@ -50,7 +50,8 @@ napi_value set_grad(Frame& f) {
          to_string(t.shape()).c_str());
   }
   if (g.dtype() != t.dtype()) {
-    fail(ErrorCode::kDtype, "grad is %s, its tensor %s", dtype_name(g.dtype()), dtype_name(t.dtype()));
+    fail(ErrorCode::kDtype, "grad is %s, its tensor %s", dtype_name(g.dtype()),
+         dtype_name(t.dtype()));
   }
   if (&g.device() != &t.device()) {
     fail(ErrorCode::kDevice, "grad is on %s, its tensor on %s", g.device().name().c_str(),

@@ -1,5 +1,6 @@
-// Operator calls: the hot path from JavaScript. Arguments lie in the call buffer in schema order; one
-// native call decodes, dispatches and names the results. src/tensor/invoke.ts writes the buffer.
+// Operator calls: the hot path from JavaScript. Arguments lie in the call buffer in schema order;
+// one native call decodes, dispatches and names the results. src/tensor/invoke.ts writes the
+// buffer.
 #include "binding/entry.h"
 #include "dispatch/op_table.h"
 
@@ -12,19 +13,23 @@ class Words {
   Words(const double* at, size_t count, Op op) : at_(at), end_(at + count), op_(op) {}
 
   double next() {
-    if (at_ == end_) [[unlikely]] fail(ErrorCode::kUsage, "%s: too few arguments", op_schema(op_));
+    if (at_ == end_) [[unlikely]]
+      fail(ErrorCode::kUsage, "%s: too few arguments", op_schema(op_));
     return *at_++;
   }
   int64_t integer() {
     double v = next();
-    if (!(v >= -9007199254740992.0 && v <= 9007199254740992.0)) [[unlikely]] bad(v);
+    if (!(v >= -9007199254740992.0 && v <= 9007199254740992.0)) [[unlikely]]
+      bad(v);
     auto i = static_cast<int64_t>(v);
-    if (static_cast<double>(i) != v) [[unlikely]] bad(v);
+    if (static_cast<double>(i) != v) [[unlikely]]
+      bad(v);
     return i;
   }
   int64_t in_range(int64_t limit) {
     int64_t v = integer();
-    if (v < 0 || v >= limit) [[unlikely]] bad(static_cast<double>(v));
+    if (v < 0 || v >= limit) [[unlikely]]
+      bad(static_cast<double>(v));
     return v;
   }
   Tensor tensor() { return handles::get(static_cast<handles::Handle>(in_range(kHandleLimit))); }
@@ -49,8 +54,12 @@ class Words {
 void decode(OpCall& call, Words& words) {
   for (ArgKind kind : argument_kinds(call.op)) {
     switch (kind) {
-      case ArgKind::kTensor: call.add_tensor(words.tensor()); break;
-      case ArgKind::kOptionalTensor: call.add_tensor(words.optional_tensor()); break;
+      case ArgKind::kTensor:
+        call.add_tensor(words.tensor());
+        break;
+      case ArgKind::kOptionalTensor:
+        call.add_tensor(words.optional_tensor());
+        break;
       case ArgKind::kTensorList: {
         SmallVector<Tensor, 8> list;
         int64_t n = words.in_range(kCallWords);
@@ -58,8 +67,12 @@ void decode(OpCall& call, Words& words) {
         call.add_list({list.data(), list.size()});
         break;
       }
-      case ArgKind::kFloat: call.add_number(words.next()); break;
-      case ArgKind::kInt: call.add_number(static_cast<double>(words.integer())); break;
+      case ArgKind::kFloat:
+        call.add_number(words.next());
+        break;
+      case ArgKind::kInt:
+        call.add_number(static_cast<double>(words.integer()));
+        break;
       case ArgKind::kInts: {
         Dims dims;
         int64_t n = words.in_range(kCallWords);
@@ -67,11 +80,15 @@ void decode(OpCall& call, Words& words) {
         call.add_dims(dims);
         break;
       }
-      case ArgKind::kBool: call.add_number(words.next() != 0); break;
+      case ArgKind::kBool:
+        call.add_number(words.next() != 0);
+        break;
       case ArgKind::kDType:
         call.add_number(static_cast<double>(words.in_range(fabric::kDTypeCount)));
         break;
-      case ArgKind::kDevice: call.add_number(static_cast<double>(words.in_range(65536))); break;
+      case ArgKind::kDevice:
+        call.add_number(static_cast<double>(words.in_range(65536)));
+        break;
     }
   }
   if (!words.done()) fail(ErrorCode::kUsage, "%s: too many arguments", op_schema(call.op));

@@ -7,8 +7,8 @@ namespace weft::binding {
 
 CompletionQueue::CompletionQueue(Environment& state) : state_(&state) {
   napi_value name = make_text(state.env, "weft completions");
-  WEFT_NAPI(napi_create_threadsafe_function(state.env, nullptr, nullptr, name, 0, 1, nullptr, nullptr,
-                                            this, on_wake, &function_));
+  WEFT_NAPI(napi_create_threadsafe_function(state.env, nullptr, nullptr, name, 0, 1, nullptr,
+                                            nullptr, this, on_wake, &function_));
   WEFT_NAPI(napi_unref_threadsafe_function(state.env, function_));
 }
 
@@ -70,7 +70,8 @@ void CompletionQueue::drain() {
     } catch (...) {
       throw_current(env, state_);
       napi_value error;
-      if (napi_get_and_clear_last_exception(env, &error) == napi_ok) napi_fatal_exception(env, error);
+      if (napi_get_and_clear_last_exception(env, &error) == napi_ok)
+        napi_fatal_exception(env, error);
     }
     napi_close_handle_scope(env, scope);
   }
@@ -97,8 +98,9 @@ void settle(Environment& state, napi_deferred deferred, const std::function<void
         napi_get_and_clear_last_exception(state.env, &error) == napi_ok) {
       WEFT_NAPI(napi_reject_deferred(state.env, deferred, error));  // such as a refused allocation
     } else {
-      reject(state, deferred, Error(ErrorCode::kOutOfMemory,
-                                    std::string("the value could not be handed over: ") + failure.call));
+      reject(state, deferred,
+             Error(ErrorCode::kOutOfMemory,
+                   std::string("the value could not be handed over: ") + failure.call));
     }
   }
 }

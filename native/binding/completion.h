@@ -1,11 +1,12 @@
 // How other threads finish promises of an environment: one threadsafe function an environment and a
 // queue of tasks in front of it.
 //
-// Design. post() appends a task under the mutex and wakes the event loop only when the queue was empty,
-// so a burst of completions costs one wake-up. The loop runs all queued tasks at once. While promises are
-// pending the function keeps the event loop alive; otherwise it does not.
+// Design. post() appends a task under the mutex and wakes the event loop only when the queue was
+// empty, so a burst of completions costs one wake-up. The loop runs all queued tasks at once. While
+// promises are pending the function keeps the event loop alive; otherwise it does not.
 //  - Who signals: driver threads (notify, on_done). Who runs tasks: the environment's thread.
-//  - End: the cleanup hook calls close(): later posts return false and their tasks are dropped on the
+//  - End: the cleanup hook calls close(): later posts return false and their tasks are dropped on
+//  the
 //    posting thread, so a task must own what it frees. Nothing waits for device work at teardown.
 //  - What breaks it: a task that throws; drain() reports that as an uncaught exception.
 #pragma once
@@ -28,8 +29,8 @@ class CompletionQueue {
 
   explicit CompletionQueue(Environment& state);
 
-  /// Makes a promise and calls `begin` with what settles it, inside one task posted with settles = true.
-  /// When `begin` throws an Error the promise is rejected with it.
+  /// Makes a promise and calls `begin` with what settles it, inside one task posted with settles =
+  /// true. When `begin` throws an Error the promise is rejected with it.
   napi_value promise(const std::function<void(napi_deferred)>& begin);
   /// Queues `task` from any thread; false (and dropped) when the environment has ended.
   bool post(Task task, bool settles);

@@ -154,8 +154,8 @@ void throw_status(napi_env env, const NapiFailure& failure) {
   const napi_extended_error_info* info = nullptr;
   napi_get_last_error_info(env, &info);
   std::string text = std::string("Node-API call failed: ") + failure.call + ": " +
-                     (info && info->error_message ? info->error_message : "no detail") + " (status " +
-                     std::to_string(failure.status) + ")";
+                     (info && info->error_message ? info->error_message : "no detail") +
+                     " (status " + std::to_string(failure.status) + ")";
   napi_throw_error(env, "WEFT_NAPI", text.c_str());
 }
 
@@ -177,7 +177,8 @@ void throw_current(napi_env env, Environment* state) noexcept {
     } catch (const NapiFailure&) {
       throw;
     } catch (const std::exception& error) {
-      throw_error(env, state, Error(ErrorCode::kUsage, std::string("internal error: ") + error.what()));
+      throw_error(env, state,
+                  Error(ErrorCode::kUsage, std::string("internal error: ") + error.what()));
     }
   } catch (const NapiFailure& failure) {
     throw_status(env, failure);

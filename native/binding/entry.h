@@ -1,6 +1,6 @@
-// How every native function of the addon is written: a body that takes a Frame and may throw, wrapped by
-// entry<body>, which turns C++ errors into JavaScript ones. No exception crosses into Node; every
-// Node-API status is checked.
+// How every native function of the addon is written: a body that takes a Frame and may throw,
+// wrapped by entry<body>, which turns C++ errors into JavaScript ones. No exception crosses into
+// Node; every Node-API status is checked.
 #pragma once
 
 #include <node_api.h>
@@ -13,7 +13,8 @@
 
 namespace weft::binding {
 
-/// A Node-API call failed; entry() lets a pending JavaScript exception through, else makes an error.
+/// A Node-API call failed; entry() lets a pending JavaScript exception through, else makes an
+/// error.
 struct NapiFailure {
   napi_status status;
   const char* call;
@@ -24,7 +25,8 @@ struct JsException {
 };
 
 inline void check(napi_status status, const char* call) {
-  if (status != napi_ok) [[unlikely]] throw NapiFailure{status, call};
+  if (status != napi_ok) [[unlikely]]
+    throw NapiFailure{status, call};
 }
 #define WEFT_NAPI(call) ::weft::binding::check((call), #call)
 
@@ -42,13 +44,15 @@ class Frame {
 
   double number(size_t i) const {
     double v;
-    if (napi_get_value_double(env, values[i], &v) != napi_ok) [[unlikely]] wrong_type(i, "a number");
+    if (napi_get_value_double(env, values[i], &v) != napi_ok) [[unlikely]]
+      wrong_type(i, "a number");
     return v;
   }
   /// A number in 0..limit; throws UsageError otherwise.
   uint64_t integer(size_t i, double limit = 9007199254740992.0) const {
     double v = number(i);
-    if (!(v >= 0 && v <= limit) || v != static_cast<double>(static_cast<uint64_t>(v))) [[unlikely]] {
+    if (!(v >= 0 && v <= limit) || v != static_cast<double>(static_cast<uint64_t>(v)))
+        [[unlikely]] {
       wrong_type(i, "a non-negative integer");
     }
     return static_cast<uint64_t>(v);

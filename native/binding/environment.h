@@ -1,8 +1,9 @@
-// One JavaScript environment (the main thread or a worker) as the binding sees it. Made by addon.cc at
-// load, handed to every entry as its data pointer, used on the environment's own thread only.
+// One JavaScript environment (the main thread or a worker) as the binding sees it. Made by addon.cc
+// at load, handed to every entry as its data pointer, used on the environment's own thread only.
 //
-// Process-wide things (devices, handles, groups) live below the binding; here lies only what belongs to
-// one environment: the call buffer, the error factory, pending promises, current streams, open works.
+// Process-wide things (devices, handles, groups) live below the binding; here lies only what
+// belongs to one environment: the call buffer, the error factory, pending promises, current
+// streams, open works.
 #pragma once
 
 #include <node_api.h>
@@ -29,7 +30,7 @@ struct Environment {
   napi_env env;
   uint32_t id;  // owner of the handles that this environment makes; from 1
   std::thread::id thread = std::this_thread::get_id();
-  double* words = nullptr;        // the call buffer, kCallWords long
+  double* words = nullptr;  // the call buffer, kCallWords long
   napi_ref words_ref = nullptr;
   napi_ref error_factory = nullptr;
   std::shared_ptr<CompletionQueue> completions;

@@ -105,9 +105,9 @@ napi_value shutdown(Frame& f) {
 }
 
 constexpr Function kFunctions[] = {
-    {"openDevice", entry<open_device>},   {"devices", entry<list_devices>},
-    {"topology", entry<topology>},        {"ringOrder", entry<ring_order>},
-    {"synchronize", entry<synchronize>},  {"shutdown", entry<shutdown>},
+    {"openDevice", entry<open_device>},  {"devices", entry<list_devices>},
+    {"topology", entry<topology>},       {"ringOrder", entry<ring_order>},
+    {"synchronize", entry<synchronize>}, {"shutdown", entry<shutdown>},
 };
 
 }  // namespace

@@ -1,8 +1,7 @@
 // Faults and delays of the host driver, for tests. src/fabric/faults.ts calls these.
-#include "fabric/faults.h"
-
 #include "binding/completion.h"
 #include "binding/entry.h"
+#include "fabric/faults.h"
 
 namespace weft::binding {
 namespace {

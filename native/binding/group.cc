@@ -1,5 +1,5 @@
-// Groups and collective calls. The table of groups is process-wide, so that workers use the same group by
-// its id. src/fabric/group.ts calls these; works are in work.cc.
+// Groups and collective calls. The table of groups is process-wide, so that workers use the same
+// group by its id. src/fabric/group.ts calls these; works are in work.cc.
 #include "fabric/group.h"
 
 #include <mutex>
@@ -50,17 +50,20 @@ napi_value group_devices(Frame& f) {
   return out;
 }
 
-void check_tensor(const Tensor& t, const char* role, int rank, const Device& device, const char* name) {
+void check_tensor(const Tensor& t, const char* role, int rank, const Device& device,
+                  const char* name) {
   if (&t.device() != &device) {
     fail(ErrorCode::kDevice, "%s: the %s of rank %d is on %s, the rank is %s", name, role, rank,
          t.device().name().c_str(), device.name().c_str());
   }
   if (!t.is_contiguous()) {
-    fail(ErrorCode::kUsage, "%s: the %s of rank %d is not contiguous; pass contiguous()", name, role, rank);
+    fail(ErrorCode::kUsage, "%s: the %s of rank %d is not contiguous; pass contiguous()", name,
+         role, rank);
   }
   if (grad_enabled() && t.requires_grad()) {
     fail(ErrorCode::kUsage,
-         "%s: the %s of rank %d requires gradients, which a collective would not record; call it inside "
+         "%s: the %s of rank %d requires gradients, which a collective would not record; call it "
+         "inside "
          "noGrad() or on detach()",
          name, role, rank);
   }
@@ -89,11 +92,13 @@ CollectiveArgs make_args(CollectiveKind kind, fabric::ReduceOp op, int root, int
   if (kind == CollectiveKind::kReduceScatter) want_out = in.numel() / ranks;
   bool splits = kind != CollectiveKind::kReduceScatter || in.numel() % ranks == 0;
   if (out.numel() != want_out || !splits) {
-    fail(ErrorCode::kShape, "%s over %d ranks: rank %d has input %s and output %s, which do not fit",
-         name, ranks, rank, to_string(in.shape()).c_str(), to_string(out.shape()).c_str());
+    fail(ErrorCode::kShape,
+         "%s over %d ranks: rank %d has input %s and output %s, which do not fit", name, ranks,
+         rank, to_string(in.shape()).c_str(), to_string(out.shape()).c_str());
   }
   args.dtype = in.dtype();
-  args.count = static_cast<uint64_t>(kind == CollectiveKind::kReduceScatter ? want_out : in.numel());
+  args.count =
+      static_cast<uint64_t>(kind == CollectiveKind::kReduceScatter ? want_out : in.numel());
   args.in = in.data();
   args.out = out.data();
   auto held = std::make_shared<std::pair<Tensor, Tensor>>(std::move(in), std::move(out));
@@ -105,7 +110,8 @@ CollectiveArgs make_args(CollectiveKind kind, fabric::ReduceOp op, int root, int
   return args;
 }
 
-/// A collective is a write: gradient formulas that kept the tensor must notice. `held` is keep_alive.
+/// A collective is a write: gradient formulas that kept the tensor must notice. `held` is
+/// keep_alive.
 void note_write(const std::shared_ptr<void>& held) {
   if (!held) return;
   const auto& [in, out] = *static_cast<std::pair<Tensor, Tensor>*>(held.get());
@@ -125,7 +131,8 @@ fabric::ReduceOp op_at(Frame& f, size_t i) {
 int root_at(Frame& f, size_t i, const fabric::Group& group) {
   int64_t root = f.signed_integer(i);
   if (root < 0 || root >= group.size()) {
-    fail(ErrorCode::kUsage, "root %d is not a rank of a group of %d", static_cast<int>(root), group.size());
+    fail(ErrorCode::kUsage, "root %d is not a rank of a group of %d", static_cast<int>(root),
+         group.size());
   }
   return static_cast<int>(root);
 }
@@ -148,7 +155,8 @@ napi_value submit_all(Frame& f) {
     entry.devices.push_back(&group->device(r));
   }
   entry.works = group->submit_all(args, timeout_ms);
-  for (auto& work : entry.works) work->wait_launched();  // all arrived: this reports, it does not wait
+  for (auto& work : entry.works)
+    work->wait_launched();  // all arrived: this reports, it does not wait
   for (int r = 0; r < ranks; ++r) {
     note_write(held[static_cast<size_t>(r)]);
     entry.works[static_cast<size_t>(r)]->stream_wait(current_stream(group->device(r)));
@@ -223,11 +231,11 @@ napi_value force_algorithm(Frame& f) {
 }
 
 constexpr Function kFunctions[] = {
-    {"groupCreate", entry<group_create>},       {"groupDevices", entry<group_devices>},
-    {"groupSubmitAll", entry<submit_all>},      {"groupSubmit", entry<submit>},
-    {"groupAbort", entry<group_abort>},         {"groupReset", entry<group_reset>},
-    {"groupStats", entry<group_stats>},         {"groupDispose", entry<group_dispose>},
-    {"algorithms", entry<list_algorithms>},     {"forceAlgorithm", entry<force_algorithm>},
+    {"groupCreate", entry<group_create>},   {"groupDevices", entry<group_devices>},
+    {"groupSubmitAll", entry<submit_all>},  {"groupSubmit", entry<submit>},
+    {"groupAbort", entry<group_abort>},     {"groupReset", entry<group_reset>},
+    {"groupStats", entry<group_stats>},     {"groupDispose", entry<group_dispose>},
+    {"algorithms", entry<list_algorithms>}, {"forceAlgorithm", entry<force_algorithm>},
 };
 
 }  // namespace
@@ -235,7 +243,8 @@ constexpr Function kFunctions[] = {
 std::shared_ptr<fabric::Group> find_group(uint32_t id) {
   std::lock_guard<std::mutex> guard(table().mutex);
   auto it = table().groups.find(id);
-  if (it == table().groups.end()) fail(ErrorCode::kUsage, "group %u does not exist or was disposed of", id);
+  if (it == table().groups.end())
+    fail(ErrorCode::kUsage, "group %u does not exist or was disposed of", id);
   return it->second;
 }
 

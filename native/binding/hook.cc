@@ -1,8 +1,8 @@
 // See hook.h.
 //
-// Design. A hook may be destroyed on any thread, after its environment too, but a napi_ref may be deleted
-// only on its own. So the destructor posts the deletion; when the environment has ended, Node has freed
-// the reference itself.
+// Design. A hook may be destroyed on any thread, after its environment too, but a napi_ref may be
+// deleted only on its own. So the destructor posts the deletion; when the environment has ended,
+// Node has freed the reference itself.
 #include "binding/hook.h"
 
 #include <cmath>
@@ -21,7 +21,8 @@ class JsFunction {
     WEFT_NAPI(napi_create_reference(f.env, f.values[i], 1, &ref_));
   }
   ~JsFunction() {
-    queue_->post([ref = ref_](Environment& state) { napi_delete_reference(state.env, ref); }, false);
+    queue_->post([ref = ref_](Environment& state) { napi_delete_reference(state.env, ref); },
+                 false);
   }
   JsFunction(const JsFunction&) = delete;
   JsFunction& operator=(const JsFunction&) = delete;

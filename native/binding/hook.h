@@ -1,5 +1,5 @@
-// JavaScript functions as autograd hooks. Called by autograd.cc; the engine runs hooks on the thread that
-// called backward, which must be the environment's own.
+// JavaScript functions as autograd hooks. Called by autograd.cc; the engine runs hooks on the
+// thread that called backward, which must be the environment's own.
 #pragma once
 
 #include "autograd/node.h"
@@ -7,8 +7,9 @@
 
 namespace weft::binding {
 
-/// The function at argument `i` as a hook on gradients: takes a handle that it may not keep, returns 0
-/// (unchanged), a handle (replacement, borrowed) or minus a handle (replacement, released after use).
+/// The function at argument `i` as a hook on gradients: takes a handle that it may not keep,
+/// returns 0 (unchanged), a handle (replacement, borrowed) or minus a handle (replacement, released
+/// after use).
 TensorHook make_tensor_hook(Frame& frame, size_t i);
 /// The function at argument `i` as a hook without arguments.
 LeafHook make_leaf_hook(Frame& frame, size_t i);

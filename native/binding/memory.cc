@@ -14,10 +14,23 @@ napi_value memory_stats(Frame& f) {
   TensorCounts counts = tensor_counts(device);
   fabric::AllocatorStats s = device.allocator().stats();
   const uint64_t values[] = {
-      static_cast<uint64_t>(counts.tensors), static_cast<uint64_t>(counts.bytes),
-      s.allocated_bytes, s.requested_bytes, s.reserved_bytes, s.peak_allocated_bytes,
-      s.peak_reserved_bytes, s.pending_bytes, s.live_blocks, s.allocations, s.cache_hits, s.segments,
-      s.segment_allocations, s.splits, s.merges, s.retries, s.out_of_memory,
+      static_cast<uint64_t>(counts.tensors),
+      static_cast<uint64_t>(counts.bytes),
+      s.allocated_bytes,
+      s.requested_bytes,
+      s.reserved_bytes,
+      s.peak_allocated_bytes,
+      s.peak_reserved_bytes,
+      s.pending_bytes,
+      s.live_blocks,
+      s.allocations,
+      s.cache_hits,
+      s.segments,
+      s.segment_allocations,
+      s.splits,
+      s.merges,
+      s.retries,
+      s.out_of_memory,
   };
   double* w = f.words();
   size_t n = 0;
@@ -51,8 +64,8 @@ napi_value memory_snapshot(Frame& f) {
   std::vector<fabric::SegmentInfo> segments = f.device(0).allocator().snapshot();
   size_t blocks = 0;
   for (const auto& segment : segments) blocks += segment.blocks.size();
-  size_t bytes = sizeof(PackedHeader) + segments.size() * sizeof(PackedSegment) +
-                 blocks * sizeof(PackedBlock);
+  size_t bytes =
+      sizeof(PackedHeader) + segments.size() * sizeof(PackedSegment) + blocks * sizeof(PackedBlock);
   void* data = nullptr;
   napi_value buffer = make_buffer(f.env, bytes, &data);
   auto* header = static_cast<PackedHeader*>(data);
@@ -82,10 +95,8 @@ napi_value release_cached(Frame& f) {
 }
 
 constexpr Function kFunctions[] = {
-    {"memoryStats", entry<memory_stats>},
-    {"liveHandles", entry<live_handles>},
-    {"memorySnapshot", entry<memory_snapshot>},
-    {"setMemoryLimit", entry<set_memory_limit>},
+    {"memoryStats", entry<memory_stats>},       {"liveHandles", entry<live_handles>},
+    {"memorySnapshot", entry<memory_snapshot>}, {"setMemoryLimit", entry<set_memory_limit>},
     {"releaseCached", entry<release_cached>},
 };
 

@@ -1,9 +1,10 @@
-// Values that leave a device: read() copies through staging memory and resolves a promise with a fresh
-// ArrayBuffer. src/tensor/read.ts calls it. Nothing here waits on the calling thread.
+// Values that leave a device: read() copies through staging memory and resolves a promise with a
+// fresh ArrayBuffer. src/tensor/read.ts calls it. Nothing here waits on the calling thread.
 //
-// Design. On the current stream: contiguous (when needed), copy to staging, notify. The driver's thread
-// posts to the environment, whose loop looks for a noted kernel error, copies the bytes and resolves. The
-// staging buffer is owned by the task: when the environment ends first, the task is dropped and frees it.
+// Design. On the current stream: contiguous (when needed), copy to staging, notify. The driver's
+// thread posts to the environment, whose loop looks for a noted kernel error, copies the bytes and
+// resolves. The staging buffer is owned by the task: when the environment ends first, the task is
+// dropped and frees it.
 #include <cstring>
 
 #include "autograd/node.h"

@@ -1,9 +1,9 @@
-// Event log and snapshots: devices, links, streams, memory, counters and events in one packed buffer.
-// src/fabric/snapshot.ts decodes it; the layout is below, little endian, and versioned. The buffer is also
-// the snapshot file.
+// Event log and snapshots: devices, links, streams, memory, counters and events in one packed
+// buffer. src/fabric/snapshot.ts decodes it; the layout is below, little endian, and versioned. The
+// buffer is also the snapshot file.
 //
-//   Header, then kSections Section entries, then the sections at their offsets. Text is (offset, length)
-//   into the strings section.
+//   Header, then kSections Section entries, then the sections at their offsets. Text is (offset,
+//   length) into the strings section.
 #include <chrono>
 #include <cstring>
 
@@ -19,12 +19,20 @@ using fabric::EventRecord;
 
 constexpr uint32_t kMagic = 0x50534657;  // "WFSP"
 constexpr uint32_t kVersion = 1;
-enum SectionKind : uint32_t { kStrings = 1, kDevices, kLinks, kStreams, kMemory, kCounters, kEvents };
+enum SectionKind : uint32_t {
+  kStrings = 1,
+  kDevices,
+  kLinks,
+  kStreams,
+  kMemory,
+  kCounters,
+  kEvents
+};
 constexpr uint32_t kSections = 7;
 
 struct Header {
   uint32_t magic, version, bytes, sections;
-  uint64_t taken_ns;      // steady clock, as in EventRecord::host_ns
+  uint64_t taken_ns;  // steady clock, as in EventRecord::host_ns
   double taken_unix_ms;
   uint64_t next_sequence;
   uint64_t dropped;
@@ -99,8 +107,8 @@ class Packer {
     Section sections[kSections];
     size_t at = sizeof(Header) + sizeof(sections);
     for (uint32_t i = 0; i < kSections; ++i) {
-      sections[i] = {parts[i].kind, static_cast<uint32_t>(parts[i].count), static_cast<uint32_t>(at),
-                     static_cast<uint32_t>(parts[i].bytes)};
+      sections[i] = {parts[i].kind, static_cast<uint32_t>(parts[i].count),
+                     static_cast<uint32_t>(at), static_cast<uint32_t>(parts[i].bytes)};
       at = (at + parts[i].bytes + 7) / 8 * 8;
     }
     header.bytes = static_cast<uint32_t>(at);
@@ -127,8 +135,8 @@ void add_device(Packer& packer, Device& device) {
                             packer.text(p.pci), static_cast<uint16_t>(p.capability_major),
                             static_cast<uint16_t>(p.capability_minor), 0});
   for (Stream* stream : device.streams()) {
-    packer.streams.push_back({device.index(), stream->id(), static_cast<uint8_t>(stream->purpose()),
-                              stream->idle(), 0});
+    packer.streams.push_back(
+        {device.index(), stream->id(), static_cast<uint8_t>(stream->purpose()), stream->idle(), 0});
   }
   TensorCounts counts = tensor_counts(device);
   packer.memory.push_back({device.index(), static_cast<uint64_t>(counts.tensors),
@@ -142,9 +150,11 @@ napi_value snapshot(Frame& f) {
   std::vector<Device*> devices = fabric::devices();
   for (Device* device : devices) add_device(packer, *device);
   for (const fabric::Link& link : fabric::topology(devices)) {
-    packer.links.push_back({link.from, link.to, link.peer_access, link.gbps, packer.text(link.kind)});
+    packer.links.push_back(
+        {link.from, link.to, link.peer_access, link.gbps, packer.text(link.kind)});
   }
-  packer.counters.push_back({packer.text("staging_bytes"), static_cast<double>(fabric::staging_bytes())});
+  packer.counters.push_back(
+      {packer.text("staging_bytes"), static_cast<double>(fabric::staging_bytes())});
   packer.counters.push_back({packer.text("live_handles"), static_cast<double>(handles::live())});
 
   // One scratch area a thread, grown once, so that a snapshot allocates only its result.
@@ -182,7 +192,8 @@ napi_value append_test_events(Frame& f) {
   uint64_t count = f.integer(0, 1e9);
   uint64_t start = fabric::event_log::now_ns();
   for (uint64_t i = 0; i < count; ++i) {
-    fabric::event_log::log(fabric::EventKind::kOperator, fabric::kNoDevice, 0, fabric::kNoDevice, i, i);
+    fabric::event_log::log(fabric::EventKind::kOperator, fabric::kNoDevice, 0, fabric::kNoDevice, i,
+                           i);
   }
   double ns = static_cast<double>(fabric::event_log::now_ns() - start);
   return make_number(f.env, count > 0 ? ns / static_cast<double>(count) : 0);

@@ -19,13 +19,17 @@ size_t element_bytes(napi_typedarray_type type) {
   switch (type) {
     case napi_int8_array:
     case napi_uint8_array:
-    case napi_uint8_clamped_array: return 1;
+    case napi_uint8_clamped_array:
+      return 1;
     case napi_int16_array:
-    case napi_uint16_array: return 2;
+    case napi_uint16_array:
+      return 2;
     case napi_int32_array:
     case napi_uint32_array:
-    case napi_float32_array: return 4;
-    default: return 8;
+    case napi_float32_array:
+      return 4;
+    default:
+      return 8;
   }
 }
 
@@ -38,7 +42,8 @@ HostView view_of(Frame& f, size_t i) {
   if (typed) {
     napi_typedarray_type type;
     size_t length = 0;
-    WEFT_NAPI(napi_get_typedarray_info(f.env, f.values[i], &type, &length, &data, nullptr, nullptr));
+    WEFT_NAPI(
+        napi_get_typedarray_info(f.env, f.values[i], &type, &length, &data, nullptr, nullptr));
     view.bytes = length * element_bytes(type);
   } else {
     WEFT_NAPI(napi_is_dataview(f.env, f.values[i], &data_view));
@@ -57,7 +62,8 @@ napi_value from_host(Frame& f) {
   Dims shape;
   for (uint64_t i = 0; i < rank; ++i) {
     double size = f.words()[i];
-    if (!(size >= 0 && size <= 9007199254740992.0)) fail(ErrorCode::kShape, "%g is not a size", size);
+    if (!(size >= 0 && size <= 9007199254740992.0))
+      fail(ErrorCode::kShape, "%g is not a size", size);
     shape.push(static_cast<int64_t>(size));
   }
   size_t bytes = static_cast<size_t>(element_count(shape)) * dtype_bytes(dtype);
@@ -140,9 +146,12 @@ napi_value retain(Frame& f) {
 napi_value alive(Frame& f) { return make_bool(f.env, handles::alive(f.handle(0))); }
 
 constexpr Function kFunctions[] = {
-    {"fromHost", entry<from_host>},       {"tensorMeta", entry<tensor_meta>},
-    {"tensorFlags", entry<tensor_flags>}, {"release", entry<release>},
-    {"releaseMany", entry<release_many>}, {"retain", entry<retain>},
+    {"fromHost", entry<from_host>},
+    {"tensorMeta", entry<tensor_meta>},
+    {"tensorFlags", entry<tensor_flags>},
+    {"release", entry<release>},
+    {"releaseMany", entry<release_many>},
+    {"retain", entry<retain>},
     {"alive", entry<alive>},
 };
 

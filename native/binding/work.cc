@@ -26,8 +26,8 @@ const WorkEntry* WorkTable::find(uint32_t id) const {
 const WorkEntry& WorkTable::get(uint32_t id) const {
   const WorkEntry* entry = find(id);
   if (!entry) {
-    fail(ErrorCode::kUsage, "work %u is not known on this thread: it was released, or finished long ago",
-         id);
+    fail(ErrorCode::kUsage,
+         "work %u is not known on this thread: it was released, or finished long ago", id);
   }
   return *entry;
 }
@@ -43,7 +43,8 @@ void WorkTable::prune() {
     if (it != entries_.end()) {
       bool done = true;
       for (const auto& work : it->second.works) done = done && work->done();
-      if (!done && order_.size() < 8 * kKept) return;  // a failed call is never done: drop it in the end
+      if (!done && order_.size() < 8 * kKept)
+        return;  // a failed call is never done: drop it in the end
       entries_.erase(it);
     }
     order_.pop_front();
@@ -113,7 +114,8 @@ napi_value work_stream_wait(Frame& f) {
   const WorkEntry& entry = entry_of(f);
   for (size_t i = 0; i < entry.works.size(); ++i) {
     if (!entry.works[i]->launched()) {
-      fail(ErrorCode::kUsage, "workStreamWait: not all ranks have arrived; call waitLaunched() first");
+      fail(ErrorCode::kUsage,
+           "workStreamWait: not all ranks have arrived; call waitLaunched() first");
     }
     entry.works[i]->stream_wait(current_stream(*entry.devices[i]));
   }

@@ -1,5 +1,5 @@
-// Collective calls that JavaScript refers to by number, one table an environment. group.cc adds, work.cc
-// looks up.
+// Collective calls that JavaScript refers to by number, one table an environment. group.cc adds,
+// work.cc looks up.
 #pragma once
 
 #include <cstdint>

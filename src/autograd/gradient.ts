@@ -6,7 +6,10 @@ import { scopes, untracked } from '../tensor/scope-stack.js'
 import { Tensor } from '../tensor/tensor.js'
 import type { TensorObject } from '../tensor/tensor-object.js'
 
-/** Sees a gradient; may return a replacement of the same shape. `grad` is valid during the call only. */
+/**
+ * Sees a gradient; may return a replacement of the same shape. `grad` is valid during the call
+ * only.
+ */
 // biome-ignore lint/suspicious/noConfusingVoidType: a hook may return nothing
 export type GradientHook = (grad: Tensor) => Tensor | undefined | void
 
@@ -16,8 +19,9 @@ export interface BackwardOptions {
 }
 
 /**
- * Computes gradients of `roots` with respect to all leaves and adds them to their `grad`. `grads[i]` has
- * the shape of `roots[i]`; without them every root must have one element. Enqueues; never waits.
+ * Computes gradients of `roots` with respect to all leaves and adds them to their `grad`.
+ * `grads[i]` has the shape of `roots[i]`; without them every root must have one element. Enqueues;
+ * never waits.
  */
 export function backward(
   roots: readonly Tensor[],
@@ -37,8 +41,9 @@ export function backward(
 }
 
 /**
- * The gradient of a leaf, null when there is none. The object belongs to the leaf: it is the same on each
- * call while the gradient's memory is, and ends with the leaf or when the gradient was replaced.
+ * The gradient of a leaf, null when there is none. The object belongs to the leaf: it is the same
+ * on each call while the gradient's memory is, and ends with the leaf or when the gradient was
+ * replaced.
  */
 export function getGrad(leaf: Tensor): Tensor | null {
   const known = leaf.gradTensor
@@ -56,8 +61,8 @@ export function setGrad(leaf: Tensor, grad: Tensor | null): void {
 }
 
 /**
- * Calls `hook` with every gradient that reaches `tensor` in later backward passes, on the thread that
- * calls backward(). Returns a function that removes the hook.
+ * Calls `hook` with every gradient that reaches `tensor` in later backward passes, on the thread
+ * that calls backward(). Returns a function that removes the hook.
  */
 export function registerHook(tensor: Tensor, hook: GradientHook): () => void {
   let active = true
@@ -67,7 +72,10 @@ export function registerHook(tensor: Tensor, hook: GradientHook): () => void {
   }
 }
 
-/** Calls `hook` after each accumulation into the leaf's gradient. Returns a function that removes it. */
+/**
+ * Calls `hook` after each accumulation into the leaf's gradient. Returns a function that removes
+ * it.
+ */
 export function registerLeafHook(leaf: Tensor, hook: () => void): () => void {
   let active = true
   native.registerLeafHook(leaf.handle, () => {

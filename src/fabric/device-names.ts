@@ -1,7 +1,9 @@
 // What openFabric()'s `devices` and `virtual` mean as a list of device names. Pure.
 import { DeviceError, UsageError } from '../native/errors.js'
 
-/** 'auto' (all GPUs, else host:4), 'cuda' or 'cuda:N' (all or the first N GPUs), 'host:N', or names. */
+/**
+ * 'auto' (all GPUs, else host:4), 'cuda' or 'cuda:N' (all or the first N GPUs), 'host:N', or names.
+ */
 export type DeviceChoice = 'auto' | 'cuda' | (string & {}) | readonly string[]
 
 /** What the machine and the build offer. */

@@ -1,5 +1,6 @@
 // Devices by name and number, and this thread's default device. The tensor functions resolve their
-// `device` option here; openFabric() opens through here. A device that is named is opened on first use.
+// `device` option here; openFabric() opens through here. A device that is named is opened on first
+// use.
 import { native } from '../native/addon.js'
 import { DeviceError } from '../native/errors.js'
 import type { NativeDevice } from '../native/types.js'
@@ -11,7 +12,9 @@ const byName = new Map<string, DeviceInfo>()
 const byIndex: DeviceInfo[] = []
 let defaultName: string | undefined
 
-/** Opens a device, or finds it when it is open. `virtualCount` splits a GPU when it is first opened. */
+/**
+ * Opens a device, or finds it when it is open. `virtualCount` splits a GPU when it is first opened.
+ */
 export function openDevice(name: string, virtualCount = 0): DeviceInfo {
   return byName.get(name) ?? remember(native.openDevice(name, virtualCount))
 }
@@ -32,7 +35,9 @@ export function deviceName(index: number): string {
   return found.name
 }
 
-/** The device of tensors made without a `device` option: cuda:0 where there is a GPU, else host:0. */
+/**
+ * The device of tensors made without a `device` option: cuda:0 where there is a GPU, else host:0.
+ */
 export function defaultDevice(): string {
   defaultName ??= gpuCount() > 0 ? 'cuda:0' : 'host:0'
   return defaultName

@@ -1,5 +1,6 @@
-// The fabric: several devices as one machine. openFabric() is the entry; Fabric answers what is there
-// and makes groups. Devices are process-wide and stay open; several Fabric objects may share them.
+// The fabric: several devices as one machine. openFabric() is the entry; Fabric answers what is
+// there and makes groups. Devices are process-wide and stay open; several Fabric objects may share
+// them.
 import { native } from '../native/addon.js'
 import { DeviceError, UsageError } from '../native/errors.js'
 import type { DeviceChoice } from './device-names.js'
@@ -43,8 +44,8 @@ export interface FabricStats {
 }
 
 /**
- * Opens devices. Throws DeviceError, telling why and what to do, when GPUs are asked for and cannot be
- * had. The first device becomes this thread's default unless setDefaultDevice() was called.
+ * Opens devices. Throws DeviceError, telling why and what to do, when GPUs are asked for and cannot
+ * be had. The first device becomes this thread's default unless setDefaultDevice() was called.
  */
 export async function openFabric(options: FabricOptions = {}): Promise<Fabric> {
   const virtual = options.virtual ?? 0
@@ -96,8 +97,10 @@ export class Fabric {
     }
   }
 
-  /** What the devices are, hold and did: events from sequence `since` on, at most the newest `limit`. One
-   * native call, under 100 µs for 1024 events; decoded when read. */
+  /**
+   * What the devices are, hold and did: events from sequence `since` on, at most the newest
+   * `limit`. One native call, under 100 µs for 1024 events; decoded when read.
+   */
   snapshot(options: { since?: number; limit?: number } = {}): Snapshot {
     return Snapshot.decode(native.snapshot(options.since ?? 0, options.limit ?? 4096))
   }
@@ -112,7 +115,9 @@ export class Fabric {
     return Group.create(names.map((name) => this.device(name).name))
   }
 
-  /** Resolves when everything enqueued so far on all devices is done; rejects with what they found. */
+  /**
+   * Resolves when everything enqueued so far on all devices is done; rejects with what they found.
+   */
   async synchronize(options: { timeoutMs?: number } = {}): Promise<void> {
     await Promise.all(this.devices.map((device) => synchronize(device.name, options)))
   }

@@ -1,8 +1,8 @@
-// Groups: an ordered set of devices that run collectives. Rank r is the r-th device. Group calls for all
-// ranks from one thread; group.rank(r) calls for one rank from its own thread, and the last rank to
-// arrive launches for all. Tensors must be contiguous and must not require gradients while these are
-// recorded (UsageError). Wrong shapes, dtypes or devices of one rank are ShapeError, DtypeError,
-// DeviceError; differences between ranks are a DesyncError at every rank.
+// Groups: an ordered set of devices that run collectives. Rank r is the r-th device. Group calls
+// for all ranks from one thread; group.rank(r) calls for one rank from its own thread, and the last
+// rank to arrive launches for all. Tensors must be contiguous and must not require gradients while
+// these are recorded (UsageError). Wrong shapes, dtypes or devices of one rank are ShapeError,
+// DtypeError, DeviceError; differences between ranks are a DesyncError at every rank.
 import { native, words } from '../native/addon.js'
 import { errorNumber, UsageError } from '../native/errors.js'
 import type { Tensor } from '../tensor/tensor.js'

@@ -1,4 +1,5 @@
-// Memory of the open devices: live tensors, allocator statistics, limits. memory() is the public entry.
+// Memory of the open devices: live tensors, allocator statistics, limits. memory() is the public
+// entry.
 import { native, words } from '../native/addon.js'
 import { deviceIndex } from './devices.js'
 import type { DeviceMemory } from './memory-fields.js'

@@ -1,5 +1,5 @@
-// One rank's view of a group, for the thread that drives the rank's device. Calls of all ranks meet by
-// their order: call k of every rank is one collective. Rules for tensors: see group.ts.
+// One rank's view of a group, for the thread that drives the rank's device. Calls of all ranks meet
+// by their order: call k of every rank is one collective. Rules for tensors: see group.ts.
 import { native } from '../native/addon.js'
 import type { Tensor } from '../tensor/tensor.js'
 import type {
@@ -19,8 +19,10 @@ export interface VoteOptions {
 
 type Options = ReduceCallOptions & RootOptions & VoteOptions
 
-/** Each method arrives for this rank and returns at once. Before using the result call `work.wait()`
- * (blocks until all ranks arrived) or await `work.done`. */
+/**
+ * Each method arrives for this rank and returns at once. Before using the result call `work.wait()`
+ * (blocks until all ranks arrived) or await `work.done`.
+ */
 export class RankGroup {
   readonly group: Group
   readonly rank: number

@@ -1,6 +1,6 @@
-// The gradient reducer of one rank (native/parallel/reducer.h) as the trainer's workers use it: a flat
-// arena for all gradients, averaged over the group bucket by bucket while the backward pass goes on.
-// The parameters' `grad` are views of the arena from the first begin() on.
+// The gradient reducer of one rank (native/parallel/reducer.h) as the trainer's workers use it: a
+// flat arena for all gradients, averaged over the group bucket by bucket while the backward pass
+// goes on. The parameters' `grad` are views of the arena from the first begin() on.
 import { native } from '../native/addon.js'
 import type { Tensor } from '../tensor/tensor.js'
 
@@ -35,17 +35,18 @@ export class GradientReducer {
   }
 
   /**
-   * Call after the last backward pass of a step. BLOCKS this thread until all ranks have come, at most
-   * the timeout; then makes the current stream wait for the averages. Returns the bitwise or of all
-   * ranks' votes. Throws UsageError with `fields.unused` (indices) when a parameter got no gradient.
+   * Call after the last backward pass of a step. BLOCKS this thread until all ranks have come, at
+   * most the timeout; then makes the current stream wait for the averages. Returns the bitwise or
+   * of all ranks' votes. Throws UsageError with `fields.unused` (indices) when a parameter got no
+   * gradient.
    */
   finish(): number {
     return native.reducerFinish(this.#id)
   }
 
   /**
-   * Totals since the start: seconds that the device's compute stream stood still for the reduction, and
-   * seconds that finish() blocked this thread because other ranks had not come.
+   * Totals since the start: seconds that the device's compute stream stood still for the reduction,
+   * and seconds that finish() blocked this thread because other ranks had not come.
    */
   stats(): { deviceWaitSeconds: number; hostWaitSeconds: number; buckets: number; bytes: number } {
     const { waitUs, hostWaitUs, buckets, bytes } = native.reducerStats(this.#id)

@@ -39,7 +39,10 @@ export interface SnapshotStream {
 /** Memory of the device with index `device`. */
 export type SnapshotMemory = { device: number } & DeviceMemory
 
-/** One record of the event log. Times are nanoseconds of a steady clock (`Snapshot.takenNs` is on it). */
+/**
+ * One record of the event log. Times are nanoseconds of a steady clock (`Snapshot.takenNs` is on
+ * it).
+ */
 export interface SnapshotEvent {
   /** Dense, from 1. */
   sequence: number

@@ -1,5 +1,5 @@
-// Streams of a device: ordered queues of work. Operators of a thread run on the device's current stream,
-// which is its compute stream unless withStream() says otherwise.
+// Streams of a device: ordered queues of work. Operators of a thread run on the device's current
+// stream, which is its compute stream unless withStream() says otherwise.
 import { native } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
 import { deviceIndex, deviceName } from './devices.js'
@@ -23,7 +23,10 @@ export function currentStream(device?: string): Stream {
   return { device: deviceName(index), id: native.currentStream(index) }
 }
 
-/** `later` waits, on the device, for everything enqueued on `earlier` so far. The host does not wait. */
+/**
+ * `later` waits, on the device, for everything enqueued on `earlier` so far. The host does not
+ * wait.
+ */
 export function streamWait(later: Stream, earlier: Stream): void {
   native.streamWait(deviceIndex(later.device), later.id, deviceIndex(earlier.device), earlier.id)
 }

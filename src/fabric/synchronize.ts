@@ -4,8 +4,9 @@ import { UsageError } from '../native/errors.js'
 import { defaultDevice, deviceIndex } from './devices.js'
 
 /**
- * Resolves when everything enqueued so far on all streams of the device is done. Rejects with what kernels
- * found (UsageError), with FabricPoisonedError, or with UsageError after `timeoutMs` (default 60 000).
+ * Resolves when everything enqueued so far on all streams of the device is done. Rejects with what
+ * kernels found (UsageError), with FabricPoisonedError, or with UsageError after `timeoutMs`
+ * (default 60 000).
  */
 export async function synchronize(
   device?: string,

@@ -11,8 +11,10 @@ export class Work {
     this.#id = id
   }
 
-  /** Resolves when the result is in the tensors; rejects with DesyncError, CollectiveTimeoutError or
-   * the error of an abort. Later operators on the tensors do not need it: streams are ordered. */
+  /**
+   * Resolves when the result is in the tensors; rejects with DesyncError, CollectiveTimeoutError or
+   * the error of an abort. Later operators on the tensors do not need it: streams are ordered.
+   */
   get done(): Promise<void> {
     this.#done ??= native.workDone(this.#id)
     return this.#done
@@ -23,8 +25,10 @@ export class Work {
     return native.workIsDone(this.#id)
   }
 
-  /** BLOCKS this thread until all ranks arrived and the work is enqueued, or throws as `done` rejects.
-   * For worker threads; on the main thread use `done`. */
+  /**
+   * BLOCKS this thread until all ranks arrived and the work is enqueued, or throws as `done`
+   * rejects. For worker threads; on the main thread use `done`.
+   */
   waitLaunched(): void {
     native.workWaitLaunched(this.#id)
   }

@@ -1,5 +1,5 @@
-// Finds and loads the addon. Importing this file loads nothing: addon.ts does, and `weft doctor` calls
-// findAddon() to explain what is there.
+// Finds and loads the addon. Importing this file loads nothing: addon.ts does, and `weft doctor`
+// calls findAddon() to explain what is there.
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'

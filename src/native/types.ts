@@ -64,8 +64,10 @@ export interface BuildInfo {
 /** Makes the error that native code throws. */
 export type ErrorFactory = (code: number, message: string, fieldsJson: string) => Error
 
-/** A hook of a tensor: takes the gradient's handle, returns 0 to keep it, a handle to replace it by a
- * borrowed tensor, or minus a handle to replace it by one that native code then releases. */
+/**
+ * A hook of a tensor: takes the gradient's handle, returns 0 to keep it, a handle to replace it by
+ * a borrowed tensor, or minus a handle to replace it by one that native code then releases.
+ */
 export type NativeHook = (grad: Handle) => number
 
 export interface Addon {
@@ -87,7 +89,9 @@ export interface Addon {
   // Tensors
   /** Copies the bytes of `view` now and enqueues the transfer; the shape is words[0..rank). */
   fromHost(view: ArrayBufferView, rank: number, dtype: number, device: number): Handle
-  /** Writes dtype, device, rank, numel, offset, contiguous, view, then shape and strides to words. */
+  /**
+   * Writes dtype, device, rank, numel, offset, contiguous, view, then shape and strides to words.
+   */
   tensorMeta(handle: Handle): void
   /** Bits: 1 requires grad, 2 leaf, 4 has a gradient, 8 keeps a graph. */
   tensorFlags(handle: Handle): number
@@ -105,7 +109,10 @@ export interface Addon {
   // Autograd
   /** A leaf starts or stops asking for gradients. */
   setRequiresGrad(handle: Handle, on: boolean): void
-  /** The gradient of a leaf, 0 when there is none: `known` when that names it already, else a new handle. */
+  /**
+   * The gradient of a leaf, 0 when there is none: `known` when that names it already, else a new
+   * handle.
+   */
   grad(handle: Handle, known: Handle): Handle
   /** Replaces the gradient of a leaf; 0 removes it. */
   setGrad(handle: Handle, grad: Handle): void
@@ -142,7 +149,9 @@ export interface Addon {
   currentStream(device: number): number
   /** Stream (device, stream) waits for what (otherDevice, otherStream) has enqueued so far. */
   streamWait(device: number, stream: number, otherDevice: number, otherStream: number): void
-  /** Waits for all devices (bounded) and stops driver threads; the fabric cannot be used afterwards. */
+  /**
+   * Waits for all devices (bounded) and stops driver threads; the fabric cannot be used afterwards.
+   */
   shutdown(): void
 
   // Memory
@@ -234,7 +243,10 @@ export interface Addon {
   reducerBegin(id: number, mode: number, vote: number): void
   /** Blocks until every rank has come (bounded); returns the or of all votes. */
   reducerFinish(id: number): number
-  /** waitUs: time the compute stream stood still over `timedSteps` steps; hostWaitUs: time finish() blocked. */
+  /**
+   * waitUs: time the compute stream stood still over `timedSteps` steps; hostWaitUs: time finish()
+   * blocked.
+   */
   reducerStats(id: number): {
     steps: number
     timedSteps: number

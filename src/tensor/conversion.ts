@@ -11,7 +11,9 @@ import type { Tensor } from './tensor.js'
 /** What `to` takes: a dtype name, a device name, or both. */
 export type Target = string | { dtype?: DType; device?: string }
 
-/** `a` with another dtype and/or on another device; a new Tensor over the same memory when equal. */
+/**
+ * `a` with another dtype and/or on another device; a new Tensor over the same memory when equal.
+ */
 export function to(a: Tensor, target: Target): Tensor {
   const { dtype, device } = typeof target === 'string' ? parseTarget(target) : target
   if (dtype === undefined && device === undefined) {

@@ -1,5 +1,5 @@
-// Debug mode: remembers where each tensor was made, so that DisposedError and leak reports can say it.
-// Off by default (WEFT_DEBUG=1 or setDebug(true)); then tensors cost a stack trace each.
+// Debug mode: remembers where each tensor was made, so that DisposedError and leak reports can say
+// it. Off by default (WEFT_DEBUG=1 or setDebug(true)); then tensors cost a stack trace each.
 import { native } from '../native/addon.js'
 import { DisposedError } from '../native/errors.js'
 import type { TensorObject } from './tensor-object.js'

@@ -62,7 +62,9 @@ export function naturalDtype(array: ArrayBufferView): DType | undefined {
   return undefined
 }
 
-/** A typed array over the bytes of a tensor of `dtype` (not f16 or bf16: cast on the device first). */
+/**
+ * A typed array over the bytes of a tensor of `dtype` (not f16 or bf16: cast on the device first).
+ */
 export function viewOf(buffer: ArrayBuffer, dtype: DType): TensorData {
   switch (dtype) {
     case 'f32':

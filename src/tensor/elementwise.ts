@@ -1,6 +1,6 @@
-// Elementwise operators as functions: on two tensors (shapes broadcast, dtypes promote) or on a tensor
-// and a number (the dtype of a floating tensor stays). Each enqueues on the device's current stream and
-// returns a new tensor. Tensor's methods and functional.ts name them.
+// Elementwise operators as functions: on two tensors (shapes broadcast, dtypes promote) or on a
+// tensor and a number (the dtype of a floating tensor stays). Each enqueues on the device's current
+// stream and returns a new tensor. Tensor's methods and functional.ts name them.
 
 import { words } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'

@@ -1,5 +1,6 @@
-// Making tensors: from host data, filled, counted. All enqueue on the current stream of `device` and
-// return at once; the caller owns the result. Host data is copied during the call and may be reused.
+// Making tensors: from host data, filled, counted. All enqueue on the current stream of `device`
+// and return at once; the caller owns the result. Host data is copied during the call and may be
+// reused.
 import { deviceIndex } from '../fabric/devices.js'
 import { native, words } from '../native/addon.js'
 import { ShapeError, UsageError } from '../native/errors.js'
@@ -21,9 +22,11 @@ export interface TensorOptions {
   requiresGrad?: boolean
 }
 
-/** A tensor from nested arrays, a number, or a typed array (flat, with `shape`). Numbers become f32, booleans bool,
- * bigints i64, typed arrays keep their type unless `dtype` says otherwise. Throws ShapeError for ragged
- * arrays or a shape that does not fit. */
+/**
+ * A tensor from nested arrays, a number, or a typed array (flat, with `shape`). Numbers become f32,
+ * booleans bool, bigints i64, typed arrays keep their type unless `dtype` says otherwise. Throws
+ * ShapeError for ragged arrays or a shape that does not fit.
+ */
 export function tensor(
   data: NestedInput | HostArray,
   options: TensorOptions & { shape?: readonly number[] } = {},
@@ -83,7 +86,10 @@ export function onesLike(a: Tensor, options: TensorOptions = {}): Tensor {
   return full(a.shape, 1, { dtype: a.dtype, device: a.device, ...options })
 }
 
-/** arange(stop), arange(start, stop) or arange(start, stop, step): numbers from start (0) up to, without, stop. */
+/**
+ * arange(stop), arange(start, stop) or arange(start, stop, step): numbers from start (0) up to,
+ * without, stop.
+ */
 export function arange(stop: number, options?: TensorOptions): Tensor
 export function arange(start: number, stop: number, options?: TensorOptions): Tensor
 export function arange(start: number, stop: number, step: number, options?: TensorOptions): Tensor

@@ -1,5 +1,5 @@
-// F: every operator as a function, under the names users know. Where a function takes `Operand`, a number
-// stands for a tensor of that value. See the files below for shapes and errors.
+// F: every operator as a function, under the names users know. Where a function takes `Operand`, a
+// number stands for a tensor of that value. See the files below for shapes and errors.
 export {
   abs,
   add,

@@ -1,6 +1,7 @@
-// Operators that change their first tensor and return it. Shapes broadcast to it, its dtype stays. A leaf
-// that requires gradients can be changed inside noGrad() only (UsageError); a tensor that a gradient
-// formula still needs may be changed, but backward() then throws UsageError naming the operator.
+// Operators that change their first tensor and return it. Shapes broadcast to it, its dtype stays.
+// A leaf that requires gradients can be changed inside noGrad() only (UsageError); a tensor that a
+// gradient formula still needs may be changed, but backward() then throws UsageError naming the
+// operator.
 import { words } from '../native/addon.js'
 import { Op } from '../native/operators.js'
 import { run } from './invoke.js'

@@ -1,6 +1,6 @@
-// One operator call: arguments into the call buffer in schema order, one native call, one new Tensor.
-// All operator functions of src/tensor go through here. Between the first write to `words` and the
-// native call nothing else may run, so arguments are evaluated before.
+// One operator call: arguments into the call buffer in schema order, one native call, one new
+// Tensor. All operator functions of src/tensor go through here. Between the first write to `words`
+// and the native call nothing else may run, so arguments are evaluated before.
 import { native, wordCount, words } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
 import { Tensor } from './tensor.js'

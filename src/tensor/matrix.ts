@@ -1,4 +1,5 @@
-// Matrix products and softmax. Each enqueues on the device's current stream and returns a new tensor.
+// Matrix products and softmax. Each enqueues on the device's current stream and returns a new
+// tensor.
 import { words } from '../native/addon.js'
 import { Op } from '../native/operators.js'
 import { call2, callNumber, optional, result } from './invoke.js'
@@ -9,7 +10,10 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
   return call2(Op.matmul, a, b)
 }
 
-/** x (…, in) · weightᵀ + bias -> (…, out); weight (out, in), bias (out,). `gelu` is applied on top, fused. */
+/**
+ * x (…, in) · weightᵀ + bias -> (…, out); weight (out, in), bias (out,). `gelu` is applied on top,
+ * fused.
+ */
 export function linear(
   x: Tensor,
   weight: Tensor,

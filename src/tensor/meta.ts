@@ -1,5 +1,5 @@
-// What a tensor is, read from native code once and kept: shape, strides, dtype and device of a tensor
-// never change. Called by Tensor's getters on first use.
+// What a tensor is, read from native code once and kept: shape, strides, dtype and device of a
+// tensor never change. Called by Tensor's getters on first use.
 import { native, words } from '../native/addon.js'
 import type { TensorObject } from './tensor-object.js'
 

@@ -20,7 +20,9 @@ export function shapeOf(data: NestedInput): number[] {
   return shape
 }
 
-/** All elements in order; throws ShapeError naming the position where lengths differ from `shape`. */
+/**
+ * All elements in order; throws ShapeError naming the position where lengths differ from `shape`.
+ */
 export function flattenNested(data: NestedInput, shape: readonly number[]): Scalar[] {
   const out: Scalar[] = []
   fill(data, shape, 0, [], out)

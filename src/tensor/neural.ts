@@ -1,5 +1,5 @@
-// Operators of neural networks: normalisation, losses, embedding, dropout, attention. Each enqueues on
-// the device's current stream, records gradients and returns a new tensor.
+// Operators of neural networks: normalisation, losses, embedding, dropout, attention. Each enqueues
+// on the device's current stream, records gradients and returns a new tensor.
 import { words } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
 import { Op } from '../native/operators.js'
@@ -17,8 +17,10 @@ export interface CrossEntropyOptions {
   labelSmoothing?: number
 }
 
-/** Cross entropy of `logits` (rows, classes) with class numbers `target` (rows,), i64 or i32. Scalar, or
- * (rows,) for reduction 'none'. A target out of range is a UsageError at the next wait. */
+/**
+ * Cross entropy of `logits` (rows, classes) with class numbers `target` (rows,), i64 or i32.
+ * Scalar, or (rows,) for reduction 'none'. A target out of range is a UsageError at the next wait.
+ */
 export function crossEntropy(
   logits: Tensor,
   target: Tensor,
@@ -70,8 +72,11 @@ export function dropout(x: Tensor, p = 0.5): Tensor {
   return callNumber(Op.dropout, x, p)
 }
 
-/** softmax(q kᵀ · scale) v over (…, queries, features), (…, keys, features), (…, keys, values). `causal` hides later
- * keys; `scale` is 1 / sqrt(features) by default. Never stores the score matrix. */
+/**
+ * softmax(q kᵀ · scale) v over (…, queries, features), (…, keys, features), (…, keys, values).
+ * `causal` hides later keys; `scale` is 1 / sqrt(features) by default. Never stores the score
+ * matrix.
+ */
 export function scaledDotProductAttention(
   q: Tensor,
   k: Tensor,

@@ -1,5 +1,5 @@
-// The fused optimizer operators over lists of tensors. src/optim calls them; users call that. All write
-// in place, on the current stream, and record no gradients.
+// The fused optimizer operators over lists of tensors. src/optim calls them; users call that. All
+// write in place, on the current stream, and record no gradients.
 import { wordCount, words } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
 import { Op } from '../native/operators.js'
@@ -60,7 +60,10 @@ export function adamwStep(
   })
 }
 
-/** Scales the gradients in place so that their common norm is at most `maxNorm`; returns the norm before (scalar). */
+/**
+ * Scales the gradients in place so that their common norm is at most `maxNorm`; returns the norm
+ * before (scalar).
+ */
 export function clipGradNorm(grads: readonly Tensor[], maxNorm: number): Tensor {
   if (grads.length + 32 > wordCount) {
     throw new UsageError(`clipGradNorm takes at most ${wordCount - 32} tensors`)

@@ -11,7 +11,10 @@ export function describe(a: Tensor): string {
   return `Tensor([${a.shape.join(', ')}], ${a.dtype}, ${a.device}${history})`
 }
 
-/** Values and description; long dimensions show their first and last `edge` elements. Waits for the device. */
+/**
+ * Values and description; long dimensions show their first and last `edge` elements. Waits for the
+ * device.
+ */
 export async function print(
   a: Tensor,
   options: { digits?: number; edge?: number } = {},

@@ -1,6 +1,7 @@
-// Values that leave a device. Each copies through staging memory after the work enqueued so far on the
-// current stream and resolves when it is there; the event loop never blocks. Rejects with what the device
-// found meanwhile (an index out of range: UsageError; a lost device: FabricPoisonedError).
+// Values that leave a device. Each copies through staging memory after the work enqueued so far on
+// the current stream and resolves when it is there; the event loop never blocks. Rejects with what
+// the device found meanwhile (an index out of range: UsageError; a lost device:
+// FabricPoisonedError).
 import { native, words } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
 import { Op } from '../native/operators.js'
@@ -18,7 +19,9 @@ export async function item(a: Tensor): Promise<number> {
   return Number((await data(a))[0])
 }
 
-/** All elements in order: f16 and bf16 as Float32Array, i64 as BigInt64Array, bool as Uint8Array. */
+/**
+ * All elements in order: f16 and bf16 as Float32Array, i64 as BigInt64Array, bool as Uint8Array.
+ */
 export async function data(a: Tensor): Promise<TensorData> {
   const dtype = a.dtype
   if (dtype !== 'f16' && dtype !== 'bf16') return viewOf(await native.read(a.handle), dtype)

@@ -1,6 +1,6 @@
-// Reductions over dimensions: sum, mean, max, min, argmax, variance. Without `dim` over all; keepDim
-// leaves size 1 where a dimension was. f16 and bf16 accumulate in f32; results are the same bits on every
-// run. Each enqueues and returns a new tensor.
+// Reductions over dimensions: sum, mean, max, min, argmax, variance. Without `dim` over all;
+// keepDim leaves size 1 where a dimension was. f16 and bf16 accumulate in f32; results are the same
+// bits on every run. Each enqueues and returns a new tensor.
 import { words } from '../native/addon.js'
 import { Op } from '../native/operators.js'
 import { result, writeInts } from './invoke.js'

@@ -1,5 +1,5 @@
-// The innermost open scope of this thread: the list that new tensors are noted in. scope.ts opens and
-// closes scopes; the Tensor constructor appends.
+// The innermost open scope of this thread: the list that new tensors are noted in. scope.ts opens
+// and closes scopes; the Tensor constructor appends.
 import type { TensorObject } from './tensor-object.js'
 
 /** `top` is undefined outside every scope. */

@@ -1,5 +1,5 @@
-// scope(): frees the tensors made inside it, deterministically, in one native call. The trainer runs
-// each step in one; users wrap loops in it. keep() takes a tensor out.
+// scope(): frees the tensors made inside it, deterministically, in one native call. The trainer
+// runs each step in one; users wrap loops in it. keep() takes a tensor out.
 import { native } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
 import { scopes } from './scope-stack.js'
@@ -11,9 +11,9 @@ const batch = new Float64Array(1024)
 
 /**
  * Runs `fn` and disposes of every tensor made during it, except those reachable in its result (a
- * Tensor, or arrays, Maps, Sets and plain objects of them) and those marked with keep(). Survivors move
- * to the enclosing scope; outside all scopes they live until dispose(). When `fn` throws, everything
- * made so far is disposed of. `fn` must be synchronous: a promise is a UsageError.
+ * Tensor, or arrays, Maps, Sets and plain objects of them) and those marked with keep(). Survivors
+ * move to the enclosing scope; outside all scopes they live until dispose(). When `fn` throws,
+ * everything made so far is disposed of. `fn` must be synchronous: a promise is a UsageError.
  */
 export function scope<T>(fn: () => T): T {
   const parent = scopes.top
@@ -69,7 +69,9 @@ function releaseExcept(made: TensorObject[], parent: TensorObject[] | undefined)
   latestMark++ // marks of this walk no longer count
 }
 
-/** Puts the tensor's handle in the batch at `count`; flushes a full batch. Returns the new count. */
+/**
+ * Puts the tensor's handle in the batch at `count`; flushes a full batch. Returns the new count.
+ */
 function release(tensor: TensorObject, count: number): number {
   if (tensor.gradTensor !== undefined) {
     tensor.gradTensor.dispose()

@@ -1,5 +1,5 @@
-// What every tensor object is: a handle, its description fetched on first use, and its lifetime. Tensor
-// adds the operators. scope.ts, debug.ts and meta.ts work on this class.
+// What every tensor object is: a handle, its description fetched on first use, and its lifetime.
+// Tensor adds the operators. scope.ts, debug.ts and meta.ts work on this class.
 import { deviceName } from '../fabric/devices.js'
 import { native } from '../native/addon.js'
 import { debugMode, disposedError, recordSite } from './debug.js'
@@ -36,7 +36,10 @@ export class TensorObject {
     return this.raw
   }
 
-  /** A second, independent handle to the same tensor, to post to another thread: the receiver owns it. */
+  /**
+   * A second, independent handle to the same tensor, to post to another thread: the receiver owns
+   * it.
+   */
   toHandle(): number {
     return native.retain(this.handle)
   }

@@ -1,11 +1,12 @@
 // Tensor: an integer handle into the process-wide native table (tensor-object.ts) with the public
-// methods. Bodies lie by subject in elementwise.ts, reduction.ts, matrix.ts, view.ts, conversion.ts,
-// inplace.ts, read.ts and autograd/gradient.ts; this class only names them.
+// methods. Bodies lie by subject in elementwise.ts, reduction.ts, matrix.ts, view.ts,
+// conversion.ts, inplace.ts, read.ts and autograd/gradient.ts; this class only names them.
 //
-// Every method that computes enqueues on the device's current stream and returns at once; the result
-// is a new tensor that the caller owns (or the enclosing scope()). Methods on tensors of different
-// devices throw DeviceError, on a disposed one DisposedError. `b: number` never changes the dtype of
-// a floating tensor. Shapes broadcast as in NumPy; dtypes promote to the wider of the two.
+// Every method that computes enqueues on the device's current stream and returns at once; the
+// result is a new tensor that the caller owns (or the enclosing scope()). Methods on tensors of
+// different devices throw DeviceError, on a disposed one DisposedError. `b: number` never changes
+// the dtype of a floating tensor. Shapes broadcast as in NumPy; dtypes promote to the wider of the
+// two.
 import type { GradientHook } from '../autograd/gradient.js'
 import * as gradient from '../autograd/gradient.js'
 import { native } from '../native/addon.js'
@@ -23,7 +24,9 @@ import { TensorObject } from './tensor-object.js'
 import * as view from './view.js'
 
 export class Tensor extends TensorObject {
-  /** Adopts a handle, for example one that another thread posted. The object owns it from now on. */
+  /**
+   * Adopts a handle, for example one that another thread posted. The object owns it from now on.
+   */
   static from(handle: number): Tensor {
     return new Tensor(handle)
   }
@@ -46,7 +49,9 @@ export class Tensor extends TensorObject {
   get gradFn(): string | undefined {
     return native.gradFnName(this.handle) || undefined
   }
-  /** The accumulated gradient of a leaf. The object belongs to this tensor; clone() it to keep it. */
+  /**
+   * The accumulated gradient of a leaf. The object belongs to this tensor; clone() it to keep it.
+   */
   get grad(): Tensor | null {
     return gradient.getGrad(this)
   }
@@ -64,7 +69,8 @@ export class Tensor extends TensorObject {
   }
   /**
    * Computes the gradients of this tensor with respect to all leaves and adds them to their `grad`.
-   * `grad` has this tensor's shape; without it the tensor must have one element. Enqueues, never waits.
+   * `grad` has this tensor's shape; without it the tensor must have one element. Enqueues, never
+   * waits.
    */
   backward(grad?: Tensor, options: { retainGraph?: boolean } = {}): void {
     gradient.backward([this], grad ? [grad] : undefined, options)
@@ -78,8 +84,8 @@ export class Tensor extends TensorObject {
     return gradient.registerLeafHook(this, hook)
   }
 
-  // Elementwise: with a tensor (broadcast) or a number. Comparisons give bool. For number - tensor and
-  // number / tensor see F.sub and F.div.
+  // Elementwise: with a tensor (broadcast) or a number. Comparisons give bool. For number - tensor
+  // and number / tensor see F.sub and F.div.
 
   add(b: Tensor | number): Tensor {
     return elementwise.add(this, b)
@@ -263,7 +269,9 @@ export class Tensor extends TensorObject {
 
   // Movement
 
-  /** To another device and/or dtype; a new Tensor object over the same memory when nothing changes. */
+  /**
+   * To another device and/or dtype; a new Tensor object over the same memory when nothing changes.
+   */
   to(target: string | { dtype?: DType; device?: string }): Tensor {
     return conversion.to(this, target)
   }
@@ -310,7 +318,9 @@ export class Tensor extends TensorObject {
   item(): Promise<number> {
     return read.item(this)
   }
-  /** All elements in order: f16 and bf16 as Float32Array, i64 as BigInt64Array, bool as Uint8Array. */
+  /**
+   * All elements in order: f16 and bf16 as Float32Array, i64 as BigInt64Array, bool as Uint8Array.
+   */
   data(): Promise<TensorData> {
     return read.data(this)
   }

@@ -28,7 +28,9 @@ export function sizeOf(a: Tensor, dim: number): number {
   return a.shape[normalizeDim(a, dim)] ?? 1
 }
 
-/** The same memory as `shape`; throws ShapeError where strides do not allow it. One size may be -1. */
+/**
+ * The same memory as `shape`; throws ShapeError where strides do not allow it. One size may be -1.
+ */
 export function view(a: Tensor, shape: readonly number[]): Tensor {
   return withInts(Op.view, a, shape)
 }

@@ -1,5 +1,5 @@
-// Collectives from one thread for all ranks, rank by rank, and their errors. Exactness and faults of the
-// algorithms are tested in C++.
+// Collectives from one thread for all ranks, rank by rank, and their errors. Exactness and faults
+// of the algorithms are tested in C++.
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import {
   CollectiveTimeoutError,

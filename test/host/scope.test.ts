@@ -1,5 +1,7 @@
 // Lifetimes: scope(), keep(), dispose(), using. Counts are the process's, so each test compares.
-import { beforeEach, expect, test } from 'vitest'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { beforeEach, expect, test, vi } from 'vitest'
 import {
   DisposedError,
   keep,
@@ -111,4 +113,21 @@ test('debug mode tells where a disposed tensor was made', () => {
   x.dispose()
   expect(() => x.add(1)).toThrow(/scope\.test/)
   expect(leaks()).toEqual([])
+})
+
+test('debug mode reports tensors that were collected without dispose', async () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+  setDebug(true)
+  ;(() => zeros([5]).shape)()
+  setDebug(false)
+  for (let i = 0; i < 20 && leaks().length === 0; i++) {
+    collect()
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  expect(leaks()).toHaveLength(1)
+  expect(leaks()[0]).toContain('scope.test')
+  expect(warned).toHaveBeenCalledOnce()
+  expect(live()).toBe(before)
 })

@@ -91,7 +91,7 @@ test.each<[string, (x: Tensor) => Tensor, number[], unknown]>([
   expect(view.shape).toEqual(shape)
   expect(await view.toArray()).toEqual(values)
   x.fill_(9) // a view sees it
-  expect(new Set(await view.data())).toEqual(new Set([9]))
+  expect(Array.from(await view.data(), Number).every((v) => v === 9)).toBe(true)
 })
 
 test('reshape copies only where it must', async () => {

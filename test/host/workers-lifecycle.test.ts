@@ -1,4 +1,5 @@
-// Environments that end: with handles alive, with reads pending, by terminate(). The process goes on.
+// Environments that end: with handles alive, with reads pending, by terminate(). The process goes
+// on.
 import { Worker } from 'node:worker_threads'
 import { expect, test } from 'vitest'
 import { faults, memory, openFabric, Tensor, tensor, zeros } from 'weft'
@@ -6,52 +7,54 @@ import { faults, memory, openFabric, Tensor, tensor, zeros } from 'weft'
 const entry = new URL('../../dist/index.js', import.meta.url).href
 
 /** Runs `body` in a worker: it sees weft, parentPort and workerData. */
-function worker(body: string, workerData: unknown = null): Worker {
+function start(body: string, workerData: unknown = null) {
   const code = `
     const { parentPort, workerData } = require('node:worker_threads')
     import(${JSON.stringify(entry)}).then(async (weft) => { ${body} })`
-  return new Worker(code, { eval: true, workerData })
-}
-const message = (from: Worker) =>
-  new Promise<any>((resolve, reject) => {
-    from.once('message', resolve)
-    from.once('error', reject)
+  const worker = new Worker(code, { eval: true, workerData })
+  // Listening from the start: a fast worker may be gone before the test asks.
+  const message = new Promise<never>((resolve, reject) => {
+    worker.once('message', resolve)
+    worker.once('error', reject)
   })
-const ended = (from: Worker) => new Promise<number>((resolve) => from.once('exit', resolve))
+  message.catch(() => {})
+  const exit = new Promise<number>((resolve) => worker.once('exit', resolve))
+  return { worker, message, exit }
+}
 
 test('handles that an ended worker made are released', async () => {
   await openFabric({ devices: 'host:1' })
   const before = memory()['host:0']!.tensors
-  const one = worker(`
+  const one = start(`
     globalThis.held = Array.from({ length: 50 }, () => weft.zeros([10]))
     parentPort.postMessage(weft.memory()['host:0'].tensors)`)
-  const during = await message(one)
-  await ended(one)
+  const during = await one.message
+  await one.exit
   expect(during - before).toBe(50)
   expect(memory()['host:0']!.tensors).toBe(before)
 })
 
 test('a tensor handed over outlives the worker', async () => {
-  const one = worker(`
+  const one = start(`
     const x = weft.tensor([1, 2, 3])
     parentPort.postMessage(x.toHandle())`)
-  const handle = await message(one)
-  await ended(one)
+  const handle = await one.message
+  await one.exit
   using x = Tensor.from(handle)
   expect(await x.toArray()).toEqual([1, 2, 3])
 })
 
 test('a tensor of this thread is used by a worker without a copy', async () => {
   const x = zeros([2])
-  const one = worker(
+  const one = start(
     `weft.Tensor.from(workerData).add_(5)
      await weft.synchronize('host:0')
      parentPort.postMessage('done')`,
     x.toHandle(),
   )
-  await message(one)
+  await one.message
   expect(await x.toArray()).toEqual([5, 5])
-  await ended(one)
+  await one.exit
 })
 
 test.each([
@@ -59,31 +62,30 @@ test.each([
   ['is terminated', ''],
 ])('a worker that %s while it reads', async (_, last) => {
   faults.setDeviceDelay(0, 50_000)
-  const one = worker(`
+  const one = start(`
     const x = weft.zeros([1000])
     for (let i = 0; i < 20; i++) x.toArray().then(() => parentPort.postMessage('late'))
     weft.synchronize('host:0')
     parentPort.postMessage('reading')
     ${last}`)
-  const exited = ended(one)
   if (last === '') {
-    await message(one)
-    await one.terminate()
+    await one.message
+    await one.worker.terminate()
   }
-  await exited
+  await one.exit
   faults.clear()
   expect(await tensor([1]).item()).toBe(1)
 })
 
 test('hooks of an ended worker', async () => {
   const x = tensor([1, 2], { requiresGrad: true })
-  const one = worker(
+  const one = start(
     `weft.Tensor.from(workerData).registerHook((grad) => grad.mul(2))
      parentPort.postMessage('hooked')`,
     x.toHandle(),
   )
-  await message(one)
-  await ended(one)
+  await one.message
+  await one.exit
   expect(() => x.sum().backward()).toThrow(/thread/)
 })
 
@@ -91,7 +93,7 @@ test('four workers each drive a rank of one group', async () => {
   const fabric = await openFabric({ devices: 'host:4' })
   using group = fabric.group()
   const workers = group.devices.map((device, rank) =>
-    worker(
+    start(
       `const { id, rank, device } = workerData
        const mine = weft.Group.attach(id).rank(rank)
        const x = weft.tensor([rank], { device })
@@ -100,7 +102,7 @@ test('four workers each drive a rank of one group', async () => {
       { id: group.id, rank, device },
     ),
   )
-  expect(await Promise.all(workers.map(message))).toEqual([1.5, 1.5, 1.5, 1.5])
-  await Promise.all(workers.map(ended))
+  expect(await Promise.all(workers.map((each) => each.message))).toEqual([1.5, 1.5, 1.5, 1.5])
+  await Promise.all(workers.map((each) => each.exit))
   expect(group.stats().calls).toBe(50)
 })
