@@ -22,10 +22,16 @@ get_filename_component(cuda_root ${cuda_bin} DIRECTORY)
 find_library(WEFT_CUDART_STATIC cudart_static PATHS ${cuda_root}/lib ${cuda_root}/lib64
              ${cuda_root}/targets/x86_64-linux/lib NO_DEFAULT_PATH REQUIRED)
 
-set(WEFT_GENCODE "")
-foreach(arch ${WEFT_CUDA_ARCHITECTURES})
-  list(APPEND WEFT_GENCODE "SHELL:-gencode arch=compute_${arch},code=sm_${arch}")
-endforeach()
+# The flags that build a source for those of the wanted architectures that the given pattern matches.
+function(weft_gencode pattern result)
+  set(flags "")
+  foreach(arch ${WEFT_CUDA_ARCHITECTURES})
+    if(arch MATCHES "${pattern}")
+      list(APPEND flags "-gencode=arch=compute_${arch},code=sm_${arch}")
+    endif()
+  endforeach()
+  set(${result} "${flags}" PARENT_SCOPE)
+endfunction()
 
 add_library(weft_cuda INTERFACE)
 target_compile_definitions(weft_cuda INTERFACE WEFT_HAVE_CUDA=1)
