@@ -8,10 +8,8 @@ import type { Tensor } from '../tensor/tensor.js'
  * @returns the norm before scaling, one f32 value on the parameters' device
  */
 export function clipGradNorm(parameters: Tensor[], maxNorm: number): Tensor {
-  const grads = parameters.flatMap((p) => p.grad ?? [])
-  try {
-    return clip(grads, maxNorm)
-  } finally {
-    for (const grad of grads) grad.dispose()
-  }
+  return clip(
+    parameters.flatMap((p) => p.grad ?? []),
+    maxNorm,
+  )
 }

@@ -71,7 +71,6 @@ export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
     for (let g = 0; g < this.groups.length; g++) {
       const updates = this.#updates(g)
       if (updates.params.length > 0) this.update(g, updates)
-      for (const grad of updates.grads) grad.dispose()
     }
   }
 

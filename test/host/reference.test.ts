@@ -2,7 +2,7 @@
 // WEFT_TEST_DEVICE moves the whole file to another device, for example cuda:0.
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { type DType, functional as F, noGrad, optim, scope, Tensor, tensor } from 'weft'
+import { type DType, functional as F, noGrad, optim, scope, type Tensor, tensor } from 'weft'
 
 interface Packed {
   shape: number[]
@@ -86,7 +86,11 @@ async function expectClose(got: Tensor, want: Packed, what: string, scale = 1) {
   for (const [i, v] of want.data.entries()) {
     if (v === null) expect(values[i], `${what}[${i}]`).toBeNaN()
     else if (limit === 0) expect(values[i], `${what}[${i}]`).toBe(v)
-    else expect(Math.abs(values[i]! - v), `${what}[${i}]: ${values[i]} against ${v}`).toBeLessThanOrEqual(limit)
+    else
+      expect(
+        Math.abs(values[i]! - v),
+        `${what}[${i}]: ${values[i]} against ${v}`,
+      ).toBeLessThanOrEqual(limit)
   }
 }
 
@@ -128,15 +132,25 @@ describe('optimizers', () => {
   for (const r of load('optimizers.json') as OptimizerRun[]) {
     test(`${r.name} ${JSON.stringify(r.options)}`, async () => {
       const { weight_decay, maxNorm, ...rest } = r.options
-      const options = { ...rest, ...(weight_decay === undefined ? {} : { weightDecay: weight_decay }) }
+      const options = {
+        ...rest,
+        ...(weight_decay === undefined ? {} : { weightDecay: weight_decay }),
+      }
       const params = r.start.map((p) => unpack(p).requiresGrad_())
       if (r.name === 'clip') {
-        const norm = optim.clipGradNorm(params.map((p) => fakeGrad(p)), maxNorm)
+        const norm = optim.clipGradNorm(
+          params.map((p) => fakeGrad(p)),
+          maxNorm,
+        )
         expect(await norm.item()).toBeCloseTo(r.norm!, 5)
-        for (const [i, p] of r.steps[0]!.params.entries()) await expectClose(params[i]!.grad!, p, 'clipped', 4)
+        for (const [i, p] of r.steps[0]!.params.entries())
+          await expectClose(params[i]!.grad!, p, 'clipped', 4)
         return
       }
-      const optimizer = r.name === 'sgd' ? optim.sgd(params, options as never) : optim.adamw(params, options as never)
+      const optimizer =
+        r.name === 'sgd'
+          ? optim.sgd(params, options as never)
+          : optim.adamw(params, options as never)
       for (const [n, step] of r.steps.entries()) {
         optimizer.zeroGrad()
         for (const [i, g] of step.grads.entries()) {
