@@ -1,0 +1,69 @@
+// The menu of tensor-core GEMM kernels: what one kernel is, what it is asked to do, and the list of
+// those built for a device. gemm_menu/*.cu fill the list through gemm_tile.h; gemm_choice.cc picks
+// from it and gemm.cc launches.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "fabric/dtype.h"
+
+namespace weft::cuda {
+
+/// Which dimension of A, then of B, is dense in memory: x·Wᵀ is kKK, g·W is kKN, gᵀ·x is kMN.
+enum class GemmLayout : uint8_t { kKK = 0, kKN = 1, kMN = 2, kMK = 3 };
+
+/// kLinear: alpha·A·B + beta·C + bias (bias may be nullptr).
+/// kGelu: gelu(alpha·A·B + bias), and the value before it to `before` where that is not nullptr.
+enum class GemmEpilogue : uint8_t { kLinear = 0, kGelu = 1 };
+
+/// C (m,n) of `batch` products, `*_batch` elements apart. Pointers and every stride are multiples of
+/// 16 bytes, batch strides are not 0 where batch > 1.
+struct GemmProblem {
+  int m, n, k, batch;
+  const void* a;     // (m,k) or (k,m)
+  const void* b;     // (k,n) or (n,k)
+  void* c;           // (m,n)
+  const void* bias;  // (n,) or nullptr
+  void* before;      // (m,n) like c, or nullptr
+  int64_t lda, ldb, ldc;
+  int64_t a_batch, b_batch, c_batch;
+  float alpha, beta;
+};
+
+/// How a launch uses the device.
+struct GemmSetting {
+  int ordinal;
+  int multiprocessors;
+  int splits;  // of k; 1: none, 0: as the kernel sees fit. Only kernels with can_split heed it
+};
+
+struct GemmKernel {
+  const char* name;  // "sm90_bf16_128x256_kk": stable, used in the file of choices
+  fabric::DType dtype;
+  GemmLayout layout;
+  GemmEpilogue epilogue;
+  int tile_m, tile_n;
+  bool can_split;
+  size_t (*workspace)(const GemmProblem&, const GemmSetting&);
+  /// `workspace` holds what workspace() asked for (nullptr when 0).
+  cudaError_t (*launch)(const GemmProblem&, const GemmSetting&, void* workspace, cudaStream_t);
+};
+
+struct GemmKernels {
+  const GemmKernel* first;
+  int count;
+  const GemmKernel* begin() const { return first; }
+  const GemmKernel* end() const { return first + count; }
+};
+
+// One function for each file of gemm_menu/. File names say architecture, dtype and tile; sm90_*.cu
+// is compiled for 90a alone and sm100_*.cu for 100a and 103a alone. A build without one of the
+// architectures leaves its files out and does not define WEFT_GEMM_SM90 or WEFT_GEMM_SM100.
+#define WEFT_GEMM_FILE(name) GemmKernels name();
+#include "cuda/gemm_menu.def"
+#undef WEFT_GEMM_FILE
+
+}  // namespace weft::cuda

@@ -1,0 +1,21 @@
+// Hopper, TF32, tile 128x128x32, clusters of 2: for small and for deep
+// products (it may share k among blocks); it alone takes both operands transposed.
+#include "cuda/gemm_tile.h"
+
+namespace weft::cuda {
+namespace {
+
+using Recipe =
+    TileRecipe<cutlass::arch::Sm90, cute::Shape<cute::_128, cute::_128, cute::_32>,
+               cute::Shape<cute::_2, cute::_1, cute::_1>,
+               cutlass::gemm::KernelTmaWarpSpecializedCooperative,
+               cutlass::epilogue::TmaWarpSpecializedCooperative, true>;
+
+}  // namespace
+
+WEFT_GEMM_FILE_OF(sm90_tf32_128x128,
+                  WEFT_GEMM_ROWS(sm90_tf32_128x128, Recipe, float, fabric::DType::kF32),
+                  WEFT_GEMM_ROW(sm90_tf32_128x128, Recipe, float, fabric::DType::kF32, kMK,
+                                kLinear, "_mk"))
+
+}  // namespace weft::cuda

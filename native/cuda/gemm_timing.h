@@ -1,0 +1,17 @@
+// Times launches on a stream against each other. Used by gemm_choice.cc when it meets a shape for
+// the first time.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "fabric/device.h"
+
+namespace weft::cuda {
+
+/// Milliseconds of one run of each, the least of `rounds` rounds of `repeats` runs. Blocks until the
+/// stream has passed them; empty when it did not within a minute.
+std::vector<double> time_in_turn(const std::vector<std::function<void()>>& runs, int repeats,
+                                 int rounds, fabric::Stream& stream);
+
+}  // namespace weft::cuda
