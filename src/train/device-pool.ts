@@ -1,6 +1,7 @@
 // One worker thread for one device: a piscina pool of exactly one thread, so that every message of a
 // run reaches the same replica. Turns whatever ends a message badly (a thrown error, an exit, a
 // terminated thread) into one named error that tells rank, device and step.
+import type { Worker } from 'node:worker_threads'
 import { Piscina } from 'piscina'
 import { WorkerError } from '../native/errors.js'
 import {
@@ -24,15 +25,22 @@ export interface PoolPlace {
   control: Int32Array
 }
 
-/** ' (rank 1 on host:1, step 7)', or without the step outside the steps. */
+/** 'rank 1 on host:1, step 7', or without the step outside the steps. */
 function placeText({ rank, device }: PoolPlace, step: number): string {
   return `rank ${rank} on ${device}${step > 0 ? `, step ${step}` : ''}`
+}
+
+function exitOf(thread: Worker): Promise<void> {
+  return new Promise((resolve) => {
+    thread.once('exit', () => resolve())
+  })
 }
 
 /** The worker of one rank. */
 export class DevicePool {
   readonly place: PoolPlace
   readonly #pool: Piscina
+  readonly #exited: Promise<unknown>
 
   constructor(place: PoolPlace) {
     this.place = place
@@ -46,6 +54,8 @@ export class DevicePool {
     })
     // Between messages nobody awaits the thread; its end shows at the next message.
     this.#pool.on('error', () => {})
+    // piscina forgets a thread that failed, and its destroy() does not wait for that one's end.
+    this.#exited = Promise.all(this.#pool.threads.map((thread) => exitOf(thread)))
   }
 
   /** Sends one message and waits for its reply; rejects with the run's named errors only. */
@@ -67,7 +77,8 @@ export class DevicePool {
       timer = setTimeout(resolve, limitMs, false)
     })
     try {
-      return await Promise.race([this.#pool.destroy().then(() => true), limit])
+      const ended = Promise.all([this.#pool.destroy(), this.#exited]).then(() => true)
+      return await Promise.race([ended, limit])
     } finally {
       clearTimeout(timer)
     }
