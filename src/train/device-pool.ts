@@ -17,6 +17,8 @@ import {
 
 const workerFile = new URL('./worker/main.js', import.meta.url).href
 
+const YOUNG_GENERATION_MB = 6
+
 /** Where a pool stands in the run. */
 export interface PoolPlace {
   rank: number
@@ -51,6 +53,9 @@ export class DevicePool {
       concurrentTasksPerWorker: 1,
       // Waiting on atomics would keep the worker's event loop, and with it finalizers, from turning.
       atomics: 'disabled',
+      // A step leaves little behind. A large young generation would only fill up before it is swept:
+      // tens of megabytes a worker, which look like a leak for the first ten thousand steps.
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
     })
     // Between messages nobody awaits the thread; its end shows at the next message.
     this.#pool.on('error', () => {})
