@@ -20,7 +20,13 @@ std::array<Slot, 256>& slots() {
   return *s;
 }
 
+std::atomic<void (*)(uint16_t)> g_source{nullptr};
+
 }  // namespace
+
+void set_async_error_source(void (*poll)(uint16_t device)) {
+  g_source.store(poll, std::memory_order_release);
+}
 
 void note_index_error(uint16_t device, uint16_t op, int64_t index, int64_t bound) {
   Slot& slot = slots()[device % 256];
@@ -33,6 +39,7 @@ void note_index_error(uint16_t device, uint16_t op, int64_t index, int64_t bound
 }
 
 void throw_async_error(const Device& device) {
+  if (auto poll = g_source.load(std::memory_order_acquire)) poll(device.index());
   Slot& slot = slots()[device.index() % 256];
   if (!slot.set.load(std::memory_order_acquire)) return;
   std::lock_guard<std::mutex> guard(slot.mutex);

@@ -13,5 +13,8 @@ namespace weft {
 void note_index_error(uint16_t device, uint16_t op, int64_t index, int64_t bound);
 /// Throws and forgets the noted error of `device`, if any. Call after waiting for the device.
 void throw_async_error(const Device& device);
+/// A driver whose kernels note errors in memory of its own: throw_async_error() calls `poll` with the
+/// device's index first, and `poll` hands what it finds to note_index_error().
+void set_async_error_source(void (*poll)(uint16_t device));
 
 }  // namespace weft

@@ -1,0 +1,124 @@
+// The kernels behind unary_any.h: one a dtype, which switches over the operators.
+#include "cuda/unary_any.h"
+
+#include "cuda/elementwise.cuh"
+
+namespace weft::cuda {
+namespace {
+
+/// Operators of floating lanes alone.
+template <typename L>
+__device__ __forceinline__ L floating_unary(int op, L x, L p0) {
+  switch (static_cast<UnaryOp>(op)) {
+    case UnaryOp::kExp: return exp_of(x);
+    case UnaryOp::kLog: return log_of(x);
+    case UnaryOp::kSqrt: return sqrt_of(x);
+    case UnaryOp::kRsqrt: return rsqrt_of(x);
+    case UnaryOp::kSin:
+      if constexpr (sizeof(L) == 4) return sinf(x);
+      return sin(x);
+    case UnaryOp::kCos:
+      if constexpr (sizeof(L) == 4) return cosf(x);
+      return cos(x);
+    case UnaryOp::kTanh: return tanh_of(x);
+    case UnaryOp::kSigmoid: return sigmoid(x);
+    case UnaryOp::kGelu: return gelu(x);
+    case UnaryOp::kGeluErf: return gelu_erf(x);
+    case UnaryOp::kSilu: return silu(x);
+    case UnaryOp::kReciprocal: return L(1) / x;
+    case UnaryOp::kDivScalar: return x / p0;
+    case UnaryOp::kRdivScalar: return p0 / x;
+    default: return x;
+  }
+}
+
+template <typename L>
+__device__ __forceinline__ L any_unary(int op, L x, L p0, L p1) {
+  if (op == kSquareCode) return mul(x, x);
+  if (op == kCubeCode) return mul(mul(x, x), x);
+  switch (static_cast<UnaryOp>(op)) {
+    case UnaryOp::kNeg: return negate(x);
+    case UnaryOp::kAbs: return magnitude(x);
+    case UnaryOp::kRelu: return x < L(0) ? L(0) : x;
+    case UnaryOp::kSign: return sign(x);
+    case UnaryOp::kClamp: {
+      L v = x < p0 ? p0 : x;
+      return v > p1 ? p1 : v;
+    }
+    case UnaryOp::kAddScalar: return add(x, p0);
+    case UnaryOp::kSubScalar: return sub(x, p0);
+    case UnaryOp::kRsubScalar: return sub(p0, x);
+    case UnaryOp::kMulScalar: return mul(x, p0);
+    case UnaryOp::kMaximumScalar: return maximum(x, p0);
+    case UnaryOp::kMinimumScalar: return minimum(x, p0);
+    case UnaryOp::kEqScalar: return x == p0;
+    case UnaryOp::kNeScalar: return x != p0;
+    case UnaryOp::kLtScalar: return x < p0;
+    case UnaryOp::kLeScalar: return x <= p0;
+    case UnaryOp::kGtScalar: return x > p0;
+    case UnaryOp::kGeScalar: return x >= p0;
+    case UnaryOp::kPowScalar: return power(x, p0);
+    case UnaryOp::kLogicalNot: return x == L(0);
+    case UnaryOp::kIsFinite: return sub(x, x) == L(0);  // NaN for infinities and NaN
+    default: break;
+  }
+  if constexpr (std::is_floating_point_v<L>) return floating_unary(op, x, p0);
+  return x;
+}
+
+template <typename L>
+struct AnyUnary {
+  using Lane = L;
+  int op;
+  L p0, p1;
+  __device__ __forceinline__ L operator()(L x) const { return any_unary(op, x, p0, p1); }
+};
+
+template <typename L>
+AnyUnary<L> any_functor(int op, ElementParams params) {
+  return {op, lane_number<L>(params.p0), lane_number<L>(params.p1)};
+}
+
+/// One of the shared kernels for values of T; false when they do not cover these dtypes.
+template <typename T>
+bool launch_shared(int op, const TensorIterator& it, ElementParams params, Stream& stream) {
+  auto f = any_functor<Lane<T>>(op, params);
+  if (it.operand[0].dtype == it.operand[1].dtype) {
+    launch1<AnyUnary<Lane<T>>, T, T, false, true>(f, it, stream, "unary");
+    return true;
+  }
+  if (it.operand[0].dtype == DType::kBool) {
+    launch1<AnyUnary<Lane<T>>, Bool, T, false, true>(f, it, stream, "unary");
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void unary_any(int code, LaneKind lane, const TensorIterator& it, ElementParams params,
+               Stream& stream) {
+  const DType in = it.operand[1].dtype;
+  bool done = false;
+  if (lane == lane_of(in)) {
+    switch (in) {
+      case DType::kF32: done = launch_shared<float>(code, it, params, stream); break;
+      case DType::kF16: done = launch_shared<F16>(code, it, params, stream); break;
+      case DType::kBF16: done = launch_shared<BF16>(code, it, params, stream); break;
+      case DType::kF64: done = launch_shared<double>(code, it, params, stream); break;
+      case DType::kI64: done = launch_shared<int64_t>(code, it, params, stream); break;
+      case DType::kI32: done = launch_shared<int32_t>(code, it, params, stream); break;
+      default: break;
+    }
+  }
+  if (done) return;
+  if (lane == LaneKind::kF32) {
+    launch_mixed<2>(any_functor<float>(code, params), it, stream, "unary");
+  } else if (lane == LaneKind::kF64) {
+    launch_mixed<2>(any_functor<double>(code, params), it, stream, "unary");
+  } else {
+    launch_mixed<2>(any_functor<int64_t>(code, params), it, stream, "unary");
+  }
+}
+
+}  // namespace weft::cuda
