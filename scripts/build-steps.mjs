@@ -3,6 +3,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
 import { join, relative } from 'node:path'
+import { cudaToolkit, cutlassFolder } from './cuda-toolkit.mjs'
 import { describeFailure, readJson, runChild, tailOf, whyFailed } from './children.mjs'
 import { filesUnder, hashInputs, installMismatch } from './stamps.mjs'
 
@@ -104,11 +105,11 @@ export const buildNative = {
     const blas = blasFolder(root, versions)
     dropForeignBuild(root, join(root, 'build'))
     const common = ['--config', 'Release', `--CDWEFT_BLAS_DIR=${blas ?? ''}`]
-    common.push('--CDWEFT_BUILD_ADDON=ON', '--CDWEFT_BUILD_TESTS=OFF', '--CDWEFT_CUDA=off')
+    common.push('--CDWEFT_BUILD_ADDON=ON', '--CDWEFT_BUILD_TESTS=OFF', ...cudaOptions(root, context.cuda))
     const cmakeJs = join(root, 'node_modules/cmake-js/bin/cmake-js')
     for (const [name, args, limitSeconds] of [
       ['native-configure', ['configure'], 300],
-      ['native-build', ['build', '--target', 'weft', '--parallel', String(parallelJobs)], 1800],
+      ['native-build', ['build', '--target', 'weft', '--parallel', String(parallelJobs)], 5400],
     ]) {
       const result = await runChild(process.execPath, [cmakeJs, ...args, ...common], {
         cwd: root,
@@ -119,8 +120,22 @@ export const buildNative = {
       if (result.code !== 0) return failed(root, name, result)
     }
     stamps.set('native', hash)
-    return { note: `${parallelJobs} at once, GEMM ${blas ? 'by OpenBLAS' : 'by the plain loop'}` }
+    const device = context.cuda ? `device code for ${context.cuda.architectures}` : 'no device code'
+    return {
+      note: `${parallelJobs} at once, GEMM ${blas ? 'by OpenBLAS' : 'by the plain loop'}, ${device}`,
+    }
   },
+}
+
+/** What CMake is told about device code. */
+export function cudaOptions(root, cuda) {
+  if (!cuda) return ['--CDWEFT_CUDA=off']
+  return [
+    '--CDWEFT_CUDA=on',
+    `--CDWEFT_CUDA_ROOT=${cudaToolkit(root).root}`,
+    `--CDWEFT_CUTLASS_DIR=${cutlassFolder(root)}`,
+    `--CDWEFT_CUDA_ARCHITECTURES=${cuda.architectures}`,
+  ]
 }
 
 const compilerChoice = () => `${process.env.CC ?? ''} ${process.env.CXX ?? ''}`

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { buildNative, buildTypeScript, installBlas, installPackages } from './build-steps.mjs'
 import { readJson } from './children.mjs'
+import { cudaPlan, installCuda } from './cuda-toolkit.mjs'
 import { checkNode, checkRequirements, explainMissing } from './requirements.mjs'
 import { takeLock } from './setup-lock.mjs'
 import { Stamps } from './stamps.mjs'
@@ -16,14 +17,9 @@ export class SetupError extends Error {
   name = 'SetupError'
 }
 
-/** The CUDA choice of this run: `auto` and `off` build the host driver, `on` is refused for now. */
+/** The CUDA choice of this run; what `auto` means here is for cuda-toolkit.mjs to say. */
 export function cudaChoice(value = process.env.WEFT_CUDA ?? 'auto') {
-  if (value === 'auto' || value === 'off') return value
-  if (value === 'on') {
-    throw new SetupError(
-      'WEFT_CUDA=on: this version of weft has no CUDA driver yet. Unset WEFT_CUDA, or set it to off.',
-    )
-  }
+  if (value === 'auto' || value === 'off' || value === 'on') return value
   throw new SetupError(`WEFT_CUDA must be auto, on or off, not '${value}'`)
 }
 
@@ -66,7 +62,7 @@ export async function setUp({ again = false } = {}) {
   const versions = readJson(join(root, 'scripts/versions.json'))
   const node = checkNode(process.versions.node, versions.minimum.node)
   if (!node.ok) throw new SetupError(explainMissing([node]).trim())
-  const cuda = cudaChoice()
+  const cuda = cudaPlan(cudaChoice())
   const giveBack = await takeLock(join(root, '.weft/setup.lock'), (pid) =>
     console.log(`setup  another set-up (process ${pid}) is at work here; waiting for it`),
   )
@@ -80,7 +76,7 @@ export async function setUp({ again = false } = {}) {
       stamps: new Stamps(join(root, '.weft/stamps.json')),
     }
     let checked = false
-    for (const step of [installPackages, installBlas, buildNative, buildTypeScript]) {
+    for (const step of [installPackages, installBlas, installCuda, buildNative, buildTypeScript]) {
       const due = step.due(context)
       if (!due) continue
       if (!checked) await checkMachine(versions.minimum)

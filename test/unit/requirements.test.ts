@@ -12,6 +12,7 @@ import {
   judgePython,
   parseVersion,
 } from '../../scripts/requirements.mjs'
+import { cudaPlan, gpuArchitectures } from '../../scripts/cuda-toolkit.mjs'
 import { cudaChoice } from '../../scripts/setup.mjs'
 import { isHeld, processStart, takeLock } from '../../scripts/setup-lock.mjs'
 import { hashInputs, installMismatch, Stamps } from '../../scripts/stamps.mjs'
@@ -77,7 +78,7 @@ describe('requirements', () => {
   test('WEFT_CUDA: auto and off are taken, on and others refused', () => {
     expect(cudaChoice('auto')).toBe('auto')
     expect(cudaChoice('off')).toBe('off')
-    expect(() => cudaChoice('on')).toThrow(/no CUDA driver yet/)
+    expect(cudaChoice('on')).toBe('on')
     expect(() => cudaChoice('yes')).toThrow(/must be auto, on or off/)
   })
 })
@@ -170,4 +171,12 @@ describe('child processes', () => {
     const output = '[1/9] a\n[2/9] b\nFAILED: b.o\nb.cc:1: error: no\n[3/9] c\n'
     expect(whyFailed(output)).toMatch(/^FAILED: b\.o\nb\.cc:1: error: no/)
   })
+})
+
+test('auto builds for the GPUs that are here, and no device code where there is none', () => {
+  expect(gpuArchitectures(() => '9.0\n9.0\n10.0\n')).toEqual(['90a', '100a'])
+  expect(gpuArchitectures(() => 'No devices were found')).toEqual([])
+  expect(cudaPlan('auto', () => [])).toBeNull()
+  expect(cudaPlan('auto', () => ['90a'])).toEqual({ architectures: '90a' })
+  expect(cudaPlan('off', () => ['90a'])).toBeNull()
 })
