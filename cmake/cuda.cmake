@@ -15,6 +15,10 @@ if(WEFT_CUDA_ROOT)
 endif()
 # CMake's own architecture list knows no "90a" flags for a static check: give them as options below.
 set(CMAKE_CUDA_ARCHITECTURES OFF)
+# CMake 3.25 knows no C++20 for nvcc 13: it drops the wish, and the option below asks for it. Where the C++
+# standard is required, so would CUDA's be, which is an error.
+set(CMAKE_CUDA_STANDARD 20)
+set(CMAKE_CUDA_STANDARD_REQUIRED OFF)
 enable_language(CUDA)
 set(WEFT_HAVE_CUDA ON)
 get_filename_component(cuda_bin ${CMAKE_CUDA_COMPILER} DIRECTORY)
@@ -37,6 +41,6 @@ add_library(weft_cuda INTERFACE)
 target_compile_definitions(weft_cuda INTERFACE WEFT_HAVE_CUDA=1)
 target_include_directories(weft_cuda SYSTEM INTERFACE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 target_compile_options(weft_cuda INTERFACE
-  # CMake 3.25 drops CMAKE_CUDA_STANDARD 20. CUTLASS needs NDEBUG: with asserts ptxas serialises wgmma.
-  $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 -O3 -DNDEBUG --expt-relaxed-constexpr -lineinfo -diag-suppress=177>)
+  # CUTLASS needs NDEBUG: with asserts ptxas serialises wgmma.
+  "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;-O3;-DNDEBUG;--expt-relaxed-constexpr;-lineinfo;-diag-suppress=177>")
 target_link_libraries(weft_cuda INTERFACE ${WEFT_CUDART_STATIC} Threads::Threads ${CMAKE_DL_LIBS} rt)
