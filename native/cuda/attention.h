@@ -1,0 +1,37 @@
+// Attention on CUDA devices: its entry points (called through the kernel table) and the launches that
+// they choose from. attention_dispatch.cu owns the choice; attention_{bf16,f16,tf32}.cu hold the
+// tensor-core kernels, attention_simt.cu the plain ones.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "dispatch/kernels.h"
+
+namespace weft::cuda {
+
+void attention_forward(const AttentionArgs& args, Stream& stream);
+void attention_backward(const AttentionArgs& args, Stream& stream);
+
+/// One pass as the device sees it.
+struct AttentionLaunch {
+  AttentionArgs args;
+  float* delta;  ///< backward, tensor cores: (batch, heads, q_len), grad_out · out a row
+  void* stats;   ///< backward, plain: twice (batch, heads, q_len) of the type computed in
+  bool aligned;  ///< rows of every operand begin and end at multiples of 16 bytes
+  cudaStream_t stream;
+  int ordinal;
+};
+
+// Width at most 128. f32 operands are rounded to TF32.
+void attention_forward_bf16(const AttentionLaunch& launch);
+void attention_forward_f16(const AttentionLaunch& launch);
+void attention_forward_tf32(const AttentionLaunch& launch);
+void attention_backward_bf16(const AttentionLaunch& launch);
+void attention_backward_f16(const AttentionLaunch& launch);
+void attention_backward_tf32(const AttentionLaunch& launch);
+
+// Any dtype; f64 in f64, all others in f32.
+void attention_forward_simt(const AttentionLaunch& launch);
+void attention_backward_simt(const AttentionLaunch& launch);
+
+}  // namespace weft::cuda
