@@ -29,7 +29,7 @@ async function vitest(args) {
   const reporters = ['--reporter=default', '--reporter=./scripts/vitest-counts.mjs']
   const result = await runChild(process.execPath, [program, 'run', ...reporters, ...args], {
     cwd: root,
-    env: { WEFT_TEST_REPORT: report, FORCE_COLOR: process.stdout.isTTY ? '1' : undefined },
+    env: { WEFT_TEST_REPORT: report, [process.stdout.isTTY ? 'FORCE_COLOR' : 'NO_COLOR']: '1' },
     log: join(root, '.weft/log/vitest.log'),
     limitSeconds: vitestLimitSeconds,
     live: true,
