@@ -1,6 +1,6 @@
-// Attention on CUDA devices: its entry points (called through the kernel table) and the launches that
-// they choose from. attention_dispatch.cu owns the choice; attention_{bf16,f16,tf32}.cu hold the
-// tensor-core kernels, attention_simt.cu the plain ones.
+// Attention on CUDA devices: its entry points (called through the kernel table) and the launches
+// that they choose from. attention_dispatch.cu owns the choice; attention_{bf16,f16,tf32}.cu hold
+// the tensor-core kernels, attention_simt.cu the plain ones.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -1,7 +1,7 @@
 // The backward kernels of attention on tensor cores. Weights are made again from the stored
 // log-sum-exp (Dao et al. 2022), once for each of two kernels: one walks over the keys and sums the
-// gradient of its 64 queries, one walks over the queries and sums those of its 64 keys. Each sum has
-// one owner and one order, so nothing is atomic. Included by attention_{bf16,f16,tf32}.cu.
+// gradient of its 64 queries, one walks over the queries and sums those of its 64 keys. Each sum
+// has one owner and one order, so nothing is atomic. Included by attention_{bf16,f16,tf32}.cu.
 #pragma once
 
 #include "cuda/attention_tile.cuh"

@@ -4,7 +4,11 @@
 
 namespace weft::cuda {
 
-void attention_forward_bf16(const AttentionLaunch& launch) { attention::forward<__nv_bfloat16>(launch); }
-void attention_backward_bf16(const AttentionLaunch& launch) { attention::backward<__nv_bfloat16>(launch); }
+void attention_forward_bf16(const AttentionLaunch& launch) {
+  attention::forward<__nv_bfloat16>(launch);
+}
+void attention_backward_bf16(const AttentionLaunch& launch) {
+  attention::backward<__nv_bfloat16>(launch);
+}
 
 }  // namespace weft::cuda

@@ -1,5 +1,5 @@
-// The entry points of attention on CUDA devices: which kernels take a call, and the scratch that the
-// backward pass needs. Called through the kernel table.
+// The entry points of attention on CUDA devices: which kernels take a call, and the scratch that
+// the backward pass needs. Called through the kernel table.
 #include "cuda/attention.h"
 #include "cuda/gemm.h"
 #include "fabric/allocator.h"
@@ -34,7 +34,8 @@ AttentionLaunch launch_of(const AttentionArgs& args, Stream& stream) {
                    rows_aligned(args.v, args.v_stride, args) &&
                    rows_aligned(args.out, args.out_stride, args);
   // A block's number is 32 bits wide, the plain kernels' blocks take 4 rows.
-  const int64_t rows = args.batch * args.heads * (args.q_len > args.kv_len ? args.q_len : args.kv_len);
+  const int64_t length = args.q_len > args.kv_len ? args.q_len : args.kv_len;
+  const int64_t rows = args.batch * args.heads * length;
   if (rows / 4 >= INT32_MAX)
     fail(ErrorCode::kShape, "attention: %lld rows over all heads are too many for one launch",
          (long long)rows);

@@ -1,5 +1,5 @@
-// The forward kernel of attention on tensor cores: a block takes 64 queries of a head and passes over
-// the keys once, with a running maximum and sum (Milakov & Gimelshein 2018; Dao et al. 2022).
+// The forward kernel of attention on tensor cores: a block takes 64 queries of a head and passes
+// over the keys once, with a running maximum and sum (Milakov & Gimelshein 2018; Dao et al. 2022).
 // Included by attention_{bf16,f16,tf32}.cu.
 #pragma once
 

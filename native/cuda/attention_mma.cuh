@@ -1,8 +1,8 @@
-// Tensor-core tiles of attention: one warp's mma.sync with its fragments, from shared memory and from
-// accumulators. Used by attention_forward.cuh and attention_backward.cuh.
+// Tensor-core tiles of attention: one warp's mma.sync with its fragments, from shared memory and
+// from accumulators. Used by attention_forward.cuh and attention_backward.cuh.
 //
-// A warp multiplies 16 rows. Accumulators of an 8-column tile, in lane (g = lane / 4, t = lane % 4):
-// c[0], c[1] at row g, columns 2t and 2t+1; c[2], c[3] at row g+8. A tile of shared memory is
+// A warp multiplies 16 rows. Accumulators of an 8-column tile, in lane (g = lane / 4, t = lane %
+// 4): c[0], c[1] at row g, columns 2t and 2t+1; c[2], c[3] at row g+8. A tile of shared memory is
 // (rows, kWidth) with kPitch elements a row, which keeps eight rows in eight different bank groups.
 #pragma once
 
@@ -165,8 +165,8 @@ __device__ void multiply_rows(float (&sums)[kColumns / 8][4], const T* left, int
 
 /// sums (16, kWidth) += weights (16, kDepth) · `right` (kDepth, kWidth).
 template <typename T, int kWidth, int kDepth>
-__device__ void multiply_columns(float (&sums)[kWidth / 8][4], const float (&weights)[kDepth / 8][4],
-                                 const T* right) {
+__device__ void multiply_columns(float (&sums)[kWidth / 8][4],
+                                 const float (&weights)[kDepth / 8][4], const T* right) {
   constexpr int pitch = kPitch<T, kWidth>;
 #pragma unroll
   for (int k = 0; k < kDepth; k += Mma<T>::kDepth) {

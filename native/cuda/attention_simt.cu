@@ -1,6 +1,6 @@
-// Attention without tensor cores: f64 (gradient checks), exact f32, and rows wider than 128. Called by
-// attention_dispatch.cu. A warp owns a query (or, for the gradients of k and v, a key) and walks over
-// the other side one row at a time; slow, and exact to the type computed in.
+// Attention without tensor cores: f64 (gradient checks), exact f32, and rows wider than 128. Called
+// by attention_dispatch.cu. A warp owns a query (or, for the gradients of k and v, a key) and walks
+// over the other side one row at a time; slow, and exact to the type computed in.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 

@@ -14,7 +14,8 @@ inline constexpr int kThreads = 128;
 inline constexpr int kRows = 64;  // of a block: queries, or keys where it makes their gradients
 inline constexpr float kLog2E = 1.4426950408889634f;
 
-/// Rows of the other operand that a step takes: fewer where rows are long, for registers and memory.
+/// Rows of the other operand that a step takes: fewer where rows are long, for registers and
+/// memory.
 template <int kWidth>
 inline constexpr int kStep = kWidth == 128 ? 32 : 64;
 

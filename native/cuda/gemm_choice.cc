@@ -1,6 +1,6 @@
-// choose_gemm: the choices made so far and how a new one is made. A thread's own table answers on the
-// hot path; behind it stands one table a device model, under a mutex, which begins with what the
-// file of choices (gemm_choice_file.h) remembers.
+// choose_gemm: the choices made so far and how a new one is made. A thread's own table answers on
+// the hot path; behind it stands one table a device model, under a mutex, which begins with what
+// the file of choices (gemm_choice_file.h) remembers.
 #include "cuda/gemm_choice.h"
 
 #include <cuda_runtime_api.h>

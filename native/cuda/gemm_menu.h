@@ -19,8 +19,8 @@ enum class GemmLayout : uint8_t { kKK = 0, kKN = 1, kMN = 2, kMK = 3 };
 /// kGelu: gelu(alpha·A·B + bias), and the value before it to `before` where that is not nullptr.
 enum class GemmEpilogue : uint8_t { kLinear = 0, kGelu = 1 };
 
-/// C (m,n) of `batch` products, `*_batch` elements apart. Pointers and every stride are multiples of
-/// 16 bytes, batch strides are not 0 where batch > 1.
+/// C (m,n) of `batch` products, `*_batch` elements apart. Pointers and every stride are multiples
+/// of 16 bytes, batch strides are not 0 where batch > 1.
 struct GemmProblem {
   int m, n, k, batch;
   const void* a;     // (m,k) or (k,m)

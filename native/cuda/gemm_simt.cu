@@ -180,8 +180,9 @@ void gemm_simt(const GemmArgs& args, Stream& stream) {
   const int64_t column_tiles = (g.n + kTile - 1) / kTile;
   const int64_t tiles = (g.m + kTile - 1) / kTile * column_tiles;
   if (tiles > INT32_MAX)
-    fabric::fail(fabric::ErrorCode::kShape, "matmul: a %lld x %lld result is too large for one launch",
-                 (long long)g.m, (long long)g.n);
+    fabric::fail(fabric::ErrorCode::kShape,
+                 "matmul: a %lld x %lld result is too large for one launch", (long long)g.m,
+                 (long long)g.n);
   g.column_tiles = static_cast<unsigned>(column_tiles);
   const dim3 grid(static_cast<unsigned>(tiles), 1,
                   static_cast<unsigned>(g.batches < kMostBatches ? g.batches : kMostBatches));

@@ -1,6 +1,7 @@
 // One CUTLASS 3.x GEMM: type recipe in, GemmKernel row out. Included by the files of gemm_menu/
-// alone, each of which instantiates one tile for its layouts. Row-major C throughout; bias, tanh-GELU
-// and the value before it are fused in the epilogue (visitor trees: Chen et al., EVT, ASPLOS 2024).
+// alone, each of which instantiates one tile for its layouts. Row-major C throughout; bias,
+// tanh-GELU and the value before it are fused in the epilogue (visitor trees: Chen et al., EVT,
+// ASPLOS 2024).
 #pragma once
 
 #include <atomic>
@@ -129,12 +130,17 @@ class GemmTile {
   }
 
   static constexpr GemmKernel row(const char* name, fabric::DType dtype) {
+    // Tiles are counted for one SM; two of Blackwell's may make one together, each half the rows.
+    constexpr bool kPair =
+        std::is_same_v<typename Recipe::Mma, cutlass::gemm::KernelTmaWarpSpecialized2SmSm100>;
+    constexpr int kM = cute::size<0>(typename Recipe::Tile{}) / (kPair ? 2 : 1);
+    constexpr int kN = cute::size<1>(typename Recipe::Tile{});
     return {name,
             dtype,
             kLayout,
             kEpilogue,
-            cute::size<kSwap ? 1 : 0>(typename Recipe::Tile{}),
-            cute::size<kSwap ? 0 : 1>(typename Recipe::Tile{}),
+            kSwap ? kN : kM,
+            kSwap ? kM : kN,
             Recipe::kSplits,
             workspace,
             launch};

@@ -1,0 +1,208 @@
+// Attention, forward and backward, against a plain evaluation in double on the host: lengths with
+// tails, lengths that differ, causal or not, strided and unaligned rows, every dtype and width
+// class. The backward pass runs twice and must give the same bits. Rates for the shapes that the
+// project compares with PyTorch.
+#include <cstring>
+#include <functional>
+
+#include "cuda/attention.h"
+#include "cuda/gemm.h"
+#include "cuda/gemm_timing.h"
+#include "device_check.h"
+
+namespace weft::check {
+namespace {
+
+struct Case {
+  DType dtype;
+  int batch, heads, q_len, kv_len, width;
+  bool causal;
+  bool heads_inside = false;  // memory is (batch, length, heads, width)
+  int shift = 0;              // elements by which every operand is off its alignment
+};
+
+std::string name_of(const Case& c) {
+  char text[160];
+  std::snprintf(text, sizeof text, "%s %dx%dx%dx%d width %d%s%s shift %d",
+                fabric::dtype_name(c.dtype), c.batch, c.heads, c.q_len, c.kv_len, c.width,
+                c.causal ? " causal" : "", c.heads_inside ? " heads inside" : "", c.shift);
+  return text;
+}
+
+void put_strides(int64_t (&to)[3], const Case& c, int64_t length) {
+  to[0] = c.heads * length * c.width;
+  to[1] = c.heads_inside ? c.width : length * c.width;
+  to[2] = c.heads_inside ? c.heads * c.width : c.width;
+}
+
+AttentionArgs shape_of(const Case& c) {
+  AttentionArgs args{};
+  args.dtype = c.dtype;
+  args.batch = c.batch, args.heads = c.heads, args.q_len = c.q_len, args.kv_len = c.kv_len;
+  args.width = c.width;
+  put_strides(args.q_stride, c, c.q_len);
+  put_strides(args.k_stride, c, c.kv_len);
+  put_strides(args.v_stride, c, c.kv_len);
+  put_strides(args.out_stride, c, c.q_len);
+  put_strides(args.grad_out_stride, c, c.q_len);
+  put_strides(args.grad_q_stride, c, c.q_len);
+  put_strides(args.grad_k_stride, c, c.kv_len);
+  put_strides(args.grad_v_stride, c, c.kv_len);
+  args.scale = 1 / std::sqrt(static_cast<double>(c.width));
+  args.causal = c.causal;
+  return args;
+}
+
+struct Reference {
+  std::vector<double> out, lse, grad_q, grad_k, grad_v;
+};
+
+// `at` arrays are laid out as the device's, `shift` included.
+Reference evaluate(const AttentionArgs& a, const Case& c, const std::vector<double>& q,
+                   const std::vector<double>& k, const std::vector<double>& v,
+                   const std::vector<double>& g) {
+  Reference r{std::vector<double>(q.size()), {}, std::vector<double>(q.size()),
+              std::vector<double>(k.size()), std::vector<double>(k.size())};
+  r.lse.resize(static_cast<size_t>(a.batch * a.heads * a.q_len));
+  std::vector<double> p(static_cast<size_t>(a.kv_len)), dp(p.size());
+  for (int64_t head = 0; head < a.batch * a.heads; ++head) {
+    const int64_t b = head / a.heads, h = head % a.heads;
+    const int64_t qh = c.shift + b * a.q_stride[0] + h * a.q_stride[1];
+    const int64_t kh = c.shift + b * a.k_stride[0] + h * a.k_stride[1];
+    for (int64_t i = 0; i < a.q_len; ++i) {
+      const int64_t qi = qh + i * a.q_stride[2];
+      int64_t seen = a.kv_len;
+      if (a.causal) seen = std::clamp<int64_t>(i + 1 + a.kv_len - a.q_len, 0, a.kv_len);
+      double top = -INFINITY, sum = 0, delta = 0;
+      for (int64_t j = 0; j < seen; ++j) {
+        p[j] = dp[j] = 0;
+        for (int64_t d = 0; d < a.width; ++d) {
+          p[j] += q[qi + d] * k[kh + j * a.k_stride[2] + d] * a.scale;
+          dp[j] += g[qi + d] * v[kh + j * a.k_stride[2] + d];
+        }
+        top = std::max(top, p[j]);
+      }
+      for (int64_t j = 0; j < seen; ++j) sum += p[j] = std::exp(p[j] - top);
+      r.lse[head * a.q_len + i] = seen ? top + std::log(sum) : -INFINITY;
+      for (int64_t j = 0; j < seen; ++j) delta += (p[j] /= sum) * dp[j];
+      for (int64_t j = 0; j < seen; ++j) {
+        const int64_t kj = kh + j * a.k_stride[2];
+        const double ds = p[j] * (dp[j] - delta) * a.scale;
+        for (int64_t d = 0; d < a.width; ++d) {
+          r.out[qi + d] += p[j] * v[kj + d];
+          r.grad_q[qi + d] += ds * k[kj + d];
+          r.grad_k[kj + d] += ds * q[qi + d];
+          r.grad_v[kj + d] += p[j] * g[qi + d];
+        }
+      }
+    }
+  }
+  return r;
+}
+
+double limit_of(DType dtype) {
+  switch (dtype) {
+    case DType::kF64: return 1e-11;
+    case DType::kF32: return cuda::tf32() ? 1e-2 : 1e-4;
+    case DType::kF16: return 2e-2;
+    default: return 1e-1;
+  }
+}
+
+void one(const Case& c, fabric::Stream& stream, Report& report) {
+  AttentionArgs args = shape_of(c);
+  const int64_t q_count = c.shift + args.batch * args.heads * args.q_len * args.width;
+  const int64_t k_count = c.shift + args.batch * args.heads * args.kv_len * args.width;
+  Buffer q(c.dtype, q_count), k(c.dtype, k_count), v(c.dtype, k_count), g(c.dtype, q_count);
+  Buffer out(c.dtype, q_count), lse(DType::kF32, args.batch * args.heads * args.q_len);
+  Buffer grad_q(c.dtype, q_count), grad_k(c.dtype, k_count), grad_v(c.dtype, k_count);
+  const auto qs = q.randomize(1), ks = k.randomize(2), vs = v.randomize(3), gs = g.randomize(4);
+  args.q = q.at(c.shift), args.k = k.at(c.shift), args.v = v.at(c.shift);
+  args.out = out.at(c.shift), args.lse = static_cast<float*>(lse.at());
+  args.grad_out = g.at(c.shift);
+  args.grad_q = grad_q.at(c.shift), args.grad_k = grad_k.at(c.shift),
+  args.grad_v = grad_v.at(c.shift);
+  const Reference want = evaluate(args, c, qs, ks, vs, gs);
+
+  std::vector<double> first[4];
+  for (int round = 0; round < 2; ++round) {
+    for (Buffer* to : {&out, &lse, &grad_q, &grad_k, &grad_v})
+      to->write(std::vector<double>(static_cast<size_t>(to->count()), 7));
+    fabric::cuda::check(cudaDeviceSynchronize(), "reset");
+    cuda::attention_forward(args, stream);
+    cuda::attention_backward(args, stream);
+    stream.synchronize();
+    const std::vector<double> got[4] = {out.read(), grad_q.read(), grad_k.read(), grad_v.read()};
+    for (int i = 0; i < 4; ++i) {
+      if (round == 0) first[i] = got[i];
+      if (std::memcmp(first[i].data(), got[i].data(), got[i].size() * sizeof(double)))
+        report.note(name_of(c) + ": bits differ between two runs", INFINITY, 0);
+    }
+  }
+  const std::vector<double>* wants[4] = {&want.out, &want.grad_q, &want.grad_k, &want.grad_v};
+  const char* names[4] = {"out", "grad_q", "grad_k", "grad_v"};
+  for (int i = 0; i < 4; ++i) {
+    const std::vector<double> got(first[i].begin() + c.shift, first[i].end());
+    const std::vector<double> expected(wants[i]->begin() + c.shift, wants[i]->end());
+    report.note(name_of(c) + " " + names[i], error_of(got, expected), limit_of(c.dtype));
+  }
+  report.note(name_of(c) + " lse", error_of(lse.read(), want.lse), limit_of(c.dtype));
+}
+
+void group(DType dtype, const char* name, fabric::Stream& stream, Report& report) {
+  for (int width : {32, 64, 128, 16, 80, 33}) {
+    for (bool causal : {false, true}) {
+      one({dtype, 2, 3, 64, 64, width, causal}, stream, report);
+      one({dtype, 1, 2, 200, 200, width, causal, true}, stream, report);
+      one({dtype, 1, 2, 1, 130, width, causal}, stream, report);
+      one({dtype, 1, 2, 70, 150, width, causal, true}, stream, report);
+      one({dtype, 1, 2, 150, 70, width, causal}, stream, report);  // causal: early queries see none
+      one({dtype, 2, 1, 65, 33, width, causal, false, 1}, stream, report);
+    }
+  }
+  one({dtype, 1, 1, 40, 40, 160, true}, stream, report);  // wider than the tensor-core kernels
+  report.group(name);
+}
+
+}  // namespace
+
+void check_attention(fabric::Stream& stream, Report& report) {
+  group(DType::kBF16, "attention bf16", stream, report);
+  group(DType::kF16, "attention f16", stream, report);
+  group(DType::kF32, "attention tf32", stream, report);
+  cuda::set_tf32(false);
+  group(DType::kF32, "attention exact f32", stream, report);
+  cuda::set_tf32(true);
+  group(DType::kF64, "attention f64", stream, report);
+}
+
+void time_attention(fabric::Stream& stream) {
+  constexpr int kShapes[][4] = {{32, 12, 1024, 64}, {4, 16, 8192, 128}, {64, 8, 128, 32}};
+  for (DType dtype : {DType::kBF16, DType::kF32}) {
+    for (const auto& s : kShapes) {
+      const Case c{dtype, s[0], s[1], s[2], s[2], s[3], true, true};
+      AttentionArgs args = shape_of(c);
+      const int64_t count = args.batch * args.heads * args.q_len * args.width;
+      Buffer q(dtype, count), k(dtype, count), v(dtype, count), g(dtype, count), out(dtype, count);
+      Buffer grad_q(dtype, count), grad_k(dtype, count), grad_v(dtype, count);
+      Buffer lse(DType::kF32, args.batch * args.heads * args.q_len);
+      q.scatter(), k.scatter(), v.scatter(), g.scatter();
+      args.q = q.at(), args.k = k.at(), args.v = v.at(), args.out = out.at();
+      args.lse = static_cast<float*>(lse.at());
+      args.grad_out = g.at();
+      args.grad_q = grad_q.at(), args.grad_k = grad_k.at(), args.grad_v = grad_v.at();
+      const std::vector<double> ms = cuda::time_in_turn(
+          {[&] { cuda::attention_forward(args, stream); },
+           [&] { cuda::attention_backward(args, stream); }},
+          5, 3, stream);
+      // Half of the products are masked; the backward pass needs five where the forward needs two.
+      const double work = 2.0 * args.batch * args.heads * args.q_len * args.q_len * args.width;
+      std::printf("%s %dx%dx%dx%d causal: forward %.1f us %.0f TFLOP/s, backward %.1f us %.0f\n",
+                  dtype == DType::kF32 ? "tf32" : "bf16", s[0], s[1], s[2], s[3], ms[0] * 1e3,
+                  work / ms[0] / 1e9, ms[1] * 1e3, 2.5 * work / ms[1] / 1e9);
+      std::fflush(stdout);
+    }
+  }
+}
+
+}  // namespace weft::check

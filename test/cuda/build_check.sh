@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Builds gemm_attention_check without CMake and without Node, from the repository root:
+#   CUTLASS=/path/to/cutlass [NVCC=nvcc] [ARCH=90a] [JOBS=4] test/cuda/build_check.sh <folder>
+# CUTLASS is the folder that holds include/ and tools/util/include/. Objects are kept in the output
+# folder and made again when their source is newer; headers are not tracked.
+set -euo pipefail
+out=${1:?output folder}
+nvcc=${NVCC:-nvcc} arch=${ARCH:-90a}
+family=SM90 menu=sm90
+if [[ $arch == 10* ]]; then family=SM100 menu=sm100; fi
+mkdir -p "$out"
+export out
+export compile="$nvcc -std=c++20 -O3 -DNDEBUG -DWEFT_HAVE_CUDA=1 -DWEFT_GEMM_$family=1 \
+  --expt-relaxed-constexpr -diag-suppress=177 -Xcompiler=-fPIC \
+  -gencode arch=compute_$arch,code=sm_$arch -I native -I fabric/include -I fabric/src -I test/cuda \
+  -isystem $CUTLASS/include -isystem $CUTLASS/tools/util/include"
+sources=$(find fabric/src -name '*.cc' -o -path '*fabric/src/cuda/*.cu'
+  ls native/cuda/gemm*.cc native/cuda/gemm*.cu native/cuda/attention_*.cu \
+    native/cuda/gemm_menu/${menu}_*.cu test/cuda/*check.cu)
+one() {
+  object=$out/$(echo "$1" | tr '/' '-').o
+  if [[ ! -e $object || $1 -nt $object ]]; then
+    echo "$1"
+    $compile -c "$1" -o "$object.part"
+    mv "$object.part" "$object"
+  fi
+}
+export -f one
+echo "$sources" | xargs -P "${JOBS:-4}" -I{} bash -c 'one {}'
+objects=$(for s in $sources; do echo "$out/$(echo "$s" | tr '/' '-').o"; done)
+$nvcc -cudart static -o "$out/gemm_attention_check" $objects -lpthread -ldl -lrt
+echo "$out/gemm_attention_check"
