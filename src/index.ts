@@ -46,6 +46,7 @@ export {
 export * as functional from './tensor/functional.js'
 export type { NestedArray, NestedInput } from './tensor/nested.js'
 export { print } from './tensor/print.js'
+export { allowTf32, tf32Allowed } from './tensor/precision.js'
 export type { GeneratorState } from './tensor/random.js'
 export {
   generatorState,

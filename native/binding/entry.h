@@ -125,6 +125,7 @@ FunctionList work_functions();
 FunctionList snapshot_functions();
 FunctionList memory_functions();
 FunctionList random_functions();
+FunctionList precision_functions();
 FunctionList reducer_functions();
 FunctionList table_functions();
 

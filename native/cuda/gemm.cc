@@ -7,14 +7,13 @@
 #include <atomic>
 #include <climits>
 
+#include "core/precision.h"
 #include "cuda/gemm_activation.h"
 #include "cuda/gemm_choice.h"
 #include "fabric/cuda_launch.h"
 
 namespace weft::cuda {
 namespace {
-
-std::atomic<bool> tf32_allowed{true};
 
 constexpr int64_t kAlignBytes = 16;          // of pointers and strides in a tensor map
 constexpr int64_t kMostStride = 1ll << 39;   // bytes; a tensor map takes less than 2^40
@@ -150,8 +149,8 @@ bool menu(const GemmArgs& g, Stream& stream) {
 
 }  // namespace
 
-void set_tf32(bool on) { tf32_allowed.store(on, std::memory_order_relaxed); }
-bool tf32() { return tf32_allowed.load(std::memory_order_relaxed); }
+void set_tf32(bool on) { set_tf32_allowed(on); }
+bool tf32() { return tf32_allowed(); }
 
 void gemm(const GemmArgs& args, Stream& stream) {
   if (args.m == 0 || args.n == 0) return;

@@ -7,6 +7,9 @@
 #include <mutex>
 
 #include "cpu/register.h"
+#if defined(WEFT_HAVE_CUDA)
+#include "cuda/register.h"
+#endif
 #include "dispatch/op_rows.h"
 #include "ops/ops.h"
 
@@ -104,6 +107,9 @@ void ensure_registered() {
     ops::register_inplace_ops();
     ops::register_optimizer_ops();
     register_cpu_kernels();
+#if defined(WEFT_HAVE_CUDA)
+    register_cuda_kernels();
+#endif
   });
 }
 

@@ -230,6 +230,11 @@ export interface Addon {
   /** Forces one algorithm by name; "" gives the choice back. */
   forceAlgorithm(name: string): void
 
+  // Precision (see src/tensor/precision.ts)
+  /** Lets f32 products on GPUs use TF32. */
+  setTf32(allowed: boolean): void
+  tf32(): boolean
+
   // Gradient reducer (see src/fabric/reducer.ts)
   /** Flat arena and buckets for the parameters of one rank; returns its number. */
   reducerCreate(
