@@ -97,7 +97,8 @@ TEST(OpsGradient, EqualExtremesShareTheGradient) {
 }
 
 TEST(OpsGradient, EqualOperandsOfMaximumTakeHalfEach) {
-  Tensor a = make({2}, DType::kF64, [](int64_t) { return 2; }), b = ops::clone(a);
+  Tensor a = make({2}, DType::kF64, [](int64_t) { return 2; });
+  Tensor b = call(Op::clone, {a});
   set_requires_grad(a, true);
   set_requires_grad(b, true);
   Tensor y = call(Op::sum, {call(Op::maximum, {a, b}), Dims{}, false});
