@@ -197,14 +197,15 @@ class GemmTile {
     args.hw_info.device_id = s.ordinal;
     args.hw_info.sm_count = s.multiprocessors;
     if constexpr (Recipe::kSplits) {
-      using Scheduler = typename Kernel::TileScheduler;
+      using Mode = decltype(args.scheduler.decomposition_mode);
+      using Reduction = decltype(args.scheduler.reduction_mode);
       if (s.splits == 1) {
-        args.scheduler.decomposition_mode = Scheduler::DecompositionMode::DataParallel;
+        args.scheduler.decomposition_mode = Mode::DataParallel;
       } else if (s.splits > 1) {
-        args.scheduler.decomposition_mode = Scheduler::DecompositionMode::SplitK;
+        args.scheduler.decomposition_mode = Mode::SplitK;
         args.scheduler.splits = s.splits;
       }
-      args.scheduler.reduction_mode = Scheduler::ReductionMode::Deterministic;
+      args.scheduler.reduction_mode = Reduction::Deterministic;
     }
     return args;
   }

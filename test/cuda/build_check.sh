@@ -15,7 +15,7 @@ export compile="$nvcc -std=c++20 -O3 -DNDEBUG -DWEFT_HAVE_CUDA=1 -DWEFT_GEMM_$fa
   -gencode arch=compute_$arch,code=sm_$arch -I native -I fabric/include -I fabric/src -I test/cuda \
   -isystem $CUTLASS/include -isystem $CUTLASS/tools/util/include"
 sources=$(find fabric/src -name '*.cc' -o -path '*fabric/src/cuda/*.cu'
-  ls native/cuda/gemm*.cc native/cuda/gemm*.cu native/cuda/attention_*.cu \
+  ls native/core/precision.cc native/cuda/gemm*.cc native/cuda/gemm*.cu native/cuda/attention_*.cu \
     native/cuda/gemm_menu/${menu}_*.cu test/cuda/*check.cu)
 one() {
   object=$out/$(echo "$1" | tr '/' '-').o
