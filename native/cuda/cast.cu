@@ -18,7 +18,9 @@ void convert_all(const TensorIterator& it, Stream& stream) {
   launch1<Same<Lane<In>>, Out, In>({}, it, stream, "cast");
 }
 
-constexpr int pair(DType out, DType in) { return static_cast<int>(out) * 16 + static_cast<int>(in); }
+constexpr int pair(DType out, DType in) {
+  return static_cast<int>(out) * 16 + static_cast<int>(in);
+}
 
 bool launch_frequent(const TensorIterator& it, Stream& stream) {
   switch (pair(it.operand[0].dtype, it.operand[1].dtype)) {

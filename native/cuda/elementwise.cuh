@@ -1,6 +1,6 @@
 // Kernels and launches of elementwise operators over a TensorIterator: dense (16-byte packs, a tile
-// a block), strided (index math by fast divisors, in packs where rows allow) and mixed (dtypes known
-// only at run time). A functor takes lane values. Used by the unary, binary, ternary and cast
+// a block), strided (index math by fast divisors, in packs where rows allow) and mixed (dtypes
+// known only at run time). A functor takes lane values. Used by the unary, binary, ternary and cast
 // operators.
 #pragma once
 
@@ -13,8 +13,10 @@
 namespace weft::cuda {
 
 inline constexpr int kElementThreads = 256;
-/// Blocks a multiprocessor that kernels are compiled for: bounds registers at 64.
-inline constexpr int kElementBlocks = 4;
+/// Blocks a multiprocessor that kernels are compiled for: bounds registers at 64, or at 128 where
+/// lanes take two.
+template <typename Lane>
+inline constexpr int kElementBlocks = sizeof(Lane) == 8 ? 2 : 4;
 
 /// Fewer threads a block for small tensors, so that they spread over the multiprocessors.
 inline int dense_threads(int64_t numel, int64_t per_thread, Stream& stream) {
@@ -28,52 +30,52 @@ __device__ __forceinline__ Out apply(const F& f, In... in) {
   return convert<Out>(f(convert<L>(in)...));
 }
 
+// Dense kernels: a block takes U rounds of a pack a thread; what is left behind the last whole pack
+// goes to the first threads of the last block.
+
 template <typename F, typename Out, typename A, int V, int U>
-__global__ void __launch_bounds__(kElementThreads, kElementBlocks)
+__global__ void __launch_bounds__(kElementThreads, kElementBlocks<typename F::Lane>)
     dense1_kernel(F f, Out* out, const A* a, int64_t n) {
-  const int64_t step = static_cast<int64_t>(blockDim.x) * V;
-  int64_t i = static_cast<int64_t>(blockIdx.x) * step * U + threadIdx.x * V;
-  if (i + (U - 1) * step + V <= n) {
-    Pack<A, V> x[U];
+  const int64_t step = static_cast<int64_t>(blockDim.x) * V, packed = n / V * V;
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * step * U + threadIdx.x * V;
+  Pack<A, V> x[U];
 #pragma unroll
-    for (int u = 0; u < U; ++u) x[u] = load_pack<V>(a + i + u * step);
+  for (int u = 0; u < U; ++u)
+    if (i + u * step < packed) x[u] = load_pack<V>(a + i + u * step);
 #pragma unroll
-    for (int u = 0; u < U; ++u) {
-      Pack<Out, V> y;
+  for (int u = 0; u < U; ++u) {
+    if (i + u * step >= packed) break;
+    Pack<Out, V> y;
 #pragma unroll
-      for (int k = 0; k < V; ++k) y.v[k] = apply<F, Out>(f, x[u].v[k]);
-      store_pack(out + i + u * step, y);
-    }
-    return;
+    for (int k = 0; k < V; ++k) y.v[k] = apply<F, Out>(f, x[u].v[k]);
+    store_pack(out + i + u * step, y);
   }
-#pragma unroll 1
-  for (int u = 0; u < U; ++u, i += step)
-#pragma unroll 1
-    for (int64_t k = i; k < i + V && k < n; ++k) out[k] = apply<F, Out>(f, a[k]);
+  const int64_t last = packed + threadIdx.x;
+  if (blockIdx.x + 1 == gridDim.x && last < n) out[last] = apply<F, Out>(f, a[last]);
 }
 
 /// dense1_kernel for a functor of many operators, whose code must appear once only: packs rest in
 /// shared memory, each thread's in its own place, and a loop goes over their elements.
 template <typename F, typename Out, typename A, int V, int U>
-__global__ void __launch_bounds__(kElementThreads, kElementBlocks)
+__global__ void __launch_bounds__(kElementThreads, kElementBlocks<typename F::Lane>)
     staged1_kernel(F f, Out* out, const A* a, int64_t n) {
   __shared__ Pack<A, V> x[U][kElementThreads];
   __shared__ Pack<Out, V> y[U][kElementThreads];
-  const int64_t step = static_cast<int64_t>(blockDim.x) * V;
+  const int64_t step = static_cast<int64_t>(blockDim.x) * V, packed = n / V * V;
   const int64_t i = static_cast<int64_t>(blockIdx.x) * step * U + threadIdx.x * V;
-  const bool whole = i + (U - 1) * step + V <= n;
-  if (whole) {
-    Pack<A, V> loaded[U];
+  Pack<A, V> loaded[U];
 #pragma unroll
-    for (int u = 0; u < U; ++u) loaded[u] = load_pack<V>(a + i + u * step);
+  for (int u = 0; u < U; ++u)
+    if (i + u * step < packed) loaded[u] = load_pack<V>(a + i + u * step);
 #pragma unroll
-    for (int u = 0; u < U; ++u) x[u][threadIdx.x] = loaded[u];
-  }
+  for (int u = 0; u < U; ++u)
+    if (i + u * step < packed) x[u][threadIdx.x] = loaded[u];
 #pragma unroll 1
   for (int j = 0; j < U * V; ++j) {
     const int u = j / V, k = j % V;
     const int64_t at = i + u * step + k;
     if (at >= n) continue;
+    const bool whole = i + u * step < packed;
     const Out value = apply<F, Out>(f, whole ? x[u][threadIdx.x].v[k] : a[at]);
     if (whole) {
       y[u][threadIdx.x].v[k] = value;
@@ -81,37 +83,35 @@ __global__ void __launch_bounds__(kElementThreads, kElementBlocks)
       out[at] = value;
     }
   }
-  if (!whole) return;
 #pragma unroll
-  for (int u = 0; u < U; ++u) store_pack(out + i + u * step, y[u][threadIdx.x]);
+  for (int u = 0; u < U; ++u)
+    if (i + u * step < packed) store_pack(out + i + u * step, y[u][threadIdx.x]);
 }
 
 template <typename F, typename Out, typename A, typename B, int V, int U>
-__global__ void __launch_bounds__(kElementThreads, kElementBlocks)
+__global__ void __launch_bounds__(kElementThreads, kElementBlocks<typename F::Lane>)
     dense2_kernel(F f, Out* out, const A* a, const B* b, int64_t n) {
-  const int64_t step = static_cast<int64_t>(blockDim.x) * V;
-  int64_t i = static_cast<int64_t>(blockIdx.x) * step * U + threadIdx.x * V;
-  if (i + (U - 1) * step + V <= n) {
-    Pack<A, V> x[U];
-    Pack<B, V> w[U];
+  const int64_t step = static_cast<int64_t>(blockDim.x) * V, packed = n / V * V;
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * step * U + threadIdx.x * V;
+  Pack<A, V> x[U];
+  Pack<B, V> w[U];
 #pragma unroll
-    for (int u = 0; u < U; ++u) {
+  for (int u = 0; u < U; ++u) {
+    if (i + u * step < packed) {
       x[u] = load_pack<V>(a + i + u * step);
       w[u] = load_pack<V>(b + i + u * step);
     }
-#pragma unroll
-    for (int u = 0; u < U; ++u) {
-      Pack<Out, V> y;
-#pragma unroll
-      for (int k = 0; k < V; ++k) y.v[k] = apply<F, Out>(f, x[u].v[k], w[u].v[k]);
-      store_pack(out + i + u * step, y);
-    }
-    return;
   }
-#pragma unroll 1
-  for (int u = 0; u < U; ++u, i += step)
-#pragma unroll 1
-    for (int64_t k = i; k < i + V && k < n; ++k) out[k] = apply<F, Out>(f, a[k], b[k]);
+#pragma unroll
+  for (int u = 0; u < U; ++u) {
+    if (i + u * step >= packed) break;
+    Pack<Out, V> y;
+#pragma unroll
+    for (int k = 0; k < V; ++k) y.v[k] = apply<F, Out>(f, x[u].v[k], w[u].v[k]);
+    store_pack(out + i + u * step, y);
+  }
+  const int64_t last = packed + threadIdx.x;
+  if (blockIdx.x + 1 == gridDim.x && last < n) out[last] = apply<F, Out>(f, a[last], b[last]);
 }
 
 /// V elements of one operand of an item: a pack, or one element for all.

@@ -40,18 +40,21 @@ inline bool is_aligned(const void* p, size_t bytes) {
 }
 
 /// Device memory for the kernels of one call, from the stream-ordered allocator: it may be freed as
-/// soon as they are enqueued.
+/// soon as they are enqueued. None for 0 bytes.
 class Scratch {
  public:
   Scratch(Stream& stream, size_t bytes)
-      : allocator_(stream.device().allocator()), block_(allocator_.allocate(bytes, stream)) {}
-  ~Scratch() { allocator_.free(block_); }
+      : allocator_(stream.device().allocator()),
+        block_(bytes > 0 ? allocator_.allocate(bytes, stream) : nullptr) {}
+  ~Scratch() {
+    if (block_ != nullptr) allocator_.free(block_);
+  }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
   template <typename T>
-  T* as(size_t byte_offset = 0) const {
-    return reinterpret_cast<T*>(static_cast<char*>(block_->ptr) + byte_offset);
+  T* as() const {
+    return block_ != nullptr ? static_cast<T*>(block_->ptr) : nullptr;
   }
 
  private:

@@ -1,6 +1,6 @@
-// The sums behind norm_weight.h. Columns lie along x, so loads are coalesced; rows are cut in chunks
-// by shape alone, each summed by one block in a fixed order, and a second kernel adds the chunks in
-// order.
+// The sums behind norm_weight.h. Columns lie along x, so loads are coalesced; rows are cut in
+// chunks by shape alone, each summed by one block in a fixed order, and a second kernel adds the
+// chunks in order.
 #include "cuda/norm_weight.h"
 
 #include "cuda/arithmetic.cuh"

@@ -5,8 +5,9 @@
 
 namespace weft::cuda {
 
-/// Writes grad_weight and grad_bias of `args` where they are not nullptr. Statistics of f64 rows are
-/// given in f64, those of the others in f32; `means` is read only where args.mean is not nullptr.
+/// Writes grad_weight and grad_bias of `args` where they are not nullptr. Statistics of f64 rows
+/// are given in f64, those of the others in f32; `means` is read only where args.mean is not
+/// nullptr.
 void norm_grad_weight(const NormArgs& args, const float* means, const float* rstds, Stream& stream);
 void norm_grad_weight(const NormArgs& args, const double* means, const double* rstds,
                       Stream& stream);

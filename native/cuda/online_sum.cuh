@@ -1,5 +1,6 @@
 // Maximum of a row and the sum of exponentials relative to it, in one pass (Milakov & Gimelshein
-// 2018, "Online normalizer calculation for softmax"). Used by the softmax and cross-entropy kernels.
+// 2018, "Online normalizer calculation for softmax"). Used by the softmax and cross-entropy
+// kernels.
 #pragma once
 
 #include "cuda/team.cuh"

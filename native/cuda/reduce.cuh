@@ -1,11 +1,11 @@
 // Kernels of reductions: outputs of short runs by a few lanes each, long runs by a block a chunk,
-// and outputs that lie side by side in memory by a thread each. Chunks depend on the shape alone and
-// are combined in order by finish_kernel, so the same input gives the same bits. reduce_*.cu
+// and outputs that lie side by side in memory by a thread each. Chunks depend on the shape alone
+// and are combined in order by finish_kernel, so the same input gives the same bits. reduce_*.cu
 // instantiate them with an operator:
 //
 //   Lane            what elements are converted to
 //   Value           a partial result, of 4-byte words; starts as start()
-//   Thread          what a thread accumulates in; starts as begin(pivot), becomes a Value by value()
+//   Thread          what a thread accumulates in: begin(pivot) at first, value() gives its Value
 //   add(t, x, i)    takes element x of index i among the reduced ones
 //   merge(a, b)     of two Values, in any order of their elements
 //   store(...)      writes a final Value

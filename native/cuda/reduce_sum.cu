@@ -1,5 +1,6 @@
 // Sums, means and sums of squares on CUDA. A thread adds in f32 (f64, i64) in several accumulators,
-// threads and chunks combine in f64, so the error does not grow with the tensor. Called by reduce().
+// threads and chunks combine in f64, so the error does not grow with the tensor. Called by
+// reduce().
 #include "cuda/reduce.cuh"
 #include "cuda/reduce_kinds.h"
 

@@ -1,6 +1,6 @@
-// Variances on CUDA in one pass: sums of x - p and (x - p)^2 in f64, where p is the first element of
-// the run (Chan, Golub & LeVeque 1983, "Algorithms for computing the sample variance": shifted data).
-// Called by reduce().
+// Variances on CUDA in one pass: sums of x - p and (x - p)^2 in f64, where p is the first element
+// of the run (Chan, Golub & LeVeque 1983, "Algorithms for computing the sample variance": shifted
+// data). Called by reduce().
 #include "cuda/reduce.cuh"
 #include "cuda/reduce_kinds.h"
 

@@ -1,6 +1,7 @@
 // Sums of rows that share a key, in the order of their positions, without atomics: the backward
-// passes of embedding and gather. Keys are sorted stably (Satish, Harris & Garland 2009), the sorted
-// list is cut in tiles, and runs of one key that cross tiles are put together by a second kernel.
+// passes of embedding and gather. Keys are sorted stably (Satish, Harris & Garland 2009), the
+// sorted list is cut in tiles, and runs of one key that cross tiles are put together by a second
+// kernel.
 #pragma once
 
 #include "cuda/launch.h"

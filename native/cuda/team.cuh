@@ -1,6 +1,6 @@
 // Groups of threads that share a row: a warp (eight rows a block) or a whole block (one row). Sums
-// and maxima are combined in a fixed order, so the bits do not depend on timing. Used by the softmax,
-// cross-entropy and norm kernels.
+// and maxima are combined in a fixed order, so the bits do not depend on timing. Used by the
+// softmax, cross-entropy and norm kernels.
 #pragma once
 
 #include <cstdint>

@@ -11,22 +11,20 @@ constexpr int kUnroll = 2;
 template <typename T, int V>
 __global__ void __launch_bounds__(kElementThreads)
     where_dense_kernel(T* out, const Bool* condition, const T* a, const T* b, int64_t n) {
-  const int64_t step = static_cast<int64_t>(blockDim.x) * V;
+  const int64_t step = static_cast<int64_t>(blockDim.x) * V, packed = n / V * V;
   int64_t i = static_cast<int64_t>(blockIdx.x) * step * kUnroll + threadIdx.x * V;
 #pragma unroll
   for (int u = 0; u < kUnroll; ++u, i += step) {
-    if (i + V <= n) {
-      const Pack<Bool, V> c = load_pack<V>(condition + i);
-      const Pack<T, V> x = load_pack<V>(a + i), y = load_pack<V>(b + i);
-      Pack<T, V> z;
+    if (i >= packed) break;
+    const Pack<Bool, V> c = load_pack<V>(condition + i);
+    const Pack<T, V> x = load_pack<V>(a + i), y = load_pack<V>(b + i);
+    Pack<T, V> z;
 #pragma unroll
-      for (int k = 0; k < V; ++k) z.v[k] = c.v[k].v ? x.v[k] : y.v[k];
-      store_pack(out + i, z);
-    } else {
-#pragma unroll 1
-      for (int64_t k = i; k < n; ++k) out[k] = condition[k].v ? a[k] : b[k];
-    }
+    for (int k = 0; k < V; ++k) z.v[k] = c.v[k].v ? x.v[k] : y.v[k];
+    store_pack(out + i, z);
   }
+  const int64_t last = packed + threadIdx.x;
+  if (blockIdx.x + 1 == gridDim.x && last < n) out[last] = condition[last].v ? a[last] : b[last];
 }
 
 template <typename T>
