@@ -45,6 +45,10 @@ void Event::record(Stream& stream) {
 
 void Event::wait(Stream& stream) const {
   if (!recorded_) return;
+  if (&stream.device().driver() != &device_->driver()) {
+    fail(ErrorCode::kDevice, "a stream of %s cannot wait for an event of %s: use order_after",
+         stream.device().name().c_str(), device_->name().c_str());
+  }
   stream.device().driver().wait(stream.handle(), handle_);
   event_log::log(EventKind::kEventWait, stream.device().index(), stream.id(), device_->index(), 0,
                  reinterpret_cast<uint64_t>(handle_));
@@ -58,6 +62,12 @@ bool Event::synchronize(int64_t timeout_ms) const {
 
 void order_after(Stream& later, Stream& earlier) {
   if (&later == &earlier) return;
+  if (&later.device().driver() != &earlier.device().driver()) {
+    auto gate = std::make_shared<Gate>();
+    earlier.device().driver().notify(earlier.handle(), [gate] { gate->open(); });
+    later.device().driver().hold(later.handle(), gate);
+    return;
+  }
   Event event(earlier.device());
   event.record(earlier);
   event.wait(later);

@@ -22,6 +22,21 @@ constexpr int kTable = 256;
 // Pairs whose access was enabled and logged; devices beyond the table ask the driver every time.
 std::atomic<bool> g_enabled[kTable][kTable];
 
+/// Between drivers: through staging memory, each half on its own side's stream.
+Stream& transfer_across(void* dst, Stream& dst_stream, const void* src, Stream& src_stream,
+                        size_t bytes) {
+  Device& from = src_stream.device();
+  Device& to = dst_stream.device();
+  event_log::log(EventKind::kCopy, from.index(), src_stream.id(), to.index(), bytes, 0);
+  Driver& pinned = from.kind() == DriverKind::kHost ? to.driver() : from.driver();
+  StagingBuffer staging = acquire_staging(pinned, bytes);
+  from.driver().copy(staging.ptr, kHostMemory, src, from.ordinal(), bytes, src_stream.handle());
+  order_after(dst_stream, src_stream);
+  to.driver().copy(dst, to.ordinal(), staging.ptr, kHostMemory, bytes, dst_stream.handle());
+  release_staging(staging, &dst_stream);
+  return src_stream;
+}
+
 }  // namespace
 
 bool enable_peer(Device& a, Device& b) {
@@ -59,6 +74,10 @@ Stream& transfer(void* dst, Stream& dst_stream, const void* src, Stream& src_str
       from.driver().copy(dst, to.ordinal(), src, from.ordinal(), bytes, src_stream.handle());
     }
     return src_stream;
+  }
+  if (&from.driver() != &to.driver()) {
+    if (bytes == 0) return src_stream;
+    return transfer_across(dst, dst_stream, src, src_stream, bytes);
   }
   Stream& out = from.stream(StreamPurpose::kCopyOut);
   order_after(out, src_stream);

@@ -1,7 +1,7 @@
 // Operator × dtype × layout on a device against host:0 in f64, results and gradients. Inputs are rounded
 // to the dtype first, so both sides see the same numbers. WEFT_TEST_DEVICE names the device.
 import { afterEach, describe, expect, test } from 'vitest'
-import { type DType, functional as F, noGrad, type Tensor, tensor } from 'weft'
+import { allowTf32, type DType, functional as F, noGrad, type Tensor, tensor } from 'weft'
 import {
   allLayouts,
   type Case,
@@ -18,6 +18,7 @@ import {
 
 const device = process.env['WEFT_TEST_DEVICE'] ?? 'cuda:0'
 const reference = 'host:0'
+allowTf32(false) // compared with f64 at f32's own precision
 
 // Differences allowed, relative to the largest magnitude of the result (at least 1): a few roundings of
 // the dtype, since f16 and bf16 are computed in f32.

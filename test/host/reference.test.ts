@@ -2,7 +2,7 @@
 // WEFT_TEST_DEVICE moves the whole file to another device, for example cuda:0.
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { type DType, functional as F, noGrad, optim, scope, type Tensor, tensor } from 'weft'
+import { allowTf32, type DType, functional as F, noGrad, optim, scope, type Tensor, tensor } from 'weft'
 
 interface Packed {
   shape: number[]
@@ -20,6 +20,7 @@ interface Case {
 }
 
 const device = process.env['WEFT_TEST_DEVICE'] ?? 'host:0'
+allowTf32(false) // reference values are f32
 const folder = new URL('../fixtures/reference/', import.meta.url)
 const load = (file: string) => JSON.parse(readFileSync(new URL(file, folder), 'utf8')).cases
 

@@ -18,9 +18,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "fabric/dtype.h"
+#include "fabric/gate.h"
 
 namespace fabric {
 
@@ -92,6 +94,8 @@ class Driver {
   /// Calls `fn` on a thread of the driver after everything enqueued on `stream` so far. `fn` must
   /// be short, must not throw and must not call the driver.
   virtual void notify(StreamHandle stream, std::function<void()> fn) = 0;
+  /// Work enqueued on `stream` from now on waits until `gate` is open. Does not block the caller.
+  virtual void hold(StreamHandle stream, std::shared_ptr<Gate> gate) = 0;
 
   // Peers
   virtual bool can_access_peer(int from, int to) = 0;

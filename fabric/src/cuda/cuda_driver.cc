@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "cuda/driver_api.h"
 #include "fabric/cuda_launch.h"
 #include "fabric/error.h"
 #include "fabric/fabric.h"
@@ -168,6 +169,33 @@ void CudaDriver::notify(StreamHandle stream, std::function<void()> fn) {
   cudaEvent_t event = take_notify_event(ordinal);
   check(cudaEventRecord(event, raw(stream)), "cudaEventRecord");
   poller_.add(ordinal, event, std::move(fn), [this](int o, cudaEvent_t e) { give_notify_event(o, e); });
+}
+
+void CudaDriver::hold(StreamHandle stream, std::shared_ptr<Gate> gate) {
+  const DriverApi& api = driver_api();
+  if (!api.complete) fail(ErrorCode::kCuda, "this CUDA driver has no stream waits on memory");
+  uint32_t* word = nullptr;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!free_words_.empty()) {
+      word = free_words_.back();
+      free_words_.pop_back();
+    }
+  }
+  if (!word) {
+    check(cudaHostAlloc(reinterpret_cast<void**>(&word), sizeof(uint32_t), cudaHostAllocPortable | cudaHostAllocMapped),
+          "cudaHostAlloc");
+  }
+  *static_cast<volatile uint32_t*>(word) = 0;
+  use_device(device_of(stream));
+  CUresult status = api.stream_wait_value(raw(stream), reinterpret_cast<CUdeviceptr>(word), 1,
+                                          CU_STREAM_WAIT_VALUE_GEQ);
+  if (status != CUDA_SUCCESS) fail(ErrorCode::kCuda, "cuStreamWaitValue32 failed: error %d", status);
+  gate->then([word] { __atomic_store_n(word, 1u, __ATOMIC_RELEASE); });
+  notify(stream, [this, word] {  // the stream has passed the word
+    std::lock_guard<std::mutex> lock(mutex_);
+    free_words_.push_back(word);
+  });
 }
 
 }  // namespace fabric::cuda

@@ -50,6 +50,7 @@ class CudaDriver final : public Driver {
   void combine(void* dst, const void* a, const void* b, size_t count, DType dtype, ReduceOp op, double scale,
                int ordinal, StreamHandle stream) override;
   void notify(StreamHandle stream, std::function<void()> fn) override;
+  void hold(StreamHandle stream, std::shared_ptr<Gate> gate) override;
 
   bool can_access_peer(int from, int to) override;
   void enable_peer(int from, int to) override;
@@ -73,6 +74,7 @@ class CudaDriver final : public Driver {
   std::mutex mutex_;  // guards the rest
   std::unordered_map<StreamHandle, int> stream_device_;
   std::vector<std::vector<cudaEvent_t>> notify_events_;
+  std::vector<uint32_t*> free_words_;  // pinned; a held stream waits for its word to become 1
   struct Peer {
     bool tried = false;
     bool works = false;

@@ -27,6 +27,7 @@ const DriverApi& driver_api() {
                  find("cuMemRelease", &a.mem_release) && find("cuMemMap", &a.mem_map) &&
                  find("cuMemUnmap", &a.mem_unmap) && find("cuMemSetAccess", &a.mem_set_access) &&
                  find("cuMemGetAllocationGranularity", &a.mem_get_granularity) &&
+                 find("cuStreamWaitValue32", &a.stream_wait_value) &&
                  find("cuDeviceGetAttribute", &a.device_get_attribute);
     return a;
   }();

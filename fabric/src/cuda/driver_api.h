@@ -18,6 +18,7 @@ struct DriverApi {
   CUresult (*mem_set_access)(CUdeviceptr, size_t, const CUmemAccessDesc*, size_t) = nullptr;
   CUresult (*mem_get_granularity)(size_t*, const CUmemAllocationProp*, CUmemAllocationGranularity_flags) = nullptr;
   CUresult (*device_get_attribute)(int*, CUdevice_attribute, CUdevice) = nullptr;
+  CUresult (*stream_wait_value)(CUstream, CUdeviceptr, cuuint32_t, unsigned int) = nullptr;
   bool complete = false;  ///< all of the above were found
 };
 const DriverApi& driver_api();

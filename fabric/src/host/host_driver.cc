@@ -166,6 +166,14 @@ void HostDriver::notify(StreamHandle stream, std::function<void()> fn) {
   enqueue(stream, std::move(fn));
 }
 
+void HostDriver::hold(StreamHandle stream, std::shared_ptr<Gate> gate) {
+  enqueue(stream, [gate] {
+    if (!gate->wait(std::chrono::minutes(10))) {
+      poison("a host stream waited 10 minutes for another driver");
+    }
+  });
+}
+
 bool HostDriver::can_access_peer(int from, int to) {
   check_ordinal(from);
   check_ordinal(to);

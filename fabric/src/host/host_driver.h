@@ -50,6 +50,7 @@ class HostDriver final : public Driver {
   void combine(void* dst, const void* a, const void* b, size_t count, DType dtype, ReduceOp op,
                double scale, int ordinal, StreamHandle stream) override;
   void notify(StreamHandle stream, std::function<void()> fn) override;
+  void hold(StreamHandle stream, std::shared_ptr<Gate> gate) override;
 
   bool can_access_peer(int from, int to) override;
   void enable_peer(int from, int to) override;
