@@ -1,8 +1,8 @@
 // Hopper, TF32, tile 128x128x32 over clusters of two; may share k among blocks. Where neither
 // operand is dense along k, B is transposed on its way through shared memory, which needs
 // registers: that layout takes a tile of half the width. It is the one kernel of the menu that
-// spills (136 bytes, in the scheduler's bookkeeping between tiles, none in the loop over k): the
-// gradient of a weight is deep and needs the sharing.
+// spills (136 bytes): its loading warp, left 40 registers, issues many small copies a stage. The
+// warps that multiply spill nothing.
 #include "cuda/gemm_tile.h"
 
 namespace weft::cuda {
