@@ -87,7 +87,7 @@ __device__ void load_slice(const Operand& x, int64_t offset, int64_t row0, int64
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) simt_kernel(SimtGemm g) {
+__global__ void __launch_bounds__(kThreads, 1) simt_kernel(SimtGemm g) {
   using Wide = typename WideOf<T>::type;
   __shared__ __align__(16) Wide a_slice[kDepth][kPitch];
   __shared__ __align__(16) Wide b_slice[kDepth][kPitch];
