@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "fabric/error.h"
+#include "fabric/fabric.h"
 #include "fabric/host_queue.h"
 #include "host/fault_state.h"
 #include "host/wait_clock.h"
