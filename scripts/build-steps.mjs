@@ -3,8 +3,8 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
 import { join, relative } from 'node:path'
-import { cudaToolkit, cutlassFolder } from './cuda-toolkit.mjs'
 import { describeFailure, readJson, runChild, tailOf, whyFailed } from './children.mjs'
+import { cudaToolkit, cutlassFolder } from './cuda-toolkit.mjs'
 import { filesUnder, hashInputs, installMismatch } from './stamps.mjs'
 
 // One compiler takes up to this much memory; more at once than fit would swap.
@@ -105,7 +105,11 @@ export const buildNative = {
     const blas = blasFolder(root, versions)
     dropForeignBuild(root, join(root, 'build'))
     const common = ['--config', 'Release', `--CDWEFT_BLAS_DIR=${blas ?? ''}`]
-    common.push('--CDWEFT_BUILD_ADDON=ON', '--CDWEFT_BUILD_TESTS=OFF', ...cudaOptions(root, context.cuda))
+    common.push(
+      '--CDWEFT_BUILD_ADDON=ON',
+      '--CDWEFT_BUILD_TESTS=OFF',
+      ...cudaOptions(root, context.cuda),
+    )
     const cmakeJs = join(root, 'node_modules/cmake-js/bin/cmake-js')
     for (const [name, args, limitSeconds] of [
       ['native-configure', ['configure'], 300],

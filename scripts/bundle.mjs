@@ -1,7 +1,16 @@
 // `npm run bundle`: one archive that runs on a GPU box with no Node and no network: Node itself, the addon with
 // its libraries, the compiled TypeScript, the packages, tests, benches and examples. Unpack it and call
 // `./weft doctor`, `./weft train ...`, `./test` or `./node <file>` in its folder.
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { runChild } from './children.mjs'
 import { root, runMain, SetupError, setUp } from './setup.mjs'
@@ -9,7 +18,15 @@ import { root, runMain, SetupError, setUp } from './setup.mjs'
 const limitBytes = 60e6
 // Build tools, types and linters: nothing of these is needed to run or to test.
 const leftOut = [
-  '@biomejs', '@types', '@typescript', 'typescript', 'cmake-js', 'node-addon-api', 'node-api-headers', 'tar', '.cache',
+  '@biomejs',
+  '@types',
+  '@typescript',
+  'typescript',
+  'cmake-js',
+  'node-addon-api',
+  'node-api-headers',
+  'tar',
+  '.cache',
   '.bin',
 ]
 
@@ -37,8 +54,17 @@ await runMain(async () => {
     cpSync(join(root, 'build/Release', file), join(folder, 'build/Release', file))
     await must('strip', ['--strip-unneeded', join(folder, 'build/Release', file)])
   }
-  for (const each of ['dist', 'test', 'bench', 'examples', 'package.json', 'vitest.config.ts', 'LICENSE']) {
-    if (existsSync(join(root, each))) cpSync(join(root, each), join(folder, each), { recursive: true })
+  for (const each of [
+    'dist',
+    'test',
+    'bench',
+    'examples',
+    'package.json',
+    'vitest.config.ts',
+    'LICENSE',
+  ]) {
+    if (existsSync(join(root, each)))
+      cpSync(join(root, each), join(folder, each), { recursive: true })
   }
   cpSync(join(root, 'node_modules'), join(folder, 'node_modules'), {
     recursive: true,

@@ -11,16 +11,24 @@ export const defaultArchitectures = '90a;100a;103a'
 
 function output(command, args) {
   try {
-    return execFileSync(command, args, { encoding: 'utf8', timeout: 20_000, stdio: ['ignore', 'pipe', 'ignore'] })
+    return execFileSync(command, args, {
+      encoding: 'utf8',
+      timeout: 20_000,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
   } catch {
     return ''
   }
 }
 
 /** Compute capabilities of the GPUs here as architectures, such as `90a`; empty without a GPU. */
-export function gpuArchitectures(query = () => output('nvidia-smi', ['--query-gpu=compute_cap', '--format=csv,noheader'])) {
+export function gpuArchitectures(
+  query = () => output('nvidia-smi', ['--query-gpu=compute_cap', '--format=csv,noheader']),
+) {
   const found = query().match(/^\d+\.\d+$/gm) ?? []
-  return [...new Set(found.map((each) => `${each.replace('.', '')}${Number(each) >= 9 ? 'a' : ''}`))]
+  return [
+    ...new Set(found.map((each) => `${each.replace('.', '')}${Number(each) >= 9 ? 'a' : ''}`)),
+  ]
 }
 
 /**
@@ -32,7 +40,8 @@ export function gpuArchitectures(query = () => output('nvidia-smi', ['--query-gp
  */
 export function cudaPlan(choice, here = gpuArchitectures) {
   if (choice === 'off') return null
-  if (choice === 'on') return { architectures: process.env.WEFT_CUDA_ARCHITECTURES ?? defaultArchitectures }
+  if (choice === 'on')
+    return { architectures: process.env.WEFT_CUDA_ARCHITECTURES ?? defaultArchitectures }
   const present = here()
   return present.length === 0 ? null : { architectures: present.join(';') }
 }
@@ -68,7 +77,8 @@ export const installCuda = {
     const notes = []
     if (!cudaToolkit(root)) {
       const result = await pipInstall(root, 'cuda', pins(versions.cuda), 'cuda')
-      if (result.code !== 0) return { error: `${describeFailure(result)}\n${tailOf(result.output, 3)}` }
+      if (result.code !== 0)
+        return { error: `${describeFailure(result)}\n${tailOf(result.output, 3)}` }
       // The wheels lack two links that nvcc and CMake look for.
       const wheels = join(root, '.weft/cuda/nvidia/cu13')
       if (!existsSync(join(wheels, 'lib64'))) symlinkSync('lib', join(wheels, 'lib64'))
@@ -79,7 +89,8 @@ export const installCuda = {
     }
     if (!cutlassFolder(root)) {
       const result = await pipInstall(root, 'cutlass', pins(versions.cutlass), 'cutlass')
-      if (result.code !== 0) return { error: `${describeFailure(result)}\n${tailOf(result.output, 3)}` }
+      if (result.code !== 0)
+        return { error: `${describeFailure(result)}\n${tailOf(result.output, 3)}` }
       notes.push(`CUTLASS ${versions.cutlass['nvidia-cutlass']}`)
     }
     return { note: notes.join(', ') }

@@ -45,8 +45,8 @@ export {
 // Tensors
 export * as functional from './tensor/functional.js'
 export type { NestedArray, NestedInput } from './tensor/nested.js'
-export { print } from './tensor/print.js'
 export { allowTf32, tf32Allowed } from './tensor/precision.js'
+export { print } from './tensor/print.js'
 export type { GeneratorState } from './tensor/random.js'
 export {
   generatorState,

@@ -26,7 +26,8 @@ function text(): Text {
     .map((name) => readFileSync(join(folder, name), 'utf8'))
     .join('\n\n')
   const characters = [...new Set(book)].sort()
-  if (characters.length > 256) throw new Error(`${characters.length} different characters, at most 256`)
+  if (characters.length > 256)
+    throw new Error(`${characters.length} different characters, at most 256`)
   const id = new Map(characters.map((c, i) => [c, i]))
   const ids = Uint8Array.from([...book], (c) => id.get(c) as number)
   loaded = { ids, characters }
@@ -75,7 +76,8 @@ export default defineTask({
     const count = targets.numel
     return { loss: model.loss(tokens, targets).mul(count), count }
   },
-  optimizer: (parameters) => optim.adamw(parameters, { lr: 2e-3, betas: [0.9, 0.95], weightDecay: 0.1 }),
+  optimizer: (parameters) =>
+    optim.adamw(parameters, { lr: 2e-3, betas: [0.9, 0.95], weightDecay: 0.1 }),
   schedule: ({ step, totalSteps = 1 }) =>
     optim.schedule.warmup(30, optim.schedule.cosine(Math.max(1, totalSteps - 30), 0.1))(step),
   clipNorm: 1,
@@ -87,18 +89,29 @@ export default defineTask({
       const context = written.slice(-length)
       const row = scope(() =>
         noGrad(() => {
-          const logits = model.forward(tensor(Int32Array.from(context), { shape: [1, context.length] }))
-          return logits.select(1, -1).mul(1 / 0.8).softmax(-1).view([-1])
+          const logits = model.forward(
+            tensor(Int32Array.from(context), { shape: [1, context.length] }),
+          )
+          return logits
+            .select(1, -1)
+            .mul(1 / 0.8)
+            .softmax(-1)
+            .view([-1])
         }),
       )
       const chances = (await row.data()) as Float32Array
       row.dispose()
       let draw = next() / 2 ** 32
       let pick = 0
-      while (pick < chances.length - 1 && draw >= (chances[pick] as number)) draw -= chances[pick++] as number
+      while (pick < chances.length - 1 && draw >= (chances[pick] as number))
+        draw -= chances[pick++] as number
       written.push(pick)
     }
     print('sample:')
-    for (const line of written.map((i) => characters[i]).join('').split('\n')) print(`  ${line}`)
+    for (const line of written
+      .map((i) => characters[i])
+      .join('')
+      .split('\n'))
+      print(`  ${line}`)
   },
 })

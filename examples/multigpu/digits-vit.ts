@@ -44,7 +44,14 @@ function digits(): Digits {
 }
 
 /** Copies image `from` to row `row`, moved by (dx, dy) pixels. */
-function place(out: Float32Array, row: number, pixels: Float32Array, from: number, dx: number, dy: number): void {
+function place(
+  out: Float32Array,
+  row: number,
+  pixels: Float32Array,
+  from: number,
+  dx: number,
+  dy: number,
+): void {
   for (let y = 0; y < side; y++) {
     const sy = y - dy
     if (sy < 0 || sy >= side) continue

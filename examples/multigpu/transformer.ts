@@ -55,7 +55,9 @@ export class Rotary extends nn.Module {
   ) {
     super()
     const half = width / 2
-    const rates = arange(half).mul(-Math.log(10000) / half).exp() // (D/2,)
+    const rates = arange(half)
+      .mul(-Math.log(10000) / half)
+      .exp() // (D/2,)
     const angles = arange(length).unsqueeze(1).mul(rates) // (T,1)·(D/2,) → (T,D/2)
     this.registerBuffer('cos', keep(angles.cos()))
     this.registerBuffer('sin', keep(angles.sin()))

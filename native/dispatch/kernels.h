@@ -1,11 +1,12 @@
-// The kernel table: what a driver must be able to compute. Operators (native/ops) check, allocate and
-// call through the table of the tensor's driver; native/cpu fills the host's, native/cuda CUDA's.
+// The kernel table: what a driver must be able to compute. Operators (native/ops) check, allocate
+// and call through the table of the tensor's driver; native/cpu fills the host's, native/cuda
+// CUDA's.
 //
 // Rules for every kernel: it enqueues on `stream` and returns; arguments are copied, never kept by
-// address; outputs are written fully; no floating-point atomics (same inputs, same bits, whatever the
-// thread count); f16 and bf16 are computed and accumulated in f32; element counts may be 0 (then it
-// does nothing) and may exceed 2^31. A nullptr entry is an operator that the driver lacks: the caller
-// throws DeviceError.
+// address; outputs are written fully; no floating-point atomics (same inputs, same bits, whatever
+// the thread count); f16 and bf16 are computed and accumulated in f32; element counts may be 0
+// (then it does nothing) and may exceed 2^31. A nullptr entry is an operator that the driver lacks:
+// the caller throws DeviceError.
 #pragma once
 
 #include <cstdint>
@@ -17,32 +18,66 @@ namespace weft {
 
 /// out = f(a). Params p0, p1 by operator.
 enum class UnaryOp : uint8_t {
-  kCopy, kNeg, kAbs, kExp, kLog, kSqrt, kRsqrt, kSin, kCos, kTanh, kSigmoid, kRelu,
-  kGelu,         ///< tanh approximation
-  kGeluErf,      ///< exact
+  kCopy,
+  kNeg,
+  kAbs,
+  kExp,
+  kLog,
+  kSqrt,
+  kRsqrt,
+  kSin,
+  kCos,
+  kTanh,
+  kSigmoid,
+  kRelu,
+  kGelu,     ///< tanh approximation
+  kGeluErf,  ///< exact
   kSilu,
-  kClamp,        ///< p0 low, p1 high (NaN: no bound)
-  kAddScalar, kSubScalar, kRsubScalar, kMulScalar, kDivScalar, kRdivScalar,  ///< p0; r: p0 op a
-  kPowScalar,    ///< a ** p0
-  kMaximumScalar, kMinimumScalar,
-  kEqScalar, kNeScalar, kLtScalar, kLeScalar, kGtScalar, kGeScalar,  ///< out bool
-  kLogicalNot,   ///< out bool
-  kReciprocal, kSign,
-  kIsFinite,     ///< out bool
+  kClamp,  ///< p0 low, p1 high (NaN: no bound)
+  kAddScalar,
+  kSubScalar,
+  kRsubScalar,
+  kMulScalar,
+  kDivScalar,
+  kRdivScalar,  ///< p0; r: p0 op a
+  kPowScalar,   ///< a ** p0
+  kMaximumScalar,
+  kMinimumScalar,
+  kEqScalar,
+  kNeScalar,
+  kLtScalar,
+  kLeScalar,
+  kGtScalar,
+  kGeScalar,    ///< out bool
+  kLogicalNot,  ///< out bool
+  kReciprocal,
+  kSign,
+  kIsFinite,  ///< out bool
 };
 /// out = f(a, b). The *Grad operators take (grad, x or out as noted) and give grad of x.
 enum class BinaryOp : uint8_t {
-  kAdd, kSub, kMul, kDiv, kPow, kMaximum, kMinimum,
-  kEq, kNe, kLt, kLe, kGt, kGe,      ///< out bool
-  kReluGrad,      ///< (grad, out)
-  kGeluGrad,      ///< (grad, x), tanh approximation
-  kGeluErfGrad,   ///< (grad, x)
-  kSiluGrad,      ///< (grad, x)
-  kTanhGrad,      ///< (grad, out)
-  kSigmoidGrad,   ///< (grad, out)
-  kClampGrad,     ///< (grad, x), p0 p1
-  kAbsGrad,       ///< (grad, x): grad * sign(x)
-  kMaskScale,     ///< (x, mask of dtype bool): mask ? x * p0 : 0
+  kAdd,
+  kSub,
+  kMul,
+  kDiv,
+  kPow,
+  kMaximum,
+  kMinimum,
+  kEq,
+  kNe,
+  kLt,
+  kLe,
+  kGt,
+  kGe,           ///< out bool
+  kReluGrad,     ///< (grad, out)
+  kGeluGrad,     ///< (grad, x), tanh approximation
+  kGeluErfGrad,  ///< (grad, x)
+  kSiluGrad,     ///< (grad, x)
+  kTanhGrad,     ///< (grad, out)
+  kSigmoidGrad,  ///< (grad, out)
+  kClampGrad,    ///< (grad, x), p0 p1
+  kAbsGrad,      ///< (grad, x): grad * sign(x)
+  kMaskScale,    ///< (x, mask of dtype bool): mask ? x * p0 : 0
 };
 enum class TernaryOp : uint8_t {
   kWhere,  ///< operands: out, condition (bool), a, b
@@ -67,7 +102,7 @@ struct ReduceArgs {
   DType out_dtype;
   int kept_dims = 0;
   int64_t kept_shape[kMaxDims] = {};
-  int64_t kept_strides[kMaxDims] = {};     ///< of in, in elements
+  int64_t kept_strides[kMaxDims] = {};  ///< of in, in elements
   int reduced_dims = 0;
   int64_t reduced_shape[kMaxDims] = {};
   int64_t reduced_strides[kMaxDims] = {};  ///< of in, in elements
@@ -76,9 +111,10 @@ struct ReduceArgs {
   double correction = 0;
 };
 
-/// C (m,n) = act(alpha * op(A) (m,k) · op(B) (k,n) + bias (n)) + beta * C, for each batch. Row-major
-/// memory: A is stored (m,k) with row stride lda, or (k,m) when a_transposed; B likewise (k,n) or (n,k).
-/// C is row-major with row stride ldc. Batch strides in elements, 0 where broadcast; dimension 0 fastest.
+/// C (m,n) = act(alpha * op(A) (m,k) · op(B) (k,n) + bias (n)) + beta * C, for each batch.
+/// Row-major memory: A is stored (m,k) with row stride lda, or (k,m) when a_transposed; B likewise
+/// (k,n) or (n,k). C is row-major with row stride ldc. Batch strides in elements, 0 where
+/// broadcast; dimension 0 fastest.
 struct GemmArgs {
   DType dtype;
   int64_t m, n, k;
@@ -106,15 +142,15 @@ struct SoftmaxArgs {
   bool log;
 };
 
-/// logits (rows, cols) contiguous, targets (rows,) i64. loss and lse are f32; loss is (rows,) for kNone,
-/// else one value: mean over rows whose target is not ignore_index (0 rows: NaN), or sum.
+/// logits (rows, cols) contiguous, targets (rows,) i64. loss and lse are f32; loss is (rows,) for
+/// kNone, else one value: mean over rows whose target is not ignore_index (0 rows: NaN), or sum.
 struct CrossEntropyArgs {
   DType dtype;
   const void* logits;
   const int64_t* targets;
   float* loss;
-  float* lse;     ///< (rows,) log-sum-exp, kept for backward
-  float* count;   ///< one value: rows that count
+  float* lse;                        ///< (rows,) log-sum-exp, kept for backward
+  float* count;                      ///< one value: rows that count
   const float* grad_loss = nullptr;  ///< backward: (rows,) for kNone, else one value
   void* grad_logits = nullptr;       ///< backward: (rows, cols) of dtype
   int64_t rows, cols;
@@ -124,8 +160,9 @@ struct CrossEntropyArgs {
   uint16_t device;  ///< for note_index_error
 };
 
-/// x, y (rows, cols) contiguous; weight, bias (cols,) or nullptr; mean, rstd (rows,) f32 (mean nullptr:
-/// root-mean-square norm). Backward writes those of grad_x, grad_weight, grad_bias that are not nullptr.
+/// x, y (rows, cols) contiguous; weight, bias (cols,) or nullptr; mean, rstd (rows,) f32 (mean
+/// nullptr: root-mean-square norm). Backward writes those of grad_x, grad_weight, grad_bias that
+/// are not nullptr.
 struct NormArgs {
   DType dtype;
   const void* x;
@@ -155,8 +192,8 @@ struct EmbeddingArgs {
   uint16_t device;
 };
 
-/// out[i][j][k] = in[i][index[i][j][k]][k]: in (outer, bound, inner), index and out (outer, count, inner),
-/// all contiguous. Backward: grad_in written fully; equal indices are summed in order.
+/// out[i][j][k] = in[i][index[i][j][k]][k]: in (outer, bound, inner), index and out (outer, count,
+/// inner), all contiguous. Backward: grad_in written fully; equal indices are summed in order.
 struct GatherArgs {
   DType dtype;
   const void* in;
@@ -168,9 +205,10 @@ struct GatherArgs {
   uint16_t device;
 };
 
-/// q (batch, heads, q_len, width), k and v (batch, heads, kv_len, width); strides in elements for the
-/// first three dimensions, the last is 1. lse (batch, heads, q_len) f32 contiguous. Causal: query i sees
-/// keys up to i + kv_len - q_len. out and the gradients have strides of their own, given likewise.
+/// q (batch, heads, q_len, width), k and v (batch, heads, kv_len, width); strides in elements for
+/// the first three dimensions, the last is 1. lse (batch, heads, q_len) f32 contiguous. Causal:
+/// query i sees keys up to i + kv_len - q_len. out and the gradients have strides of their own,
+/// given likewise.
 struct AttentionArgs {
   DType dtype;
   const void *q, *k, *v;
@@ -180,7 +218,8 @@ struct AttentionArgs {
   void *grad_q = nullptr, *grad_k = nullptr, *grad_v = nullptr;
   int64_t batch, heads, q_len, kv_len, width;
   int64_t q_stride[3], k_stride[3], v_stride[3], out_stride[3];
-  int64_t grad_out_stride[3] = {}, grad_q_stride[3] = {}, grad_k_stride[3] = {}, grad_v_stride[3] = {};
+  int64_t grad_out_stride[3] = {}, grad_q_stride[3] = {}, grad_k_stride[3] = {},
+          grad_v_stride[3] = {};
   double scale;
   bool causal;
 };
@@ -190,9 +229,10 @@ struct AttentionArgs {
 struct RandomArgs {
   enum class Kind : uint8_t { kUniform, kNormal, kRandInt, kDropout } kind;
   DType dtype;
-  void* out;            ///< contiguous
+  void* out;  ///< contiguous
   int64_t count;
-  double p0 = 0, p1 = 1;  ///< uniform low, high; normal mean, std; randint low, high (high excluded); dropout p
+  double p0 = 0, p1 = 1;  ///< uniform low, high; normal mean, std; randint low, high (high
+                          ///< excluded); dropout p
   uint64_t seed, offset;
   const void* in = nullptr;  ///< dropout: x, contiguous
   void* mask = nullptr;      ///< dropout: bool (count,), true where kept
@@ -206,7 +246,8 @@ struct RangeArgs {
   double start, step;
 };
 
-/// One parameter of a fused optimizer step; every pointer contiguous, `count` elements. State is f32.
+/// One parameter of a fused optimizer step; every pointer contiguous, `count` elements. State is
+/// f32.
 struct OptimParam {
   void* param;
   const void* grad;
@@ -256,10 +297,12 @@ struct KernelTable {
   /// *norm = sqrt(sum of squares over all gradients), f32, summed in a fixed order.
   void (*grad_norm)(const OptimParam* params, int count, float* norm, Stream& stream);
   /// grad *= min(1, max_norm / (*norm + 1e-6)).
-  void (*grad_clip)(const OptimParam* params, int count, const float* norm, double max_norm, Stream& stream);
+  void (*grad_clip)(const OptimParam* params, int count, const float* norm, double max_norm,
+                    Stream& stream);
 };
 
-/// The table of a driver. native/cpu and native/cuda register theirs before the first operator runs.
+/// The table of a driver. native/cpu and native/cuda register theirs before the first operator
+/// runs.
 void register_kernels(fabric::DriverKind kind, const KernelTable& table);
 const KernelTable& kernels(const Device& device);
 

@@ -48,7 +48,8 @@ void OpCall::add_number(double v) {
 
 void OpCall::add_dims(const Dims& dims) {
   auto kinds = argument_kinds(op);
-  if (count_ >= static_cast<int>(kinds.size()) || kinds[count_] != ArgKind::kInts) wrong_argument(op, count_);
+  if (count_ >= static_cast<int>(kinds.size()) || kinds[count_] != ArgKind::kInts)
+    wrong_argument(op, count_);
   at[count_] = static_cast<uint16_t>(words.size());
   length[count_++] = static_cast<uint16_t>(dims.n);
   for (int64_t d : dims) words.push_back(static_cast<double>(d));
@@ -70,10 +71,18 @@ Tensor call(Op op, std::initializer_list<OpArg> args) {
   auto kinds = argument_kinds(op);
   for (const OpArg& arg : args) {
     switch (arg.kind) {
-      case OpArg::kT: c.add_tensor(arg.tensor); break;
-      case OpArg::kL: c.add_list(arg.list); break;
-      case OpArg::kN: c.add_number(arg.number); break;
-      case OpArg::kD: c.add_dims(arg.dims); break;
+      case OpArg::kT:
+        c.add_tensor(arg.tensor);
+        break;
+      case OpArg::kL:
+        c.add_list(arg.list);
+        break;
+      case OpArg::kN:
+        c.add_number(arg.number);
+        break;
+      case OpArg::kD:
+        c.add_dims(arg.dims);
+        break;
     }
   }
   if (c.arguments() != static_cast<int>(kinds.size())) {

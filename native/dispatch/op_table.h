@@ -1,9 +1,10 @@
 // The operator table and the dispatcher. One row an operator: its schema, its forward, its gradient
-// formula, what the formula needs kept, and where its tensors may live. native/ops/*.cc fill the rows,
-// one subject a file; JavaScript and C++ both call through dispatch().
+// formula, what the formula needs kept, and where its tensors may live. native/ops/*.cc fill the
+// rows, one subject a file; JavaScript and C++ both call through dispatch().
 //
-// Order of a call: user override -> device policy -> autograd bookkeeping -> forward. The path takes no
-// lock, hashes no string and allocates only the outputs (and a node when gradients are recorded).
+// Order of a call: user override -> device policy -> autograd bookkeeping -> forward. The path
+// takes no lock, hashes no string and allocates only the outputs (and a node when gradients are
+// recorded).
 #pragma once
 
 #include <atomic>
@@ -28,19 +29,31 @@ inline constexpr int kOpCount = static_cast<int>(Op::kCount);
 const char* op_name(Op op);
 const char* op_schema(Op op);
 
-enum class ArgKind : uint8_t { kTensor, kOptionalTensor, kTensorList, kFloat, kInt, kInts, kBool, kDType, kDevice };
+enum class ArgKind : uint8_t {
+  kTensor,
+  kOptionalTensor,
+  kTensorList,
+  kFloat,
+  kInt,
+  kInts,
+  kBool,
+  kDType,
+  kDevice
+};
 
 inline constexpr int kMaxArgs = 12;
 
-/// The arguments and results of one call, decoded by the schema. Argument `i` counts in schema order.
+/// The arguments and results of one call, decoded by the schema. Argument `i` counts in schema
+/// order.
 class OpCall {
  public:
   explicit OpCall(Op op) : op(op) {}
 
   Op op;
-  SmallVector<Tensor, 4> tensors;  ///< all tensor arguments, lists flattened; undefined where absent
-  SmallVector<double, 12> words;   ///< all other arguments, lists flattened
-  uint16_t at[kMaxArgs] = {};      ///< argument -> first index in tensors or words
+  SmallVector<Tensor, 4>
+      tensors;                    ///< all tensor arguments, lists flattened; undefined where absent
+  SmallVector<double, 12> words;  ///< all other arguments, lists flattened
+  uint16_t at[kMaxArgs] = {};     ///< argument -> first index in tensors or words
   uint16_t length[kMaxArgs] = {};  ///< how many entries it has there
   SmallVector<Tensor, 3> outputs;  ///< visible ones first; further ones are kept for the gradient
 
@@ -54,7 +67,8 @@ class OpCall {
   Dims dims(int i) const;
   void result(Tensor t) { outputs.push_back(std::move(t)); }
 
-  /// Appends arguments in schema order (from C++ and from the binding); throws UsageError on a wrong kind.
+  /// Appends arguments in schema order (from C++ and from the binding); throws UsageError on a
+  /// wrong kind.
   void add_tensor(Tensor t);
   void add_list(std::span<const Tensor> list);
   void add_number(double v);
@@ -77,7 +91,8 @@ class GradCall {
   const Tensor& grad(int i = 0) const { return grads_[i]; }
   bool needs(int input) const;  ///< is the gradient of this input asked for
   void set(int input, Tensor gradient) { results_[input] = std::move(gradient); }
-  /// A kept input or output; throws UsageError naming operator and writer when it was changed in place.
+  /// A kept input or output; throws UsageError naming operator and writer when it was changed in
+  /// place.
   Tensor input(int i) const;
   Tensor output(int i) const;
   int inputs() const;  ///< flattened tensor arguments
@@ -110,9 +125,9 @@ inline constexpr uint32_t kKeepAll = ~0u;
 
 struct OpRow {
   ForwardFn forward = nullptr;
-  GradFn gradient = nullptr;             ///< nullptr: results never require gradients
-  uint32_t keep_inputs = kKeepNone;      ///< bit i: flattened input i is saved for the formula
-  uint32_t keep_outputs = kKeepNone;     ///< bit i: output i (hidden ones too) is saved
+  GradFn gradient = nullptr;          ///< nullptr: results never require gradients
+  uint32_t keep_inputs = kKeepNone;   ///< bit i: flattened input i is saved for the formula
+  uint32_t keep_outputs = kKeepNone;  ///< bit i: output i (hidden ones too) is saved
   DevicePolicy policy = DevicePolicy::kSame;
 };
 

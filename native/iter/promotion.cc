@@ -1,7 +1,7 @@
 // Type promotion: which dtype two operands combine in. Called by the elementwise operators.
-#include "iter/tensor_iterator.h"
-
 #include <cmath>
+
+#include "iter/tensor_iterator.h"
 
 namespace weft {
 
@@ -16,10 +16,14 @@ DType promote(DType a, DType b) {
   // bool < u8 < i32 < i64: every value of the lower one fits in the higher one
   auto width = [](DType t) {
     switch (t) {
-      case DType::kBool: return 0;
-      case DType::kU8: return 1;
-      case DType::kI32: return 2;
-      default: return 3;
+      case DType::kBool:
+        return 0;
+      case DType::kU8:
+        return 1;
+      case DType::kI32:
+        return 2;
+      default:
+        return 3;
     }
   };
   return width(a) > width(b) ? a : b;

@@ -28,15 +28,17 @@ bool overlaps_itself(const Tensor& t) {
 
 void check_output(const Tensor& out, const Tensor& in, const char* op) {
   if (!(out->storage == in->storage) || out.numel() == 0 || in.numel() == 0) return;
-  bool same = out->offset == in->offset && out.shape() == in.shape() && out.strides() == in.strides() &&
-              out.dtype() == in.dtype();
+  bool same = out->offset == in->offset && out.shape() == in.shape() &&
+              out.strides() == in.strides() && out.dtype() == in.dtype();
   if (same) return;
   int64_t a0, a1, b0, b1;
   byte_range(out, &a0, &a1);
   byte_range(in, &b0, &b1);
   if (a0 < b1 && b0 < a1) {
     fail(ErrorCode::kUsage,
-         "%s: the result would be written over memory that an input still reads: clone() one of them", op);
+         "%s: the result would be written over memory that an input still reads: clone() one of "
+         "them",
+         op);
   }
 }
 
@@ -46,7 +48,8 @@ TensorIterator TensorIterator::build(std::initializer_list<const Tensor*> list, 
   TensorIterator it;
   const Tensor& out = **list.begin();
   if (overlaps_itself(out)) {
-    fail(ErrorCode::kUsage, "%s: cannot write to an expanded tensor, its elements share memory", op);
+    fail(ErrorCode::kUsage, "%s: cannot write to an expanded tensor, its elements share memory",
+         op);
   }
   it.numel = out.numel();
   const Dims& shape = out.shape();
@@ -61,8 +64,8 @@ TensorIterator TensorIterator::build(std::initializer_list<const Tensor*> list, 
     auto width = static_cast<int64_t>(dtype_bytes(t->dtype()));
     int shift = rank - t->rank();
     if (shift < 0) {
-      fail(ErrorCode::kShape, "%s: shape %s does not broadcast to %s", op, to_string(t->shape()).c_str(),
-           to_string(shape).c_str());
+      fail(ErrorCode::kShape, "%s: shape %s does not broadcast to %s", op,
+           to_string(t->shape()).c_str(), to_string(shape).c_str());
     }
     for (int i = 0; i < rank; ++i) {  // our dimension 0 is the tensor's last
       int from = rank - 1 - i - shift;
@@ -86,8 +89,8 @@ TensorIterator TensorIterator::build(std::initializer_list<const Tensor*> list, 
     return it;
   }
 
-  // Order: fastest first by the output's stride, then the inputs'; insertion sort, since the usual input
-  // is sorted already. A dimension of size 1 goes wherever; it merges away below.
+  // Order: fastest first by the output's stride, then the inputs'; insertion sort, since the usual
+  // input is sorted already. A dimension of size 1 goes wherever; it merges away below.
   int order[kMaxDims];
   for (int i = 0; i < rank; ++i) order[i] = i;
   auto slower = [&](int a, int b) {  // true when a must come after b
@@ -124,7 +127,8 @@ TensorIterator TensorIterator::build(std::initializer_list<const Tensor*> list, 
   it.contiguous = n <= 1;
   for (int o = 0; o < it.operands; ++o) {
     for (int i = 0; i < kMaxDims; ++i) it.operand[o].strides[i] = i < n ? sorted[o].strides[i] : 0;
-    if (n == 1 && it.operand[o].strides[0] != static_cast<int64_t>(dtype_bytes(it.operand[o].dtype))) {
+    if (n == 1 &&
+        it.operand[o].strides[0] != static_cast<int64_t>(dtype_bytes(it.operand[o].dtype))) {
       it.contiguous = false;
     }
   }

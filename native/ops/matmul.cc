@@ -59,7 +59,8 @@ void require_product_dtypes(const Tensor& a, const Tensor& b, const char* name) 
          dtype_name(a.dtype()), dtype_name(b.dtype()));
   }
   if (a.dtype() == DType::kU8 || a.dtype() == DType::kBool) [[unlikely]] {
-    fail(ErrorCode::kDtype, "%s: dtype %s is not multiplied; convert to i32, i64 or a floating dtype", name,
+    fail(ErrorCode::kDtype,
+         "%s: dtype %s is not multiplied; convert to i32, i64 or a floating dtype", name,
          dtype_name(a.dtype()));
   }
 }

@@ -71,8 +71,8 @@ Reducer::Reducer(std::shared_ptr<fabric::Group> group, int rank, std::vector<Ten
       fail(ErrorCode::kUsage, "parameter %zu is not a leaf that requires gradients", i);
     }
     if (&p.device() != &device) {
-      fail(ErrorCode::kDevice, "parameter %zu is on %s, the others on %s", i, p.device().name().c_str(),
-           device.name().c_str());
+      fail(ErrorCode::kDevice, "parameter %zu is on %s, the others on %s", i,
+           p.device().name().c_str(), device.name().c_str());
     }
     std::weak_ptr<Shared> weak = shared_;
     add_leaf_hook(p, [weak, i] {
@@ -97,7 +97,8 @@ void Reducer::lay_out(const std::vector<int>& order) {
     const Tensor& param = s.params[static_cast<size_t>(p)];
     auto size = param.numel() * static_cast<int64_t>(dtype_bytes(param.dtype()));
     int64_t limit = s.buckets.size() <= 1 ? s.options.first_bucket_bytes : s.options.bucket_bytes;
-    if (s.buckets.empty() || s.buckets.back().dtype != param.dtype() || (bytes > 0 && bytes + size > limit)) {
+    if (s.buckets.empty() || s.buckets.back().dtype != param.dtype() ||
+        (bytes > 0 && bytes + size > limit)) {
       s.buckets.emplace_back();
       s.buckets.back().dtype = param.dtype();
       bytes = 0;
@@ -207,7 +208,8 @@ uint64_t Reducer::finish() {
   }
   if (!unused.empty()) {
     throw Error(ErrorCode::kUsage,
-                "the loss did not use every parameter: those listed in fields.unused got no gradient; use them in "
+                "the loss did not use every parameter: those listed in fields.unused got no "
+                "gradient; use them in "
                 "the loss or freeze them with requiresGrad = false",
                 "{\"unused\":[" + unused + "]}");
   }
@@ -254,7 +256,8 @@ void Reducer::agree_on_order() {
   auto work = s.group->submit(s.rank, std::move(args), s.options.timeout_ms);
   work->wait_launched();
   uint64_t votes = work->votes();
-  if ((static_cast<uint32_t>(votes >> 32) & static_cast<uint32_t>(votes)) == 0) s.next_order = s.seen_order;
+  if ((static_cast<uint32_t>(votes >> 32) & static_cast<uint32_t>(votes)) == 0)
+    s.next_order = s.seen_order;
 }
 
 ReducerStats Reducer::stats() {

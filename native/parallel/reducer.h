@@ -1,15 +1,18 @@
-// The gradient reducer of one rank: a flat arena that holds every parameter's gradient, cut in buckets in the
-// order in which the backward pass completes them, each averaged over the group while backward goes on.
-// Used by the trainer's workers through the binding, one instance a replica.
+// The gradient reducer of one rank: a flat arena that holds every parameter's gradient, cut in
+// buckets in the order in which the backward pass completes them, each averaged over the group
+// while backward goes on. Used by the trainer's workers through the binding, one instance a
+// replica.
 //
-// Design. Parameters' grads are views of the arena, so a bucket is one contiguous slice and one collective.
-// A leaf hook counts a bucket's open parameters down; buckets are submitted strictly in index order, so all
-// ranks submit the same sequence whatever finishes first. The comm stream waits for the compute stream's work
-// at submission (an event, inside Group), finish() makes the compute stream wait for all buckets. The first
-// step uses the reverse of the parameters' order; then the order seen in that step, if all ranks saw the
-// same one (agreed through votes).
-//  - One thread drives an instance: begin(), backward, finish(). Hooks run on that thread inside backward.
-//  - What breaks it: a rank that skips a step; the others' finish() ends with CollectiveTimeoutError, or
+// Design. Parameters' grads are views of the arena, so a bucket is one contiguous slice and one
+// collective. A leaf hook counts a bucket's open parameters down; buckets are submitted strictly in
+// index order, so all ranks submit the same sequence whatever finishes first. The comm stream waits
+// for the compute stream's work at submission (an event, inside Group), finish() makes the compute
+// stream wait for all buckets. The first step uses the reverse of the parameters' order; then the
+// order seen in that step, if all ranks saw the same one (agreed through votes).
+//  - One thread drives an instance: begin(), backward, finish(). Hooks run on that thread inside
+//  backward.
+//  - What breaks it: a rank that skips a step; the others' finish() ends with
+//  CollectiveTimeoutError, or
 //    with the error that the coordinator passes to Group::abort.
 #pragma once
 
@@ -30,11 +33,11 @@ struct ReducerOptions {
 
 struct ReducerStats {
   uint64_t steps = 0;
-  uint64_t buckets = 0;             ///< in the present layout
-  uint64_t bytes = 0;               ///< of gradients a step
-  double host_wait_ms = 0;          ///< total time finish() blocked for other ranks
-  double exposed_ms = 0;            ///< total time the compute stream stood still for the reduction
-  double timed_steps = 0;           ///< steps that exposed_ms covers
+  uint64_t buckets = 0;     ///< in the present layout
+  uint64_t bytes = 0;       ///< of gradients a step
+  double host_wait_ms = 0;  ///< total time finish() blocked for other ranks
+  double exposed_ms = 0;    ///< total time the compute stream stood still for the reduction
+  double timed_steps = 0;   ///< steps that exposed_ms covers
 };
 
 enum class BackwardMode : int {
@@ -45,21 +48,22 @@ enum class BackwardMode : int {
 
 class Reducer {
  public:
-  /// `params` are leaves on the group's `rank`-th device that require gradients; the reducer refers to them
-  /// until it dies. group may be nullptr for a world of one.
+  /// `params` are leaves on the group's `rank`-th device that require gradients; the reducer refers
+  /// to them until it dies. group may be nullptr for a world of one.
   Reducer(std::shared_ptr<fabric::Group> group, int rank, std::vector<Tensor> params,
           ReducerOptions options);
   ~Reducer();  ///< params keep their last gradients
   Reducer(const Reducer&) = delete;
   Reducer& operator=(const Reducer&) = delete;
 
-  /// Before each backward pass. `vote` goes to all ranks with the buckets of a kReduce or kAbsent pass.
+  /// Before each backward pass. `vote` goes to all ranks with the buckets of a kReduce or kAbsent
+  /// pass.
   void begin(BackwardMode mode, uint64_t vote);
-  /// After the last backward of a step: submits what is left, blocks until every bucket is enqueued on every
-  /// rank (bounded by timeout_ms), makes the current compute stream wait for the averaged gradients and
-  /// returns the bitwise or of all ranks' votes.
-  /// Throws UsageError with fields {"unused":[indices]} when a parameter got no gradient, DesyncError,
-  /// CollectiveTimeoutError, or what Group::abort was given.
+  /// After the last backward of a step: submits what is left, blocks until every bucket is enqueued
+  /// on every rank (bounded by timeout_ms), makes the current compute stream wait for the averaged
+  /// gradients and returns the bitwise or of all ranks' votes. Throws UsageError with fields
+  /// {"unused":[indices]} when a parameter got no gradient, DesyncError, CollectiveTimeoutError, or
+  /// what Group::abort was given.
   uint64_t finish();
   ReducerStats stats();
 

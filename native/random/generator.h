@@ -1,5 +1,5 @@
-// The random generator of a device: a seed and a running offset into Philox's sequence. Owned by the
-// process, one a device; operators take a range of it when they enqueue.
+// The random generator of a device: a seed and a running offset into Philox's sequence. Owned by
+// the process, one a device; operators take a range of it when they enqueue.
 #pragma once
 
 #include <cstdint>

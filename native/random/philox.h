@@ -1,6 +1,7 @@
-// Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): four 32-bit words
-// from a 64-bit key and a 128-bit counter. Stateless, so any thread makes any element's number: element
-// i of a draw at `offset` takes word i % 4 of counter (offset + i / 4). The same header serves both drivers.
+// Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): four 32-bit
+// words from a 64-bit key and a 128-bit counter. Stateless, so any thread makes any element's
+// number: element i of a draw at `offset` takes word i % 4 of counter (offset + i / 4). The same
+// header serves both drivers.
 #pragma once
 
 #include <cmath>
@@ -19,7 +20,8 @@ struct Words {
 };
 
 WEFT_HD Words generate(uint64_t seed, uint64_t counter) {
-  uint32_t c0 = static_cast<uint32_t>(counter), c1 = static_cast<uint32_t>(counter >> 32), c2 = 0, c3 = 0;
+  uint32_t c0 = static_cast<uint32_t>(counter), c1 = static_cast<uint32_t>(counter >> 32), c2 = 0,
+           c3 = 0;
   uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
   for (int round = 0; round < 10; ++round) {
     uint64_t p0 = static_cast<uint64_t>(0xD2511F53u) * c0;

@@ -20,11 +20,25 @@ export interface SamplerOptions {
 
 /** Indices of one rank's share of one epoch, in order. Ranks' shares are disjoint. */
 export function sampleIndices(options: SamplerOptions): Uint32Array {
-  const { length, rank = 0, world = 1, seed = 0, epoch = 0, shuffle = true, dropLast = true } = options
+  const {
+    length,
+    rank = 0,
+    world = 1,
+    seed = 0,
+    epoch = 0,
+    shuffle = true,
+    dropLast = true,
+  } = options
   if (!Number.isInteger(length) || length < 0) {
     throw new UsageError(`sampler: length must be a whole number, it is ${length}`)
   }
-  if (!Number.isInteger(world) || world < 1 || !Number.isInteger(rank) || rank < 0 || rank >= world) {
+  if (
+    !Number.isInteger(world) ||
+    world < 1 ||
+    !Number.isInteger(rank) ||
+    rank < 0 ||
+    rank >= world
+  ) {
     throw new UsageError(`sampler: rank ${rank} is not in 0..${world - 1}`)
   }
   const order = new Uint32Array(length)

@@ -1,7 +1,8 @@
 // Module, the base of every layer and model: it finds parameters, buffers and children among an object's own
 // properties, so a model is a class with fields. Used by layers, optimizers, the trainer and users.
-import { UsageError } from '../native/errors.js'
+
 import { noGrad } from '../autograd/no-grad.js'
+import { UsageError } from '../native/errors.js'
 import type { DType } from '../tensor/dtype.js'
 import { Tensor } from '../tensor/tensor.js'
 

@@ -30,8 +30,12 @@ export class AdamW extends Optimizer<AdamWOptions> {
   }
 
   protected update(group: number, { params, grads, indices }: Updates): void {
-    const { lr = 0, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 } =
-      this.groups[group]?.options ?? {}
+    const {
+      lr = 0,
+      betas = [0.9, 0.999],
+      eps = 1e-8,
+      weightDecay = 0.01,
+    } = this.groups[group]?.options ?? {}
     const options = { lr, beta1: betas[0], beta2: betas[1], eps, weightDecay }
     const moments = this.#moments[group] ?? []
     // Parameters that skipped a step have a count of their own: one launch for each count.

@@ -26,8 +26,13 @@ export class SGD extends Optimizer<SgdOptions> {
   }
 
   protected update(group: number, { params, grads, indices }: Updates): void {
-    const { lr = 0, momentum = 0, weightDecay = 0, dampening = 0, nesterov = false } =
-      this.groups[group]?.options ?? {}
+    const {
+      lr = 0,
+      momentum = 0,
+      weightDecay = 0,
+      dampening = 0,
+      nesterov = false,
+    } = this.groups[group]?.options ?? {}
     const options = { lr, momentum, weightDecay, dampening, nesterov }
     const buffers = this.#momentum[group] ?? []
     if (momentum === 0) {
@@ -36,7 +41,7 @@ export class SGD extends Optimizer<SgdOptions> {
     }
     // A parameter's first gradient becomes its momentum; later ones are blended in.
     for (const first of [true, false]) {
-      const chosen = indices.flatMap((p, i) => (buffers[p] === undefined) === first ? [i] : [])
+      const chosen = indices.flatMap((p, i) => ((buffers[p] === undefined) === first ? [i] : []))
       if (chosen.length === 0) continue
       const own = chosen.map((i) => {
         const p = indices[i] as number

@@ -2,7 +2,16 @@
 // WEFT_TEST_DEVICE moves the whole file to another device, for example cuda:0.
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { allowTf32, type DType, functional as F, noGrad, optim, scope, type Tensor, tensor } from 'weft'
+import {
+  allowTf32,
+  type DType,
+  functional as F,
+  noGrad,
+  optim,
+  scope,
+  type Tensor,
+  tensor,
+} from 'weft'
 
 interface Packed {
   shape: number[]

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { runChild, whyFailed } from '../../scripts/children.mjs'
+import { cudaPlan, gpuArchitectures } from '../../scripts/cuda-toolkit.mjs'
 import {
   atLeast,
   checkNode,
@@ -12,7 +13,6 @@ import {
   judgePython,
   parseVersion,
 } from '../../scripts/requirements.mjs'
-import { cudaPlan, gpuArchitectures } from '../../scripts/cuda-toolkit.mjs'
 import { cudaChoice } from '../../scripts/setup.mjs'
 import { isHeld, processStart, takeLock } from '../../scripts/setup-lock.mjs'
 import { hashInputs, installMismatch, Stamps } from '../../scripts/stamps.mjs'

@@ -3,22 +3,25 @@ import { describe, expect, test } from 'vitest'
 import { loader } from '../../dist/data/loader.js'
 import { sampleIndices } from '../../dist/data/sampler.js'
 
-const setting = fc
-  .record({
-    length: fc.integer({ min: 0, max: 500 }),
-    world: fc.integer({ min: 1, max: 9 }),
-    seed: fc.nat(),
-    epoch: fc.nat({ max: 50 }),
-    shuffle: fc.boolean(),
-  })
-const shares = (s: { length: number; world: number; seed: number; epoch: number; shuffle: boolean }, dropLast: boolean) =>
-  Array.from({ length: s.world }, (_, rank) => [...sampleIndices({ ...s, rank, dropLast })])
+const setting = fc.record({
+  length: fc.integer({ min: 0, max: 500 }),
+  world: fc.integer({ min: 1, max: 9 }),
+  seed: fc.nat(),
+  epoch: fc.nat({ max: 50 }),
+  shuffle: fc.boolean(),
+})
+const shares = (
+  s: { length: number; world: number; seed: number; epoch: number; shuffle: boolean },
+  dropLast: boolean,
+) => Array.from({ length: s.world }, (_, rank) => [...sampleIndices({ ...s, rank, dropLast })])
 
 describe('sampler', () => {
   test('without dropping, the ranks together see every sample exactly once', () => {
     fc.assert(
       fc.property(setting, (s) => {
-        const all = shares(s, false).flat().sort((a, b) => a - b)
+        const all = shares(s, false)
+          .flat()
+          .sort((a, b) => a - b)
         expect(all).toEqual(Array.from({ length: s.length }, (_, i) => i))
       }),
     )

@@ -1,5 +1,5 @@
-// The backward engine: shared intermediates, several roots, retained graphs, in-place guards, hooks, several
-// devices, several threads.
+// The backward engine: shared intermediates, several roots, retained graphs, in-place guards,
+// hooks, several devices, several threads.
 #include "autograd/engine.h"
 
 #include <gtest/gtest.h>
@@ -40,7 +40,7 @@ Tensor grad(const Tensor& t) { return t->autograd ? t->autograd->grad : Tensor()
 
 TEST(Engine, ASharedIntermediateGetsTheSumOfItsUses) {
   Tensor x = leaf({3}, 2);
-  Tensor y = call(Op::mul, {x, x});          // x^2
+  Tensor y = call(Op::mul, {x, x});                      // x^2
   Tensor z = call(Op::add, {call(Op::mul, {y, x}), y});  // x^3 + x^2
   run(call(Op::sum, {z, Dims{}, false}));
   for (float g : values(grad(x))) EXPECT_FLOAT_EQ(g, 3 * 4 + 2 * 2);

@@ -23,25 +23,48 @@ inline Stream& stream() { return host().compute(); }
 
 inline double read_element(const char* p, DType dtype) {
   switch (dtype) {
-    case DType::kF32: return *reinterpret_cast<const float*>(p);
-    case DType::kF64: return *reinterpret_cast<const double*>(p);
-    case DType::kF16: return static_cast<float>(*reinterpret_cast<const fabric::F16*>(p));
-    case DType::kBF16: return static_cast<float>(*reinterpret_cast<const fabric::BF16*>(p));
-    case DType::kI64: return static_cast<double>(*reinterpret_cast<const int64_t*>(p));
-    case DType::kI32: return *reinterpret_cast<const int32_t*>(p);
-    default: return *reinterpret_cast<const uint8_t*>(p);
+    case DType::kF32:
+      return *reinterpret_cast<const float*>(p);
+    case DType::kF64:
+      return *reinterpret_cast<const double*>(p);
+    case DType::kF16:
+      return static_cast<float>(*reinterpret_cast<const fabric::F16*>(p));
+    case DType::kBF16:
+      return static_cast<float>(*reinterpret_cast<const fabric::BF16*>(p));
+    case DType::kI64:
+      return static_cast<double>(*reinterpret_cast<const int64_t*>(p));
+    case DType::kI32:
+      return *reinterpret_cast<const int32_t*>(p);
+    default:
+      return *reinterpret_cast<const uint8_t*>(p);
   }
 }
 inline void write_element(char* p, DType dtype, double v) {
   switch (dtype) {
-    case DType::kF32: *reinterpret_cast<float*>(p) = static_cast<float>(v); break;
-    case DType::kF64: *reinterpret_cast<double*>(p) = v; break;
-    case DType::kF16: *reinterpret_cast<fabric::F16*>(p) = static_cast<float>(v); break;
-    case DType::kBF16: *reinterpret_cast<fabric::BF16*>(p) = static_cast<float>(v); break;
-    case DType::kI64: *reinterpret_cast<int64_t*>(p) = static_cast<int64_t>(v); break;
-    case DType::kI32: *reinterpret_cast<int32_t*>(p) = static_cast<int32_t>(v); break;
-    case DType::kU8: *reinterpret_cast<uint8_t*>(p) = static_cast<uint8_t>(v); break;
-    case DType::kBool: *reinterpret_cast<uint8_t*>(p) = v != 0; break;
+    case DType::kF32:
+      *reinterpret_cast<float*>(p) = static_cast<float>(v);
+      break;
+    case DType::kF64:
+      *reinterpret_cast<double*>(p) = v;
+      break;
+    case DType::kF16:
+      *reinterpret_cast<fabric::F16*>(p) = static_cast<float>(v);
+      break;
+    case DType::kBF16:
+      *reinterpret_cast<fabric::BF16*>(p) = static_cast<float>(v);
+      break;
+    case DType::kI64:
+      *reinterpret_cast<int64_t*>(p) = static_cast<int64_t>(v);
+      break;
+    case DType::kI32:
+      *reinterpret_cast<int32_t*>(p) = static_cast<int32_t>(v);
+      break;
+    case DType::kU8:
+      *reinterpret_cast<uint8_t*>(p) = static_cast<uint8_t>(v);
+      break;
+    case DType::kBool:
+      *reinterpret_cast<uint8_t*>(p) = v != 0;
+      break;
   }
 }
 
@@ -99,10 +122,14 @@ inline Tensor transposed(const Tensor& t) {
 /// Rounding of one operation in `dtype`, relative.
 inline double tolerance(DType dtype) {
   switch (dtype) {
-    case DType::kF64: return 1e-12;
-    case DType::kF16: return 1e-3;
-    case DType::kBF16: return 8e-3;
-    default: return 1e-6;
+    case DType::kF64:
+      return 1e-12;
+    case DType::kF16:
+      return 1e-3;
+    case DType::kBF16:
+      return 8e-3;
+    default:
+      return 1e-6;
   }
 }
 

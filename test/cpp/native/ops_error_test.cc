@@ -75,9 +75,8 @@ TEST(OpsError, Products) {
                [] { call(Op::matmul, {zeros({}), zeros({2})}); });
   expect_error(ErrorCode::kDtype, "matmul: dtypes f32 and f64 differ",
                [] { call(Op::matmul, {zeros({2, 2}), zeros({2, 2}, DType::kF64)}); });
-  expect_error(ErrorCode::kDtype, "dtype u8", [] {
-    call(Op::matmul, {zeros({2, 2}, DType::kU8), zeros({2, 2}, DType::kU8)});
-  });
+  expect_error(ErrorCode::kDtype, "dtype u8",
+               [] { call(Op::matmul, {zeros({2, 2}, DType::kU8), zeros({2, 2}, DType::kU8)}); });
   expect_error(ErrorCode::kShape, "linear: x (2, 3) and weight (4, 5) do not agree",
                [] { call(Op::linear, {zeros({2, 3}), zeros({4, 5}), Tensor(), false}); });
   expect_error(ErrorCode::kShape, "linear: bias (3,) must be (4,)",

@@ -100,9 +100,17 @@ TEST(VectorMath, SpecialValues) {
     EXPECT_EQ(f(kInf), 1.0f);
     EXPECT_NEAR(f(-kInf), 0.0f, 1e-30f);
   }
-  float (*const all[])(float) = {exp_, log_, tanh_, sigmoid<float>, normal_cdf, gelu<float>,
-                                 gelu_erf<float>, silu<float>, gelu_slope<float>,
-                                 gelu_erf_slope<float>, silu_slope<float>};
+  float (*const all[])(float) = {exp_,
+                                 log_,
+                                 tanh_,
+                                 sigmoid<float>,
+                                 normal_cdf,
+                                 gelu<float>,
+                                 gelu_erf<float>,
+                                 silu<float>,
+                                 gelu_slope<float>,
+                                 gelu_erf_slope<float>,
+                                 silu_slope<float>};
   for (auto f : all) EXPECT_TRUE(std::isnan(f(kNan)));
 }
 
