@@ -93,14 +93,18 @@ function describeBlas(info: BuildInfo): Finding {
 
 async function addon(): Promise<{ findings: Finding[]; info: BuildInfo | undefined }> {
   const path = findAddon()
-  const missing = (detail: string): { findings: Finding[]; info: undefined } => ({
-    findings: [{ name: 'addon', state: 'missing', detail, remedy: 'npm run build' }],
+  const missing = (detail: string, remedy: string): { findings: Finding[]; info: undefined } => ({
+    findings: [{ name: 'addon', state: 'missing', detail, remedy }],
     info: undefined,
   })
-  if (path === undefined) return missing(`not built; looked at ${addonCandidates().join(', ')}`)
+  const looked = addonCandidates().join(', ')
+  if (path === undefined) return missing(`not built; looked at ${looked}`, 'npm run build')
   const loaded = await loadInChild(path)
-  if (typeof loaded === 'string') return missing(`${path}: ${loaded}`)
-  const detail = `${path}, ${loaded.compiler}, Node-API ${loaded.napi}, ${loaded.threads} threads`
+  if (typeof loaded === 'string') {
+    const reason = loaded.startsWith(path) ? loaded : `${path}: ${loaded}`
+    return missing(reason, `rm -r ${packageRoot}build, then npm run build`)
+  }
+  const detail = `${path}, compiler ${loaded.compiler}, Node-API ${loaded.napi}, ${loaded.threads} threads`
   const built: Finding = { name: 'addon', state: 'ok', detail, remedy: '' }
   const devices = loaded.drivers.map((driver) => `${driver.name}: ${driver.devices}`).join(', ')
   const findings = [built, describeBlas(loaded), note('devices', devices || 'none')]
