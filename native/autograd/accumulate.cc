@@ -65,7 +65,8 @@ GradList evaluate_node(Node& node, GradList grads) {
     if (replaced) grads[slot] = fit(node, std::move(replaced), node.output_metas[slot]);
   }
   if (node.leaf) {
-    if (grads[0]) accumulate_into_leaf(node.leaf, fit(node, std::move(grads[0]), node.output_metas[0]));
+    if (grads[0])
+      accumulate_into_leaf(node.leaf, fit(node, std::move(grads[0]), node.output_metas[0]));
     return {};
   }
   GradList results;

@@ -1,16 +1,19 @@
-// Backward over several devices: one persistent worker thread a device, fed by every pass that has a node
-// for it.
+// Backward over several devices: one persistent worker thread a device, fed by every pass that has
+// a node for it.
 //
-// Design. A pass (Pass) owns the GraphTask and a mutex that guards it. A ready node goes to the queue of its
-// device's worker, or to the pass's own queue when it has hooks: those may call into JavaScript, so they run
-// on the thread that called backward(), which is waiting anyway. Whoever runs a node takes its gradients and
-// delivers its results under the pass's mutex and evaluates the formula outside it. `outstanding` counts
-// nodes queued or running; at 0, or at the first error, the caller is woken. After an error, nodes of that
-// pass are drained without being run.
-//  - Order on the devices: a formula enqueues on its node's stream; gradients cross devices only in copy and
+// Design. A pass (Pass) owns the GraphTask and a mutex that guards it. A ready node goes to the
+// queue of its device's worker, or to the pass's own queue when it has hooks: those may call into
+// JavaScript, so they run on the thread that called backward(), which is waiting anyway. Whoever
+// runs a node takes its gradients and delivers its results under the pass's mutex and evaluates the
+// formula outside it. `outstanding` counts nodes queued or running; at 0, or at the first error,
+// the caller is woken. After an error, nodes of that pass are drained without being run.
+//  - Order on the devices: a formula enqueues on its node's stream; gradients cross devices only in
+//  copy and
 //    collective nodes, whose transfers record and wait for events themselves.
-//  - Same bits each run: contributions are kept apart and summed in sequence order (GraphTask, ordered).
-//  - What breaks it: a formula that waits for another node of the same pass would stop its worker; formulas
+//  - Same bits each run: contributions are kept apart and summed in sequence order (GraphTask,
+//  ordered).
+//  - What breaks it: a formula that waits for another node of the same pass would stop its worker;
+//  formulas
 //    enqueue and return. The caller's wait is bounded by kPassLimit and then throws.
 #include "autograd/device_engine.h"
 
@@ -90,7 +93,8 @@ void enqueue(const std::shared_ptr<Pass>& pass, GraphTask::State* state) {
 }
 
 bool has_hooks(const Node& node) {
-  return !node.hooks.empty() || (node.leaf && node.leaf->autograd && !node.leaf->autograd->leaf_hooks.empty());
+  return !node.hooks.empty() ||
+         (node.leaf && node.leaf->autograd && !node.leaf->autograd->leaf_hooks.empty());
 }
 
 /// Queues a ready node. Caller holds the pass's mutex.
@@ -123,7 +127,7 @@ void run_item(const std::shared_ptr<Pass>& pass, GraphTask::State* state) {
     if (!skip && reached) {
       StreamGuard guard(GraphTask::stream_of(node));
       results = evaluate_node(node, std::move(grads));
-      if (!pass->options.retain_graph) node.release_saved();
+      if (!pass->options.retain_graph && !node.leaf) node.release_saved();
     }
   } catch (...) {
     std::lock_guard<std::mutex> lock(pass->mutex);
@@ -155,8 +159,10 @@ void run_on_devices(GraphTask& task, const BackwardOptions& options) {
       continue;
     }
     if (pass->wake.wait_until(lock, deadline) == std::cv_status::timeout && pass->outstanding > 0) {
-      // The workers still refer to `task`: leaving now would be use after free, so this cannot be recovered.
-      fabric::poison("a backward pass over several devices did not finish enqueueing within 10 minutes");
+      // The workers still refer to `task`: leaving now would be use after free, so this cannot be
+      // recovered.
+      fabric::poison(
+          "a backward pass over several devices did not finish enqueueing within 10 minutes");
       pass->wake.wait(lock, [&] { return pass->outstanding == 0; });
     }
   }

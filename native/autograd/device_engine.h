@@ -6,8 +6,8 @@
 
 namespace weft {
 
-/// Runs `task` with each device's nodes on that device's worker. Blocks the caller until everything is
-/// enqueued (not until devices are done); rethrows the first error.
+/// Runs `task` with each device's nodes on that device's worker. Blocks the caller until everything
+/// is enqueued (not until devices are done); rethrows the first error.
 void run_on_devices(GraphTask& task, const BackwardOptions& options);
 
 }  // namespace weft

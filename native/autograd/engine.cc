@@ -1,5 +1,5 @@
-// The backward engine for one device: a ready queue on the calling thread. Hands graphs over several
-// devices to device_engine.cc.
+// The backward engine for one device: a ready queue on the calling thread. Hands graphs over
+// several devices to device_engine.cc.
 #include "autograd/engine.h"
 
 #include "autograd/device_engine.h"
@@ -9,7 +9,6 @@
 
 namespace weft {
 namespace {
-
 
 void run_on_this_thread(GraphTask& task, const BackwardOptions& options) {
   std::priority_queue<GraphTask::State*, std::vector<GraphTask::State*>, GraphTask::ByAge> queue;
@@ -27,7 +26,7 @@ void run_on_this_thread(GraphTask& task, const BackwardOptions& options) {
       Stream& stream = node.stream ? *node.stream : current_stream(fabric::device_at(node.device));
       StreamGuard guard(stream);
       results = evaluate_node(node, std::move(grads));
-      if (!options.retain_graph) node.release_saved();
+      if (!options.retain_graph && !node.leaf) node.release_saved();
     }
     ready.clear();
     task.deliver(*state, std::move(results), ready);
@@ -49,7 +48,8 @@ Tensor start_gradient(const Tensor& root, const Tensor& gradient) {
   }
   if (root.numel() != 1) {
     fail(ErrorCode::kUsage,
-         "backward: a tensor of shape %s needs a gradient argument; only one-element tensors start from 1",
+         "backward: a tensor of shape %s needs a gradient argument; only one-element tensors start "
+         "from 1",
          to_string(root.shape()).c_str());
   }
   return ops::full(root.shape(), 1, root.dtype(), root.device());
@@ -57,14 +57,16 @@ Tensor start_gradient(const Tensor& root, const Tensor& gradient) {
 
 }  // namespace
 
-void backward(std::span<const Tensor> roots, std::span<const Tensor> gradients, BackwardOptions options) {
+void backward(std::span<const Tensor> roots, std::span<const Tensor> gradients,
+              BackwardOptions options) {
   if (roots.empty()) fail(ErrorCode::kUsage, "backward: no tensor was given");
   NoGradGuard no_grad;
   std::vector<Tensor> starts;
   for (size_t i = 0; i < roots.size(); ++i) {
     if (!roots[i].requires_grad()) {
       fail(ErrorCode::kUsage,
-           "backward: this tensor does not require gradients: nothing it was made from does, or it was made "
+           "backward: this tensor does not require gradients: nothing it was made from does, or it "
+           "was made "
            "inside noGrad()");
     }
     starts.push_back(start_gradient(roots[i], i < gradients.size() ? gradients[i] : Tensor()));

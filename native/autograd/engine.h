@@ -1,6 +1,6 @@
-// The backward engine. A graph on one device runs on the calling thread; a graph over several devices runs
-// each device's nodes on that device's persistent worker, and devices meet only in copy and collective
-// nodes, whose own events order them. Nothing here waits for a device.
+// The backward engine. A graph on one device runs on the calling thread; a graph over several
+// devices runs each device's nodes on that device's persistent worker, and devices meet only in
+// copy and collective nodes, whose own events order them. Nothing here waits for a device.
 #pragma once
 
 #include <span>
@@ -15,8 +15,9 @@ struct BackwardOptions {
 
 /// Computes gradients of `roots` with respect to all leaves and accumulates them into leaf.grad.
 /// gradients[i] belongs to roots[i]; undefined means 1 for a one-element root (else UsageError).
-/// Several calls may run at once on different graphs. Throws what a formula throws; the graph's leaves then
-/// keep what was accumulated so far.
-void backward(std::span<const Tensor> roots, std::span<const Tensor> gradients, BackwardOptions options = {});
+/// Several calls may run at once on different graphs. Throws what a formula throws; the graph's
+/// leaves then keep what was accumulated so far.
+void backward(std::span<const Tensor> roots, std::span<const Tensor> gradients,
+              BackwardOptions options = {});
 
 }  // namespace weft

@@ -11,7 +11,8 @@ Stream& GraphTask::stream_of(const Node& node) {
   return node.stream ? *node.stream : current_stream(fabric::device_at(node.device));
 }
 
-void GraphTask::build(std::span<const Tensor> roots, std::span<const Tensor> gradients, bool ordered) {
+void GraphTask::build(std::span<const Tensor> roots, std::span<const Tensor> gradients,
+                      bool ordered) {
   ordered_ = ordered;
   std::vector<Node*> open;
   auto visit = [&](const Ref<Node>& node) -> State& {
@@ -61,9 +62,10 @@ void GraphTask::add_part(State& to, State::Part part) {
 
 GradList GraphTask::take_gradients(State& state) {
   if (ordered_) {
-    std::sort(state.parts.begin(), state.parts.end(), [](const State::Part& a, const State::Part& b) {
-      return a.from != b.from ? a.from > b.from : a.edge < b.edge;
-    });
+    std::sort(state.parts.begin(), state.parts.end(),
+              [](const State::Part& a, const State::Part& b) {
+                return a.from != b.from ? a.from > b.from : a.edge < b.edge;
+              });
   }
   GradList grads;
   grads.resize(static_cast<size_t>(state.node->outputs));

@@ -1,5 +1,5 @@
-// One backward pass: how many gradients each reachable node still waits for, and those that arrived.
-// Both engines drive it; it does no locking of its own.
+// One backward pass: how many gradients each reachable node still waits for, and those that
+// arrived. Both engines drive it; it does no locking of its own.
 #pragma once
 
 #include <queue>
@@ -10,8 +10,8 @@
 
 namespace weft {
 
-/// Contributions are summed in a fixed order, whatever order they arrive in: by the sequence number of the
-/// node they come from, later nodes first, as one thread would make them.
+/// Contributions are summed in a fixed order, whatever order they arrive in: by the sequence number
+/// of the node they come from, later nodes first, as one thread would make them.
 class GraphTask {
  public:
   struct State {
@@ -26,11 +26,13 @@ class GraphTask {
     std::vector<Part> parts;
   };
   struct ByAge {  // later nodes first, leaves' accumulators before all
-    bool operator()(const State* a, const State* b) const { return a->node->sequence < b->node->sequence; }
+    bool operator()(const State* a, const State* b) const {
+      return a->node->sequence < b->node->sequence;
+    }
   };
 
-  /// Finds every node reachable from the roots. `ordered` keeps contributions apart until all are there
-  /// (several threads); else they are added on arrival.
+  /// Finds every node reachable from the roots. `ordered` keeps contributions apart until all are
+  /// there (several threads); else they are added on arrival.
   void build(std::span<const Tensor> roots, std::span<const Tensor> gradients, bool ordered);
   bool several_devices() const { return several_devices_; }
   size_t size() const { return states_.size(); }

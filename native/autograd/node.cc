@@ -68,11 +68,13 @@ Edge gradient_edge(const Tensor& t) {
 
 void set_requires_grad(const Tensor& leaf, bool requires_grad) {
   if (!is_leaf(leaf)) {
-    fail(ErrorCode::kUsage, "requiresGrad can be set on leaves only; detach() this result of %s first",
+    fail(ErrorCode::kUsage,
+         "requiresGrad can be set on leaves only; detach() this result of %s first",
          leaf->autograd->grad_fn->name);
   }
   if (requires_grad && !is_floating(leaf.dtype())) {
-    fail(ErrorCode::kDtype, "only floating tensors have gradients, this one is %s", dtype_name(leaf.dtype()));
+    fail(ErrorCode::kDtype, "only floating tensors have gradients, this one is %s",
+         dtype_name(leaf.dtype()));
   }
   leaf->requires_grad = requires_grad;
   if (requires_grad) gradient_edge(leaf);
@@ -112,15 +114,18 @@ namespace {
 const Tensor& unpack(const Node& node, const SavedTensor& saved, const char* role, int i) {
   if (node.released) {
     fail(ErrorCode::kUsage,
-         "backward: the tensors kept for %s were freed by an earlier backward pass; pass { retainGraph: true } "
+         "backward: the tensors kept for %s were freed by an earlier backward pass; pass { "
+         "retainGraph: true } "
          "to that one",
          node.name);
   }
-  if (!saved.tensor) fail(ErrorCode::kUsage, "%s did not keep %s %d for its gradient", node.name, role, i);
+  if (!saved.tensor)
+    fail(ErrorCode::kUsage, "%s did not keep %s %d for its gradient", node.name, role, i);
   uint32_t now = saved.tensor->storage->version();
   if (now != saved.version) {
     fail(ErrorCode::kUsage,
-         "backward: %s %d of %s is needed for its gradient but was changed in place by %s (version %u, kept at "
+         "backward: %s %d of %s is needed for its gradient but was changed in place by %s (version "
+         "%u, kept at "
          "%u); clone() it first",
          role, i, node.name, op_name(static_cast<Op>(saved.tensor->storage->last_writer())), now,
          saved.version);
@@ -137,7 +142,8 @@ int64_t GradCall::integer(int arg) const { return static_cast<int64_t>(number(ar
 bool GradCall::flag(int arg) const { return number(arg) != 0; }
 Dims GradCall::dims(int arg) const {
   Dims d;
-  for (int k = 0; k < node_.length[arg]; ++k) d.push(static_cast<int64_t>(node_.words[node_.at[arg] + k]));
+  for (int k = 0; k < node_.length[arg]; ++k)
+    d.push(static_cast<int64_t>(node_.words[node_.at[arg] + k]));
   return d;
 }
 

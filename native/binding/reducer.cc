@@ -1,5 +1,5 @@
-// The gradient reducer for TypeScript: one instance a replica, by number, in a process-wide table so that an
-// ended worker's instance can be dropped. src/fabric/reducer.ts calls these.
+// The gradient reducer for TypeScript: one instance a replica, by number, in a process-wide table
+// so that an ended worker's instance can be dropped. src/fabric/reducer.ts calls these.
 #include "parallel/reducer.h"
 
 #include <mutex>
@@ -33,14 +33,16 @@ std::shared_ptr<Reducer> reducer_at(Frame& f) {
   return it->second.reducer;
 }
 
-// reducerCreate(group: number, rank: number, parameters: Float64Array, bucketBytes, timeoutMs): number
+// reducerCreate(group: number, rank: number, parameters: Float64Array, bucketBytes, timeoutMs):
+// number
 napi_value reducer_create(Frame& f) {
   auto group = find_group(static_cast<uint32_t>(f.integer(0, 4294967295.0)));
   napi_typedarray_type type;
   size_t count;
   void* data;
   WEFT_NAPI(napi_get_typedarray_info(f.env, f.values[2], &type, &count, &data, nullptr, nullptr));
-  if (type != napi_float64_array) fail(ErrorCode::kUsage, "reducerCreate: handles must be a Float64Array");
+  if (type != napi_float64_array)
+    fail(ErrorCode::kUsage, "reducerCreate: handles must be a Float64Array");
   std::vector<Tensor> params;
   for (size_t i = 0; i < count; ++i) {
     params.push_back(handles::get(static_cast<handles::Handle>(static_cast<double*>(data)[i])));
@@ -49,8 +51,8 @@ napi_value reducer_create(Frame& f) {
   options.bucket_bytes = f.signed_integer(3);
   options.first_bucket_bytes = std::min<int64_t>(options.first_bucket_bytes, options.bucket_bytes);
   options.timeout_ms = f.signed_integer(4);
-  auto reducer =
-      std::make_shared<Reducer>(std::move(group), static_cast<int>(f.integer(1, 65535)), std::move(params), options);
+  auto reducer = std::make_shared<Reducer>(std::move(group), static_cast<int>(f.integer(1, 65535)),
+                                           std::move(params), options);
   std::lock_guard<std::mutex> guard(table().mutex);
   uint32_t id = table().next++;
   table().entries[id] = {std::move(reducer), f.state->id};

@@ -47,7 +47,8 @@ void throw_async_error(const Device& device) {
   slot.set.store(false, std::memory_order_relaxed);
   const char* name = slot.op < kOpCount ? op_name(static_cast<Op>(slot.op)) : "operator";
   fail(ErrorCode::kUsage,
-       "%s on %s met index %lld, which is not in 0..%lld; the work since then used zeros in its place",
+       "%s on %s met index %lld, which is not in 0..%lld; the work since then used zeros in its "
+       "place",
        name, device.name().c_str(), static_cast<long long>(slot.index),
        static_cast<long long>(slot.bound - 1));
 }

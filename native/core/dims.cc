@@ -47,7 +47,8 @@ int64_t element_count(const Dims& shape) {
       continue;
     }
     if (count > kMost / size) {
-      fail(ErrorCode::kShape, "shape %s has more elements than fit in 2^53", to_string(shape).c_str());
+      fail(ErrorCode::kShape, "shape %s has more elements than fit in 2^53",
+           to_string(shape).c_str());
     }
     count *= size;
   }
@@ -73,8 +74,8 @@ Dims broadcast_shapes(const Dims& a, const Dims& b, const char* op) {
   for (int i = 0; i < shorter.n; ++i) {
     int64_t x = longer.v[i + shift], y = shorter.v[i];
     if (x != y && x != 1 && y != 1) {
-      fail(ErrorCode::kShape, "%s: shapes %s and %s do not broadcast: sizes %lld and %lld differ", op,
-           to_string(a).c_str(), to_string(b).c_str(), static_cast<long long>(x),
+      fail(ErrorCode::kShape, "%s: shapes %s and %s do not broadcast: sizes %lld and %lld differ",
+           op, to_string(a).c_str(), to_string(b).c_str(), static_cast<long long>(x),
            static_cast<long long>(y));
     }
     out.v[i + shift] = x == 1 ? y : x;

@@ -24,8 +24,8 @@ struct Dims {
   const int64_t* begin() const { return v; }
   const int64_t* end() const { return v + n; }
   int64_t back() const { return v[n - 1]; }
-  void push(int64_t x);              ///< throws ShapeError past kMaxDims
-  void insert(int at, int64_t x);    ///< throws ShapeError past kMaxDims
+  void push(int64_t x);            ///< throws ShapeError past kMaxDims
+  void insert(int at, int64_t x);  ///< throws ShapeError past kMaxDims
   void erase(int at);
   bool operator==(const Dims& o) const {
     if (n != o.n) return false;
@@ -37,7 +37,8 @@ struct Dims {
 
 /// "(2, 3)" as in error messages.
 std::string to_string(const Dims& dims);
-/// Product of the sizes; throws ShapeError when it does not fit in 2^53 (what JavaScript can count).
+/// Product of the sizes; throws ShapeError when it does not fit in 2^53 (what JavaScript can
+/// count).
 int64_t element_count(const Dims& shape);
 Dims contiguous_strides(const Dims& shape);
 /// The shape both broadcast to; throws ShapeError naming `op` and both shapes.

@@ -1,10 +1,11 @@
-// The handle table: slots in chunks that never move, a free list under one mutex, a spin bit a slot.
+// The handle table: slots in chunks that never move, a free list under one mutex, a spin bit a
+// slot.
 //
-// Design. insert() and release() take the free-list mutex for a few instructions; get() takes none of it.
-// A slot's state word is generation << 1 | locked. get() sets the lock bit if the generation matches,
-// copies the tensor reference, and clears the bit; release() sets the bit too, bumps the generation and
-// moves the reference out before clearing, so the tensor dies outside the lock. Chunk pointers are
-// published with release order and never change.
+// Design. insert() and release() take the free-list mutex for a few instructions; get() takes none
+// of it. A slot's state word is generation << 1 | locked. get() sets the lock bit if the generation
+// matches, copies the tensor reference, and clears the bit; release() sets the bit too, bumps the
+// generation and moves the reference out before clearing, so the tensor dies outside the lock.
+// Chunk pointers are published with release order and never change.
 #include "core/handle_table.h"
 
 #include <mutex>
@@ -25,9 +26,9 @@ struct Slot {
 
 struct Table {
   std::atomic<Slot*> chunks[kSlots / kChunk] = {};
-  std::mutex mutex;                 // guards free_slots and used
+  std::mutex mutex;  // guards free_slots and used
   std::vector<uint32_t> free_slots;
-  uint64_t used = 0;                // slots ever taken from the chunks
+  uint64_t used = 0;  // slots ever taken from the chunks
   std::atomic<size_t> live{0};
 };
 
@@ -114,7 +115,8 @@ Tensor get(Handle handle) {
     if (tensor) return tensor;
   }
   fail(ErrorCode::kDisposed,
-       "this tensor was disposed (by dispose(), `using`, or the end of its scope()) and cannot be used");
+       "this tensor was disposed (by dispose(), `using`, or the end of its scope()) and cannot be "
+       "used");
 }
 
 bool alive(Handle handle) {

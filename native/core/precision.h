@@ -1,5 +1,6 @@
-// How f32 products may be computed on devices with tensor cores: through TF32 (10 bits of mantissa in the factors,
-// f32 sums; the default) or exactly in f32. Read by the kernels of native/cuda, set through the binding.
+// How f32 products may be computed on devices with tensor cores: through TF32 (10 bits of mantissa
+// in the factors, f32 sums; the default) or exactly in f32. Read by the kernels of native/cuda, set
+// through the binding.
 #pragma once
 
 namespace weft {

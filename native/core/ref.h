@@ -1,5 +1,5 @@
-// Intrusive reference counting for storages, tensors and autograd nodes: one atomic in the object, no
-// separate control block, a pointer-sized handle.
+// Intrusive reference counting for storages, tensors and autograd nodes: one atomic in the object,
+// no separate control block, a pointer-sized handle.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,5 @@
-// A vector that keeps its first N elements in place: argument lists of operator calls never touch the
-// heap in the usual case.
+// A vector that keeps its first N elements in place: argument lists of operator calls never touch
+// the heap in the usual case.
 #pragma once
 
 #include <cstddef>

@@ -78,8 +78,8 @@ void set_current_stream(Stream& stream) {
 Tensor empty(const Dims& shape, DType dtype, Device& device) {
   size_t bytes = static_cast<size_t>(element_count(shape)) * dtype_bytes(dtype);
   fabric::Block* block = device.allocator().allocate(bytes, current_stream(device));
-  return Tensor(make_ref<TensorImpl>(make_ref<Storage>(block, bytes), shape, contiguous_strides(shape),
-                                     0, dtype));
+  return Tensor(make_ref<TensorImpl>(make_ref<Storage>(block, bytes), shape,
+                                     contiguous_strides(shape), 0, dtype));
 }
 
 Tensor make_view(const Tensor& base, const Dims& shape, const Dims& strides, int64_t offset) {

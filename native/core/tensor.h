@@ -1,10 +1,10 @@
 // Storage and Tensor: what every operator takes and returns. A Tensor is a counted reference to a
-// TensorImpl: shape, strides and offset over a Storage that views share, with the version counter that
-// saved tensors are checked against.
+// TensorImpl: shape, strides and offset over a Storage that views share, with the version counter
+// that saved tensors are checked against.
 //
-// Streams: a storage's block belongs to the stream it was allocated on. Operators run on the current
-// stream of the tensor's device (current_stream); when that is another one, use_on() tells the
-// allocator. Ordering between streams stays the caller's, by events.
+// Streams: a storage's block belongs to the stream it was allocated on. Operators run on the
+// current stream of the tensor's device (current_stream); when that is another one, use_on() tells
+// the allocator. Ordering between streams stays the caller's, by events.
 #pragma once
 
 #include <atomic>
@@ -60,7 +60,8 @@ class Storage : public RefCounted {
 
 class TensorImpl : public RefCounted {
  public:
-  TensorImpl(Ref<Storage> storage, const Dims& shape, const Dims& strides, int64_t offset, DType dtype);
+  TensorImpl(Ref<Storage> storage, const Dims& shape, const Dims& strides, int64_t offset,
+             DType dtype);
   ~TensorImpl();
 
   Ref<Storage> storage;
@@ -71,7 +72,8 @@ class TensorImpl : public RefCounted {
   DType dtype;
   bool requires_grad = false;  // a leaf that asks for gradients, or has a grad_fn
   bool is_view = false;
-  uint32_t history_version = 0;  // storage version when grad_fn was set: a view's history ends when it changes
+  uint32_t history_version =
+      0;  // storage version when grad_fn was set: a view's history ends when it changes
   bool contiguous = false;
   std::unique_ptr<AutogradMeta> autograd;  // made on first need
 };
@@ -109,8 +111,8 @@ class Tensor {
   Ref<TensorImpl> impl_;
 };
 
-/// The stream that operators of this thread use on `device`: the compute stream unless a StreamGuard
-/// says otherwise.
+/// The stream that operators of this thread use on `device`: the compute stream unless a
+/// StreamGuard says otherwise.
 Stream& current_stream(Device& device);
 /// Makes `stream` the current one of its device for this thread, until changed again.
 void set_current_stream(Stream& stream);

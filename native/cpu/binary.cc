@@ -15,18 +15,30 @@ namespace {
 template <typename T>
 TileFn pick(BinaryOp op) {
   switch (op) {
-    case BinaryOp::kAdd: WEFT_PAIR(lane::add(a, b));
-    case BinaryOp::kSub: WEFT_PAIR(lane::sub(a, b));
-    case BinaryOp::kMul: WEFT_PAIR(lane::mul(a, b));
-    case BinaryOp::kPow: WEFT_PAIR(lane::pow(a, b));
-    case BinaryOp::kMaximum: WEFT_PAIR(lane::maximum(a, b));
-    case BinaryOp::kMinimum: WEFT_PAIR(lane::minimum(a, b));
-    case BinaryOp::kEq: WEFT_PAIR(a == b);
-    case BinaryOp::kNe: WEFT_PAIR(a != b);
-    case BinaryOp::kLt: WEFT_PAIR(a < b);
-    case BinaryOp::kLe: WEFT_PAIR(a <= b);
-    case BinaryOp::kGt: WEFT_PAIR(a > b);
-    case BinaryOp::kGe: WEFT_PAIR(a >= b);
+    case BinaryOp::kAdd:
+      WEFT_PAIR(lane::add(a, b));
+    case BinaryOp::kSub:
+      WEFT_PAIR(lane::sub(a, b));
+    case BinaryOp::kMul:
+      WEFT_PAIR(lane::mul(a, b));
+    case BinaryOp::kPow:
+      WEFT_PAIR(lane::pow(a, b));
+    case BinaryOp::kMaximum:
+      WEFT_PAIR(lane::maximum(a, b));
+    case BinaryOp::kMinimum:
+      WEFT_PAIR(lane::minimum(a, b));
+    case BinaryOp::kEq:
+      WEFT_PAIR(a == b);
+    case BinaryOp::kNe:
+      WEFT_PAIR(a != b);
+    case BinaryOp::kLt:
+      WEFT_PAIR(a < b);
+    case BinaryOp::kLe:
+      WEFT_PAIR(a <= b);
+    case BinaryOp::kGt:
+      WEFT_PAIR(a > b);
+    case BinaryOp::kGe:
+      WEFT_PAIR(a >= b);
     case BinaryOp::kMaskScale:
       return [](const Tile& t) {
         map2<T>(t, [p = lane::from_number<T>(t.p0)](T x, T mask) {
@@ -45,9 +57,12 @@ TileFn pick(BinaryOp op) {
 
 TileFn pick_lane(BinaryOp op, Lane lane) {
   switch (lane) {
-    case Lane::kF32: return pick<float>(op);
-    case Lane::kF64: return pick<double>(op);
-    case Lane::kI64: return pick<int64_t>(op);
+    case Lane::kF32:
+      return pick<float>(op);
+    case Lane::kF64:
+      return pick<double>(op);
+    case Lane::kI64:
+      return pick<int64_t>(op);
   }
   return nullptr;
 }

@@ -17,20 +17,28 @@ namespace weft::cpu {
 template <typename T>
 TileFn pick_gradient(BinaryOp op) {
   switch (op) {
-    case BinaryOp::kReluGrad: WEFT_SLOPE(x > T(0) ? g : T(0));
-    case BinaryOp::kGeluGrad: WEFT_SLOPE(g * math::gelu_slope(x));
-    case BinaryOp::kGeluErfGrad: WEFT_SLOPE(g * math::gelu_erf_slope(x));
-    case BinaryOp::kSiluGrad: WEFT_SLOPE(g * math::silu_slope(x));
-    case BinaryOp::kTanhGrad: WEFT_SLOPE(g * (T(1) - x * x));
-    case BinaryOp::kSigmoidGrad: WEFT_SLOPE(g * x * (T(1) - x));
-    case BinaryOp::kAbsGrad: WEFT_SLOPE(g * lane::sign(x));
+    case BinaryOp::kReluGrad:
+      WEFT_SLOPE(x > T(0) ? g : T(0));
+    case BinaryOp::kGeluGrad:
+      WEFT_SLOPE(g * math::gelu_slope(x));
+    case BinaryOp::kGeluErfGrad:
+      WEFT_SLOPE(g * math::gelu_erf_slope(x));
+    case BinaryOp::kSiluGrad:
+      WEFT_SLOPE(g * math::silu_slope(x));
+    case BinaryOp::kTanhGrad:
+      WEFT_SLOPE(g * (T(1) - x * x));
+    case BinaryOp::kSigmoidGrad:
+      WEFT_SLOPE(g * x * (T(1) - x));
+    case BinaryOp::kAbsGrad:
+      WEFT_SLOPE(g * lane::sign(x));
     case BinaryOp::kClampGrad:
       return [](const Tile& t) {
         map2<T>(t, [low = T(t.p0), high = T(t.p1)](T g, T x) {
           return (x >= low) & (x <= high) ? g : T(0);
         });
       };
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 #undef WEFT_SLOPE

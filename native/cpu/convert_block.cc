@@ -96,15 +96,13 @@ void store(char* dst, int64_t stride, const void* src, int64_t n) {
       convert_dense(reinterpret_cast<T*>(dst), in, n);
     }
   } else {
-    for (int64_t i = 0; i < n; ++i, dst += stride)
-      *reinterpret_cast<T*>(dst) = convert<T>(in[i]);
+    for (int64_t i = 0; i < n; ++i, dst += stride) *reinterpret_cast<T*>(dst) = convert<T>(in[i]);
   }
 }
 
 template <typename L, typename T>
 LoadFn load_entry() {
-  if constexpr (std::is_same_v<L, int64_t> &&
-                !(std::is_integral_v<T> || std::is_same_v<T, Bool>)) {
+  if constexpr (std::is_same_v<L, int64_t> && !(std::is_integral_v<T> || std::is_same_v<T, Bool>)) {
     return nullptr;
   } else if constexpr (std::is_same_v<L, float> && std::is_same_v<T, double>) {
     return nullptr;
@@ -134,18 +132,24 @@ StoreFn store_row(DType t) {
 
 LoadFn load_fn(Lane lane, DType dtype) {
   switch (lane) {
-    case Lane::kF32: return load_row<float>(dtype);
-    case Lane::kF64: return load_row<double>(dtype);
-    case Lane::kI64: return load_row<int64_t>(dtype);
+    case Lane::kF32:
+      return load_row<float>(dtype);
+    case Lane::kF64:
+      return load_row<double>(dtype);
+    case Lane::kI64:
+      return load_row<int64_t>(dtype);
   }
   return nullptr;
 }
 
 StoreFn store_fn(Lane lane, DType dtype) {
   switch (lane) {
-    case Lane::kF32: return store_row<float>(dtype);
-    case Lane::kF64: return store_row<double>(dtype);
-    case Lane::kI64: return store_row<int64_t>(dtype);
+    case Lane::kF32:
+      return store_row<float>(dtype);
+    case Lane::kF64:
+      return store_row<double>(dtype);
+    case Lane::kI64:
+      return store_row<int64_t>(dtype);
   }
   return nullptr;
 }

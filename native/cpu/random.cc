@@ -183,18 +183,17 @@ void random(const RandomArgs& args, Stream& stream) {
   check(args);
   if (args.count == 0) return;
   const bool bounded = args.kind == Kind::kUniform && args.p1 > args.p0;
-  const Draw draw{args, lane_of(args.dtype),
-                  bounded ? largest_below(args.p1, args.dtype)
-                          : std::numeric_limits<double>::infinity()};
+  const Draw draw{
+      args, lane_of(args.dtype),
+      bounded ? largest_below(args.p1, args.dtype) : std::numeric_limits<double>::infinity()};
   fabric::host::enqueue(stream.handle(), [draw] {
     auto run = draw.args.kind == Kind::kRandInt ? run_integers
                : draw.lane == Lane::kF64        ? run_floating<double>
                                                 : run_floating<float>;
     static_assert(kElementGrain % kTile == 0, "a task must start at a counter");
     if (draw.args.count <= kElementGrain) return run(draw, 0, draw.args.count);
-    fabric::host::parallel_for(
-        draw.args.count, kElementGrain,
-        [&](int64_t begin, int64_t end) { run(draw, begin, end); });
+    fabric::host::parallel_for(draw.args.count, kElementGrain,
+                               [&](int64_t begin, int64_t end) { run(draw, begin, end); });
   });
 }
 

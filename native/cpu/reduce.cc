@@ -72,7 +72,8 @@ void reduce_outputs(const Runs& w, int64_t begin, int64_t end) {
 
 void reduce_long_runs(const Runs& w, int64_t chunks) {
   const int64_t count = w.args.reduced_count;
-  const int64_t length = ((count + chunks - 1) / chunks + kReduceTile - 1) / kReduceTile * kReduceTile;
+  const int64_t length =
+      ((count + chunks - 1) / chunks + kReduceTile - 1) / kReduceTile * kReduceTile;
   chunks = (count + length - 1) / length;
   std::vector<Partial> partials(static_cast<size_t>(w.args.kept_count * chunks));
   fabric::host::parallel_for(w.args.kept_count * chunks, 1, [&](int64_t begin, int64_t end) {
@@ -98,9 +99,8 @@ void run(const Runs& w) {
   if (args.kept_count < kMaxChunks && chunks > 1) return reduce_long_runs(w, chunks);
   const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, args.reduced_count));
   if (args.kept_count <= grain) return reduce_outputs(w, 0, args.kept_count);
-  fabric::host::parallel_for(args.kept_count, grain, [&](int64_t begin, int64_t end) {
-    reduce_outputs(w, begin, end);
-  });
+  fabric::host::parallel_for(args.kept_count, grain,
+                             [&](int64_t begin, int64_t end) { reduce_outputs(w, begin, end); });
 }
 
 }  // namespace

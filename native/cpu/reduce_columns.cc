@@ -14,9 +14,9 @@
 namespace weft::cpu {
 namespace {
 
-constexpr int64_t kBlock = 256;   // columns: accumulators stay in the first-level cache
-constexpr int64_t kFlush = 128;   // rows added up in the lane's type before they go to f64
-constexpr int64_t kMaxTasks = 64; // enough for any machine; bounds the memory for partial results
+constexpr int64_t kBlock = 256;    // columns: accumulators stay in the first-level cache
+constexpr int64_t kFlush = 128;    // rows added up in the lane's type before they go to f64
+constexpr int64_t kMaxTasks = 64;  // enough for any machine; bounds the memory for partial results
 
 /// acc[c] = acc[c] op x[r * stride + c] for `rows` rows of n columns; stride in bytes.
 using AddRows = void (*)(void* acc, const char* x, int64_t stride, int64_t rows, int64_t n);
@@ -32,17 +32,22 @@ void add_rows(void* to, const char* x, int64_t stride, int64_t rows, int64_t n, 
 
 template <typename T>
 AddRows pick(ReduceKind kind) {
-#define WEFT_ROWS(expression)                                                       \
-  return [](void* acc, const char* x, int64_t stride, int64_t rows, int64_t n) {    \
-    add_rows<T>(acc, x, stride, rows, n, [](T a, T v) { return T(expression); });   \
+#define WEFT_ROWS(expression)                                                     \
+  return [](void* acc, const char* x, int64_t stride, int64_t rows, int64_t n) {  \
+    add_rows<T>(acc, x, stride, rows, n, [](T a, T v) { return T(expression); }); \
   }
   switch (kind) {
     case ReduceKind::kSum:
-    case ReduceKind::kMean: WEFT_ROWS(lane::add(a, v));
-    case ReduceKind::kSumSquares: WEFT_ROWS(lane::add(a, lane::mul(v, v)));
-    case ReduceKind::kMax: WEFT_ROWS(lane::maximum(a, v));
-    case ReduceKind::kMin: WEFT_ROWS(lane::minimum(a, v));
-    default: return nullptr;
+    case ReduceKind::kMean:
+      WEFT_ROWS(lane::add(a, v));
+    case ReduceKind::kSumSquares:
+      WEFT_ROWS(lane::add(a, lane::mul(v, v)));
+    case ReduceKind::kMax:
+      WEFT_ROWS(lane::maximum(a, v));
+    case ReduceKind::kMin:
+      WEFT_ROWS(lane::minimum(a, v));
+    default:
+      return nullptr;
   }
 #undef WEFT_ROWS
 }
@@ -165,9 +170,15 @@ void reduce_columns(const ReduceArgs& args, Lane lane) {
   for (int d = 0; d < args.reduced_dims; ++d)
     w.reduced_bytes[d] = args.reduced_strides[d] * w.in_bytes;
   switch (lane) {
-    case Lane::kF32: w.add = pick<float>(args.kind); return run<float>(w);
-    case Lane::kF64: w.add = pick<double>(args.kind); return run<double>(w);
-    case Lane::kI64: w.add = pick<int64_t>(args.kind); return run<int64_t>(w);
+    case Lane::kF32:
+      w.add = pick<float>(args.kind);
+      return run<float>(w);
+    case Lane::kF64:
+      w.add = pick<double>(args.kind);
+      return run<double>(w);
+    case Lane::kI64:
+      w.add = pick<int64_t>(args.kind);
+      return run<int64_t>(w);
   }
 }
 

@@ -82,9 +82,8 @@ void sum_tile(const void* data, int64_t n, int64_t, Partial& into) {
 
 template <typename T, bool max>
 T extremum(const T* x, int64_t n) {
-  return fold<T>(x, n, x[0], kSame, [](auto a, auto b) {
-    return max ? lane::maximum(a, b) : lane::minimum(a, b);
-  });
+  return fold<T>(x, n, x[0], kSame,
+                 [](auto a, auto b) { return max ? lane::maximum(a, b) : lane::minimum(a, b); });
 }
 
 template <typename T, bool max>
@@ -139,11 +138,16 @@ template <typename T>
 TileReduce pick(ReduceKind kind) {
   switch (kind) {
     case ReduceKind::kSum:
-    case ReduceKind::kMean: return sum_tile<T, false>;
-    case ReduceKind::kSumSquares: return sum_tile<T, true>;
-    case ReduceKind::kMax: return extremum_tile<T, true>;
-    case ReduceKind::kMin: return extremum_tile<T, false>;
-    case ReduceKind::kArgMax: return argmax_tile<T>;
+    case ReduceKind::kMean:
+      return sum_tile<T, false>;
+    case ReduceKind::kSumSquares:
+      return sum_tile<T, true>;
+    case ReduceKind::kMax:
+      return extremum_tile<T, true>;
+    case ReduceKind::kMin:
+      return extremum_tile<T, false>;
+    case ReduceKind::kArgMax:
+      return argmax_tile<T>;
     case ReduceKind::kVar:
       if constexpr (std::is_floating_point_v<T>) return variance_tile<T>;
       return nullptr;
@@ -154,14 +158,19 @@ TileReduce pick(ReduceKind kind) {
 template <typename W>
 void combine_ordered(ReduceKind kind, W later, const Partial& from, W& value, Partial& into) {
   switch (kind) {
-    case ReduceKind::kMax: value = lane::maximum(value, later); break;
-    case ReduceKind::kMin: value = lane::minimum(value, later); break;
+    case ReduceKind::kMax:
+      value = lane::maximum(value, later);
+      break;
+    case ReduceKind::kMin:
+      value = lane::minimum(value, later);
+      break;
     case ReduceKind::kArgMax:
       if (!beats(later, value)) break;
       value = later;
       into.index = from.index;
       break;
-    default: value = lane::add(value, later);
+    default:
+      value = lane::add(value, later);
   }
 }
 
@@ -169,9 +178,12 @@ void combine_ordered(ReduceKind kind, W later, const Partial& from, W& value, Pa
 
 TileReduce tile_reduce(ReduceKind kind, Lane lane) {
   switch (lane) {
-    case Lane::kF32: return pick<float>(kind);
-    case Lane::kF64: return pick<double>(kind);
-    case Lane::kI64: return pick<int64_t>(kind);
+    case Lane::kF32:
+      return pick<float>(kind);
+    case Lane::kF64:
+      return pick<double>(kind);
+    case Lane::kI64:
+      return pick<int64_t>(kind);
   }
   return nullptr;
 }
@@ -198,12 +210,14 @@ Lane result_lane(ReduceKind kind, Lane lane) {
 
 int64_t result_integer(const ReduceArgs& args, const Partial& p) {
   switch (args.kind) {
-    case ReduceKind::kArgMax: return std::max<int64_t>(0, p.index);
+    case ReduceKind::kArgMax:
+      return std::max<int64_t>(0, p.index);
     case ReduceKind::kMax:
       return p.count ? p.integer : std::numeric_limits<int64_t>::min();
     case ReduceKind::kMin:
       return p.count ? p.integer : std::numeric_limits<int64_t>::max();
-    default: return p.integer;
+    default:
+      return p.integer;
   }
 }
 
@@ -213,10 +227,14 @@ double result_floating(const ReduceArgs& args, Lane lane, const Partial& p) {
   switch (args.kind) {
     case ReduceKind::kMean:
       return (lane == Lane::kI64 ? static_cast<double>(p.integer) : p.value) / n;
-    case ReduceKind::kVar: return p.spread / std::max(0.0, n - args.correction);
-    case ReduceKind::kMax: return p.count ? p.value : -kInfinity;
-    case ReduceKind::kMin: return p.count ? p.value : kInfinity;
-    default: return p.value;
+    case ReduceKind::kVar:
+      return p.spread / std::max(0.0, n - args.correction);
+    case ReduceKind::kMax:
+      return p.count ? p.value : -kInfinity;
+    case ReduceKind::kMin:
+      return p.count ? p.value : kInfinity;
+    default:
+      return p.value;
   }
 }
 

@@ -116,10 +116,14 @@ void strided_copy(const TensorIterator& it) {
   if (it.operand[0].data == it.operand[1].data && it.contiguous) return;
   if (it.contiguous || it.ndim == 0) return copy_dense(it, size);
   switch (size) {
-    case 1: return copy_elements<uint8_t>(it);
-    case 2: return copy_elements<uint16_t>(it);
-    case 4: return copy_elements<uint32_t>(it);
-    default: return copy_elements<uint64_t>(it);
+    case 1:
+      return copy_elements<uint8_t>(it);
+    case 2:
+      return copy_elements<uint16_t>(it);
+    case 4:
+      return copy_elements<uint32_t>(it);
+    default:
+      return copy_elements<uint64_t>(it);
   }
 }
 

@@ -31,13 +31,18 @@ void trig_tile(const Tile& t) {
 template <typename T>
 TileFn pick_floating(UnaryOp op) {
   switch (op) {
-    case UnaryOp::kExp: return [](const Tile& t) { map1<T>(t, [](T x) { return math::exp(x); }); };
-    case UnaryOp::kLog: return [](const Tile& t) { map1<T>(t, [](T x) { return math::log(x); }); };
-    case UnaryOp::kSqrt: return [](const Tile& t) { map1<T>(t, [](T x) { return std::sqrt(x); }); };
+    case UnaryOp::kExp:
+      return [](const Tile& t) { map1<T>(t, [](T x) { return math::exp(x); }); };
+    case UnaryOp::kLog:
+      return [](const Tile& t) { map1<T>(t, [](T x) { return math::log(x); }); };
+    case UnaryOp::kSqrt:
+      return [](const Tile& t) { map1<T>(t, [](T x) { return std::sqrt(x); }); };
     case UnaryOp::kRsqrt:
       return [](const Tile& t) { map1<T>(t, [](T x) { return T(1) / std::sqrt(x); }); };
-    case UnaryOp::kSin: return trig_tile<0, T>;
-    case UnaryOp::kCos: return trig_tile<1, T>;
+    case UnaryOp::kSin:
+      return trig_tile<0, T>;
+    case UnaryOp::kCos:
+      return trig_tile<1, T>;
     case UnaryOp::kTanh:
       return [](const Tile& t) { map1<T>(t, [](T x) { return math::tanh(x); }); };
     case UnaryOp::kSigmoid:
@@ -48,12 +53,14 @@ TileFn pick_floating(UnaryOp op) {
       return [](const Tile& t) { map1<T>(t, [](T x) { return math::gelu_erf(x); }); };
     case UnaryOp::kSilu:
       return [](const Tile& t) { map1<T>(t, [](T x) { return math::silu(x); }); };
-    case UnaryOp::kReciprocal: return [](const Tile& t) { map1<T>(t, [](T x) { return T(1) / x; }); };
+    case UnaryOp::kReciprocal:
+      return [](const Tile& t) { map1<T>(t, [](T x) { return T(1) / x; }); };
     case UnaryOp::kDivScalar:
       return [](const Tile& t) { map1<T>(t, [p = T(t.p0)](T x) { return x / p; }); };
     case UnaryOp::kRdivScalar:
       return [](const Tile& t) { map1<T>(t, [p = T(t.p0)](T x) { return p / x; }); };
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 
@@ -74,19 +81,22 @@ TileFn pick_power(double exponent) {
 }
 
 // A TileFn whose functor sees the lane value x and the parameter p.
-#define WEFT_WITH_P0(expression) \
-  return [](const Tile& t) {     \
+#define WEFT_WITH_P0(expression)                                              \
+  return [](const Tile& t) {                                                  \
     map1<T>(t, [p = lane::from_number<T>(t.p0)](T x) { return expression; }); \
   }
 
 template <typename T>
 TileFn pick(UnaryOp op, ElementParams params) {
   switch (op) {
-    case UnaryOp::kNeg: return [](const Tile& t) { map1<T>(t, [](T x) { return lane::neg(x); }); };
-    case UnaryOp::kAbs: return [](const Tile& t) { map1<T>(t, [](T x) { return lane::abs(x); }); };
+    case UnaryOp::kNeg:
+      return [](const Tile& t) { map1<T>(t, [](T x) { return lane::neg(x); }); };
+    case UnaryOp::kAbs:
+      return [](const Tile& t) { map1<T>(t, [](T x) { return lane::abs(x); }); };
     case UnaryOp::kRelu:
       return [](const Tile& t) { map1<T>(t, [](T x) { return x < T(0) ? T(0) : x; }); };
-    case UnaryOp::kSign: return [](const Tile& t) { map1<T>(t, [](T x) { return lane::sign(x); }); };
+    case UnaryOp::kSign:
+      return [](const Tile& t) { map1<T>(t, [](T x) { return lane::sign(x); }); };
     case UnaryOp::kClamp:
       return [](const Tile& t) {
         T low = lane::from_number<T>(t.p0), high = lane::from_number<T>(t.p1);
@@ -95,24 +105,39 @@ TileFn pick(UnaryOp op, ElementParams params) {
           return v > high ? high : v;
         });
       };
-    case UnaryOp::kAddScalar: WEFT_WITH_P0(lane::add(x, p));
-    case UnaryOp::kSubScalar: WEFT_WITH_P0(lane::sub(x, p));
-    case UnaryOp::kRsubScalar: WEFT_WITH_P0(lane::sub(p, x));
-    case UnaryOp::kMulScalar: WEFT_WITH_P0(lane::mul(x, p));
-    case UnaryOp::kMaximumScalar: WEFT_WITH_P0(lane::maximum(x, p));
-    case UnaryOp::kMinimumScalar: WEFT_WITH_P0(lane::minimum(x, p));
-    case UnaryOp::kEqScalar: WEFT_WITH_P0(x == p);
-    case UnaryOp::kNeScalar: WEFT_WITH_P0(x != p);
-    case UnaryOp::kLtScalar: WEFT_WITH_P0(x < p);
-    case UnaryOp::kLeScalar: WEFT_WITH_P0(x <= p);
-    case UnaryOp::kGtScalar: WEFT_WITH_P0(x > p);
-    case UnaryOp::kGeScalar: WEFT_WITH_P0(x >= p);
-    case UnaryOp::kPowScalar: return pick_power<T>(params.p0);
-    case UnaryOp::kLogicalNot: return [](const Tile& t) { map1<T>(t, [](T x) { return x == T(0); }); };
+    case UnaryOp::kAddScalar:
+      WEFT_WITH_P0(lane::add(x, p));
+    case UnaryOp::kSubScalar:
+      WEFT_WITH_P0(lane::sub(x, p));
+    case UnaryOp::kRsubScalar:
+      WEFT_WITH_P0(lane::sub(p, x));
+    case UnaryOp::kMulScalar:
+      WEFT_WITH_P0(lane::mul(x, p));
+    case UnaryOp::kMaximumScalar:
+      WEFT_WITH_P0(lane::maximum(x, p));
+    case UnaryOp::kMinimumScalar:
+      WEFT_WITH_P0(lane::minimum(x, p));
+    case UnaryOp::kEqScalar:
+      WEFT_WITH_P0(x == p);
+    case UnaryOp::kNeScalar:
+      WEFT_WITH_P0(x != p);
+    case UnaryOp::kLtScalar:
+      WEFT_WITH_P0(x < p);
+    case UnaryOp::kLeScalar:
+      WEFT_WITH_P0(x <= p);
+    case UnaryOp::kGtScalar:
+      WEFT_WITH_P0(x > p);
+    case UnaryOp::kGeScalar:
+      WEFT_WITH_P0(x >= p);
+    case UnaryOp::kPowScalar:
+      return pick_power<T>(params.p0);
+    case UnaryOp::kLogicalNot:
+      return [](const Tile& t) { map1<T>(t, [](T x) { return x == T(0); }); };
     case UnaryOp::kIsFinite:
       // x - x is 0 for finite numbers and NaN for the others.
       return [](const Tile& t) { map1<T>(t, [](T x) { return lane::sub(x, x) == T(0); }); };
-    default: break;
+    default:
+      break;
   }
   if constexpr (std::is_floating_point_v<T>) return pick_floating<T>(op);
   return nullptr;
@@ -121,9 +146,12 @@ TileFn pick(UnaryOp op, ElementParams params) {
 
 TileFn pick_lane(UnaryOp op, Lane lane, ElementParams params) {
   switch (lane) {
-    case Lane::kF32: return pick<float>(op, params);
-    case Lane::kF64: return pick<double>(op, params);
-    case Lane::kI64: return pick<int64_t>(op, params);
+    case Lane::kF32:
+      return pick<float>(op, params);
+    case Lane::kF64:
+      return pick<double>(op, params);
+    case Lane::kI64:
+      return pick<int64_t>(op, params);
   }
   return nullptr;
 }

@@ -24,7 +24,8 @@ inline float exp(float x) {
   // Outside the bounds the result is 0 or infinity anyway; comparisons let NaN pass.
   float c = x < -104.0f ? -104.0f : x;
   c = c > 89.0f ? 89.0f : c;
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: the sum has the nearest integer in its low bits
+  constexpr float kRound =
+      12582912.0f;  // 1.5 * 2^23: the sum has the nearest integer in its low bits
   float t = c * 1.44269504f + kRound;
   float n = t - kRound;
   float r = (c - n * 0.693359375f) - n * -2.12194440e-4f;

@@ -11,10 +11,10 @@ namespace weft::cuda::attention {
 template <typename T, int kWidth>
 struct BackwardMemory {
   static constexpr int kCount = kStep<kWidth>;
-  T mine[2][kRows * kPitch<T, kWidth>];       // queries: q and grad_out. Keys: k and v
-  T first[2][kCount * kPitch<T, kWidth>];     // queries: k. Keys: q. One in use, one being loaded
-  T second[2][kCount * kPitch<T, kWidth>];    // queries: v. Keys: grad_out
-  float lse[2][kCount], delta[2][kCount];     // keys: of the step's queries
+  T mine[2][kRows * kPitch<T, kWidth>];     // queries: q and grad_out. Keys: k and v
+  T first[2][kCount * kPitch<T, kWidth>];   // queries: k. Keys: q. One in use, one being loaded
+  T second[2][kCount * kPitch<T, kWidth>];  // queries: v. Keys: grad_out
+  float lse[2][kCount], delta[2][kCount];   // keys: of the step's queries
 };
 
 /// In units of log2; a row that sees no key, or is past the end, gets weights of 0.
@@ -29,14 +29,14 @@ __device__ inline float delta_of(const AttentionLaunch& launch, int64_t head, in
 
 /// delta = grad_out · out, a row: what softmax's gradient subtracts. One warp a row.
 template <typename T>
-__global__ void __launch_bounds__(kThreads) delta_kernel(const __grid_constant__
-                                                         AttentionLaunch launch) {
+__global__ void __launch_bounds__(kThreads)
+    delta_kernel(const __grid_constant__ AttentionLaunch launch) {
   const AttentionArgs& args = launch.args;
   const int64_t index = (blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x) / 32;
   if (index >= args.batch * args.heads * args.q_len) return;
   const int64_t head = index / args.q_len, row = index % args.q_len;
-  const T* g = head_in<T>(args.grad_out, args.grad_out_stride, args, head) +
-               row * args.grad_out_stride[2];
+  const T* g =
+      head_in<T>(args.grad_out, args.grad_out_stride, args, head) + row * args.grad_out_stride[2];
   const T* o = head_in<T>(args.out, args.out_stride, args, head) + row * args.out_stride[2];
   float sum = 0;
   for (int64_t c = lane(); c < args.width; c += 32)
@@ -47,8 +47,8 @@ __global__ void __launch_bounds__(kThreads) delta_kernel(const __grid_constant__
 }
 
 template <typename T, int kWidth>
-__global__ void __launch_bounds__(kThreads) queries_kernel(const __grid_constant__
-                                                           AttentionLaunch launch) {
+__global__ void __launch_bounds__(kThreads)
+    queries_kernel(const __grid_constant__ AttentionLaunch launch) {
   constexpr int kKeys = kStep<kWidth>;
   extern __shared__ __align__(16) unsigned char memory[];
   auto& tiles = *reinterpret_cast<BackwardMemory<T, kWidth>*>(memory);
@@ -113,13 +113,12 @@ __global__ void __launch_bounds__(kThreads) queries_kernel(const __grid_constant
   wait_copies<0>();
   const float one[2] = {1, 1};
   store_rows<T, kWidth>(grad, one, head_out<T>(args.grad_q, args.grad_q_stride, args, head),
-                        args.grad_q_stride[2], first + warp_row, args.q_len, width,
-                        launch.aligned);
+                        args.grad_q_stride[2], first + warp_row, args.q_len, width, launch.aligned);
 }
 
 template <typename T, int kWidth>
-__global__ void __launch_bounds__(kThreads) keys_kernel(const __grid_constant__
-                                                        AttentionLaunch launch) {
+__global__ void __launch_bounds__(kThreads)
+    keys_kernel(const __grid_constant__ AttentionLaunch launch) {
   constexpr int kQueries = kStep<kWidth>;
   extern __shared__ __align__(16) unsigned char memory[];
   auto& tiles = *reinterpret_cast<BackwardMemory<T, kWidth>*>(memory);

@@ -29,10 +29,9 @@ AttentionLaunch launch_of(const AttentionArgs& args, Stream& stream) {
     fail(ErrorCode::kDtype, "attention: dtype %s is not supported", dtype_name(args.dtype));
   AttentionLaunch launch{args, nullptr, nullptr, false, nullptr, stream.device().ordinal()};
   launch.stream = static_cast<cudaStream_t>(stream.handle());
-  launch.aligned = rows_aligned(args.q, args.q_stride, args) &&
-                   rows_aligned(args.k, args.k_stride, args) &&
-                   rows_aligned(args.v, args.v_stride, args) &&
-                   rows_aligned(args.out, args.out_stride, args);
+  launch.aligned =
+      rows_aligned(args.q, args.q_stride, args) && rows_aligned(args.k, args.k_stride, args) &&
+      rows_aligned(args.v, args.v_stride, args) && rows_aligned(args.out, args.out_stride, args);
   // A block's number is 32 bits wide, the plain kernels' blocks take 4 rows.
   const int64_t length = args.q_len > args.kv_len ? args.q_len : args.kv_len;
   const int64_t rows = args.batch * args.heads * length;

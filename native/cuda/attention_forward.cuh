@@ -54,8 +54,8 @@ struct RunningSoftmax {
 };
 
 template <typename T, int kWidth>
-__global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant__
-                                                           AttentionLaunch launch) {
+__global__ void __launch_bounds__(kThreads)
+    forward_kernel(const __grid_constant__ AttentionLaunch launch) {
   constexpr int kKeys = kStep<kWidth>;
   extern __shared__ __align__(16) unsigned char memory[];
   auto& tiles = *reinterpret_cast<ForwardMemory<T, kWidth>*>(memory);

@@ -86,8 +86,8 @@ struct Running {
 };
 
 template <typename T>
-__global__ void __launch_bounds__(kWarps * 32) forward_kernel(const __grid_constant__
-                                                              AttentionLaunch launch) {
+__global__ void __launch_bounds__(kWarps * 32)
+    forward_kernel(const __grid_constant__ AttentionLaunch launch) {
   using Wide = WideOf<T>;
   extern __shared__ __align__(16) unsigned char memory[];
   const AttentionArgs& args = launch.args;
@@ -116,8 +116,8 @@ __global__ void __launch_bounds__(kWarps * 32) forward_kernel(const __grid_const
 
 /// For each query its log-sum-exp (the stored one is f32: not enough for f64) and grad_out · out.
 template <typename T>
-__global__ void __launch_bounds__(kWarps * 32) stats_kernel(const __grid_constant__
-                                                            AttentionLaunch launch) {
+__global__ void __launch_bounds__(kWarps * 32)
+    stats_kernel(const __grid_constant__ AttentionLaunch launch) {
   using Wide = WideOf<T>;
   const AttentionArgs& args = launch.args;
   const int64_t rows = args.batch * args.heads * args.q_len;
@@ -160,8 +160,8 @@ struct Pair {
 };
 
 template <typename T>
-__global__ void __launch_bounds__(kWarps * 32) queries_kernel(const __grid_constant__
-                                                              AttentionLaunch launch) {
+__global__ void __launch_bounds__(kWarps * 32)
+    queries_kernel(const __grid_constant__ AttentionLaunch launch) {
   using Wide = WideOf<T>;
   extern __shared__ __align__(16) unsigned char memory[];
   const AttentionArgs& args = launch.args;
@@ -187,8 +187,8 @@ __global__ void __launch_bounds__(kWarps * 32) queries_kernel(const __grid_const
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kWarps * 32) keys_kernel(const __grid_constant__
-                                                           AttentionLaunch launch) {
+__global__ void __launch_bounds__(kWarps * 32)
+    keys_kernel(const __grid_constant__ AttentionLaunch launch) {
   using Wide = WideOf<T>;
   extern __shared__ __align__(16) unsigned char memory[];
   const AttentionArgs& args = launch.args;
@@ -258,19 +258,27 @@ void backward(const AttentionLaunch& launch) {
 
 void attention_forward_simt(const AttentionLaunch& launch) {
   switch (launch.args.dtype) {
-    case DType::kF64: return forward<double>(launch);
-    case DType::kF32: return forward<float>(launch);
-    case DType::kF16: return forward<__half>(launch);
-    default: return forward<__nv_bfloat16>(launch);
+    case DType::kF64:
+      return forward<double>(launch);
+    case DType::kF32:
+      return forward<float>(launch);
+    case DType::kF16:
+      return forward<__half>(launch);
+    default:
+      return forward<__nv_bfloat16>(launch);
   }
 }
 
 void attention_backward_simt(const AttentionLaunch& launch) {
   switch (launch.args.dtype) {
-    case DType::kF64: return backward<double>(launch);
-    case DType::kF32: return backward<float>(launch);
-    case DType::kF16: return backward<__half>(launch);
-    default: return backward<__nv_bfloat16>(launch);
+    case DType::kF64:
+      return backward<double>(launch);
+    case DType::kF32:
+      return backward<float>(launch);
+    case DType::kF16:
+      return backward<__half>(launch);
+    default:
+      return backward<__nv_bfloat16>(launch);
   }
 }
 

@@ -21,8 +21,8 @@ inline constexpr int kStep = kWidth == 128 ? 32 : 64;
 
 __device__ inline void copy_async(void* to, const void* from, bool inside) {
   const int bytes = inside ? 16 : 0;  // the rest of the 16 bytes is zeros
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
-               "l"(from), "r"(bytes)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+               "r"(bytes)
                : "memory");
 }
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -35,8 +35,8 @@ __device__ void wait_copies() {
 /// Begins to load rows first..first+kCount-1 of a head into `tile`; zeros from row `length` on and
 /// from column `width` on. Unaligned rows are there at once, aligned ones after wait_copies().
 template <typename T, int kWidth, int kCount>
-__device__ void load_tile(T* tile, const T* head, int64_t row_stride, int64_t first,
-                          int64_t length, int width, bool aligned) {
+__device__ void load_tile(T* tile, const T* head, int64_t row_stride, int64_t first, int64_t length,
+                          int width, bool aligned) {
   constexpr int kChunk = 16 / sizeof(T), kChunks = kWidth / kChunk;
 #pragma unroll
   for (int i = threadIdx.x; i < kCount * kChunks; i += kThreads) {
@@ -95,8 +95,8 @@ __device__ T* head_at(T* base, const int64_t (&stride)[3], const AttentionArgs& 
   return base + index / args.heads * stride[0] + index % args.heads * stride[1];
 }
 template <typename T>
-__device__ const T* head_in(const void* base, const int64_t (&stride)[3],
-                            const AttentionArgs& args, int64_t index) {
+__device__ const T* head_in(const void* base, const int64_t (&stride)[3], const AttentionArgs& args,
+                            int64_t index) {
   return head_at(static_cast<const T*>(base), stride, args, index);
 }
 template <typename T>

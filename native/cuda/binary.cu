@@ -11,22 +11,35 @@ namespace {
 template <typename L>
 __device__ __noinline__ L any_binary(BinaryOp op, L a, L b) {
   switch (op) {
-    case BinaryOp::kAdd: return add(a, b);
-    case BinaryOp::kSub: return sub(a, b);
-    case BinaryOp::kMul: return mul(a, b);
+    case BinaryOp::kAdd:
+      return add(a, b);
+    case BinaryOp::kSub:
+      return sub(a, b);
+    case BinaryOp::kMul:
+      return mul(a, b);
     case BinaryOp::kDiv:
       if constexpr (std::is_floating_point_v<L>) return a / b;
       return a;
-    case BinaryOp::kPow: return power(a, b);
-    case BinaryOp::kMaximum: return maximum(a, b);
-    case BinaryOp::kMinimum: return minimum(a, b);
-    case BinaryOp::kEq: return a == b;
-    case BinaryOp::kNe: return a != b;
-    case BinaryOp::kLt: return a < b;
-    case BinaryOp::kLe: return a <= b;
-    case BinaryOp::kGt: return a > b;
-    case BinaryOp::kGe: return a >= b;
-    default: return a;
+    case BinaryOp::kPow:
+      return power(a, b);
+    case BinaryOp::kMaximum:
+      return maximum(a, b);
+    case BinaryOp::kMinimum:
+      return minimum(a, b);
+    case BinaryOp::kEq:
+      return a == b;
+    case BinaryOp::kNe:
+      return a != b;
+    case BinaryOp::kLt:
+      return a < b;
+    case BinaryOp::kLe:
+      return a <= b;
+    case BinaryOp::kGt:
+      return a > b;
+    case BinaryOp::kGe:
+      return a >= b;
+    default:
+      return a;
   }
 }
 
@@ -37,9 +50,9 @@ struct AnyBinary {
   __device__ __forceinline__ L operator()(L a, L b) const { return any_binary(op, a, b); }
 };
 
-#define WEFT_BINARY(name, expression)                                   \
-  struct name {                                                         \
-    using Lane = float;                                                 \
+#define WEFT_BINARY(name, expression)                                                          \
+  struct name {                                                                                \
+    using Lane = float;                                                                        \
     __device__ __forceinline__ float operator()(float a, float b) const { return expression; } \
   };
 WEFT_BINARY(Add, a + b)
@@ -51,11 +64,20 @@ WEFT_BINARY(Div, a / b)
 template <typename T>
 bool launch_frequent(BinaryOp op, const TensorIterator& it, Stream& stream) {
   switch (op) {
-    case BinaryOp::kAdd: launch2<Add, T, T, T, true>({}, it, stream, "add"); return true;
-    case BinaryOp::kSub: launch2<Sub, T, T, T, true>({}, it, stream, "sub"); return true;
-    case BinaryOp::kMul: launch2<Mul, T, T, T, true>({}, it, stream, "mul"); return true;
-    case BinaryOp::kDiv: launch2<Div, T, T, T, true>({}, it, stream, "div"); return true;
-    default: return false;
+    case BinaryOp::kAdd:
+      launch2<Add, T, T, T, true>({}, it, stream, "add");
+      return true;
+    case BinaryOp::kSub:
+      launch2<Sub, T, T, T, true>({}, it, stream, "sub");
+      return true;
+    case BinaryOp::kMul:
+      launch2<Mul, T, T, T, true>({}, it, stream, "mul");
+      return true;
+    case BinaryOp::kDiv:
+      launch2<Div, T, T, T, true>({}, it, stream, "div");
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -97,11 +119,20 @@ void binary(BinaryOp op, const TensorIterator& it, ElementParams params, Stream&
         done =
             (same && launch_frequent<BF16>(op, it, stream)) || launch_shared<BF16>(op, it, stream);
         break;
-      case DType::kF64: done = launch_shared<double>(op, it, stream); break;
-      case DType::kI64: done = launch_shared<int64_t>(op, it, stream); break;
-      case DType::kI32: done = launch_shared<int32_t>(op, it, stream); break;
-      case DType::kU8: done = launch_shared<uint8_t>(op, it, stream); break;
-      default: break;
+      case DType::kF64:
+        done = launch_shared<double>(op, it, stream);
+        break;
+      case DType::kI64:
+        done = launch_shared<int64_t>(op, it, stream);
+        break;
+      case DType::kI32:
+        done = launch_shared<int32_t>(op, it, stream);
+        break;
+      case DType::kU8:
+        done = launch_shared<uint8_t>(op, it, stream);
+        break;
+      default:
+        break;
     }
   }
   if (done) return;

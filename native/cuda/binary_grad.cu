@@ -13,15 +13,24 @@ namespace {
 template <typename L>
 __device__ __forceinline__ L slope_of(BinaryOp op, L g, L x, L p0, L p1) {
   switch (op) {
-    case BinaryOp::kReluGrad: return x > L(0) ? g : L(0);
-    case BinaryOp::kGeluGrad: return g * gelu_slope(x);
-    case BinaryOp::kGeluErfGrad: return g * gelu_erf_slope(x);
-    case BinaryOp::kSiluGrad: return g * silu_slope(x);
-    case BinaryOp::kTanhGrad: return g * (L(1) - x * x);
-    case BinaryOp::kSigmoidGrad: return g * x * (L(1) - x);
-    case BinaryOp::kClampGrad: return x >= p0 && x <= p1 ? g : L(0);
-    case BinaryOp::kAbsGrad: return g * sign(x);
-    default: return g;
+    case BinaryOp::kReluGrad:
+      return x > L(0) ? g : L(0);
+    case BinaryOp::kGeluGrad:
+      return g * gelu_slope(x);
+    case BinaryOp::kGeluErfGrad:
+      return g * gelu_erf_slope(x);
+    case BinaryOp::kSiluGrad:
+      return g * silu_slope(x);
+    case BinaryOp::kTanhGrad:
+      return g * (L(1) - x * x);
+    case BinaryOp::kSigmoidGrad:
+      return g * x * (L(1) - x);
+    case BinaryOp::kClampGrad:
+      return x >= p0 && x <= p1 ? g : L(0);
+    case BinaryOp::kAbsGrad:
+      return g * sign(x);
+    default:
+      return g;
   }
 }
 
@@ -61,8 +70,8 @@ struct MaskScale {
 template <typename T>
 bool launch_frequent(BinaryOp op, const TensorIterator& it, ElementParams params, Stream& stream) {
   switch (op) {
-#define WEFT_SLOPE(enumerator)                                              \
-  case BinaryOp::enumerator:                                                \
+#define WEFT_SLOPE(enumerator)                                                 \
+  case BinaryOp::enumerator:                                                   \
     launch2<Slope<BinaryOp::enumerator>, T, T, T>({}, it, stream, "gradient"); \
     return true;
     WEFT_SLOPE(kReluGrad)
@@ -75,7 +84,8 @@ bool launch_frequent(BinaryOp op, const TensorIterator& it, ElementParams params
     case BinaryOp::kMaskScale:
       launch2<MaskScale, T, T, Bool>({static_cast<float>(params.p0)}, it, stream, "dropout");
       return true;
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -103,10 +113,17 @@ void binary_grad(BinaryOp op, const TensorIterator& it, ElementParams params, St
   if (is_frequent(op, it)) {
     bool done = false;
     switch (it.operand[0].dtype) {
-      case DType::kF32: done = launch_frequent<float>(op, it, params, stream); break;
-      case DType::kF16: done = launch_frequent<F16>(op, it, params, stream); break;
-      case DType::kBF16: done = launch_frequent<BF16>(op, it, params, stream); break;
-      default: break;
+      case DType::kF32:
+        done = launch_frequent<float>(op, it, params, stream);
+        break;
+      case DType::kF16:
+        done = launch_frequent<F16>(op, it, params, stream);
+        break;
+      case DType::kBF16:
+        done = launch_frequent<BF16>(op, it, params, stream);
+        break;
+      default:
+        break;
     }
     if (done) return;
   }

@@ -44,7 +44,8 @@ bool launch_frequent(const TensorIterator& it, Stream& stream) {
     WEFT_CAST(kI64, int64_t, kI32, int32_t)
     WEFT_CAST(kI32, int32_t, kI64, int64_t)
 #undef WEFT_CAST
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -55,9 +56,12 @@ void cast(const TensorIterator& it, Stream& stream) {
   if (it.operand[0].dtype == it.operand[1].dtype) return copy(it, stream);
   if (launch_frequent(it, stream)) return;
   switch (lane_of(it.operand[1].dtype)) {
-    case LaneKind::kF32: return launch_mixed<2>(Same<float>{}, it, stream, "cast");
-    case LaneKind::kF64: return launch_mixed<2>(Same<double>{}, it, stream, "cast");
-    case LaneKind::kI64: return launch_mixed<2>(Same<int64_t>{}, it, stream, "cast");
+    case LaneKind::kF32:
+      return launch_mixed<2>(Same<float>{}, it, stream, "cast");
+    case LaneKind::kF64:
+      return launch_mixed<2>(Same<double>{}, it, stream, "cast");
+    case LaneKind::kI64:
+      return launch_mixed<2>(Same<int64_t>{}, it, stream, "cast");
   }
 }
 

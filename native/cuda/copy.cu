@@ -120,19 +120,22 @@ void copy_elements(const TensorIterator& it, Stream& stream) {
   const int dense = it.contiguous ? -1 : source_dimension(it, kBytes);
   if (dense < 0) return launch1<Move<T>, T, T, true>({}, it, stream, "copy");
   const cudaStream_t s = enter(stream);
-  for_each_piece(it, [&](const TensorIterator& piece) {
-    launch_transpose<T, kTile>(piece, dense, s);
-  });
+  for_each_piece(it,
+                 [&](const TensorIterator& piece) { launch_transpose<T, kTile>(piece, dense, s); });
 }
 
 }  // namespace
 
 void copy(const TensorIterator& it, Stream& stream) {
   switch (dtype_bytes(it.operand[0].dtype)) {
-    case 1: return copy_elements<uint8_t>(it, stream);
-    case 2: return copy_elements<uint16_t>(it, stream);
-    case 4: return copy_elements<uint32_t>(it, stream);
-    default: return copy_elements<uint64_t>(it, stream);
+    case 1:
+      return copy_elements<uint8_t>(it, stream);
+    case 2:
+      return copy_elements<uint16_t>(it, stream);
+    case 4:
+      return copy_elements<uint32_t>(it, stream);
+    default:
+      return copy_elements<uint64_t>(it, stream);
   }
 }
 

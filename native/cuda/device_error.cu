@@ -1,11 +1,10 @@
 // The memory behind device_error.h.
-#include "cuda/device_error.h"
-
 #include <atomic>
 #include <cstring>
 #include <mutex>
 
 #include "core/async_error.h"
+#include "cuda/device_error.h"
 #include "cuda/launch.h"
 
 namespace weft::cuda {

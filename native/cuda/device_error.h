@@ -21,8 +21,7 @@ DeviceError* device_error(uint16_t device);
 void poll_device_error(uint16_t device);
 
 #if defined(__CUDACC__)
-__device__ inline void report_index(DeviceError* error, uint16_t op, int64_t index,
-                                    int64_t bound) {
+__device__ inline void report_index(DeviceError* error, uint16_t op, int64_t index, int64_t bound) {
   if (atomicCAS_system(&error->state, 0u, 1u) != 0u) return;
   volatile DeviceError* to = error;
   to->op = op;

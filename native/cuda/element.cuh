@@ -92,28 +92,52 @@ inline constexpr int kPack = 16 / static_cast<int>(sizeof(T));
 template <typename L>
 __device__ __forceinline__ L load_any(const char* p, DType dtype) {
   switch (dtype) {
-    case DType::kF32: return convert<L>(*reinterpret_cast<const float*>(p));
-    case DType::kF64: return convert<L>(*reinterpret_cast<const double*>(p));
-    case DType::kF16: return convert<L>(*reinterpret_cast<const F16*>(p));
-    case DType::kBF16: return convert<L>(*reinterpret_cast<const BF16*>(p));
-    case DType::kI64: return convert<L>(*reinterpret_cast<const int64_t*>(p));
-    case DType::kI32: return convert<L>(*reinterpret_cast<const int32_t*>(p));
-    case DType::kU8: return convert<L>(*reinterpret_cast<const uint8_t*>(p));
-    case DType::kBool: return convert<L>(*reinterpret_cast<const Bool*>(p));
+    case DType::kF32:
+      return convert<L>(*reinterpret_cast<const float*>(p));
+    case DType::kF64:
+      return convert<L>(*reinterpret_cast<const double*>(p));
+    case DType::kF16:
+      return convert<L>(*reinterpret_cast<const F16*>(p));
+    case DType::kBF16:
+      return convert<L>(*reinterpret_cast<const BF16*>(p));
+    case DType::kI64:
+      return convert<L>(*reinterpret_cast<const int64_t*>(p));
+    case DType::kI32:
+      return convert<L>(*reinterpret_cast<const int32_t*>(p));
+    case DType::kU8:
+      return convert<L>(*reinterpret_cast<const uint8_t*>(p));
+    case DType::kBool:
+      return convert<L>(*reinterpret_cast<const Bool*>(p));
   }
   return L(0);
 }
 template <typename L>
 __device__ __forceinline__ void store_any(char* p, DType dtype, L v) {
   switch (dtype) {
-    case DType::kF32: *reinterpret_cast<float*>(p) = convert<float>(v); break;
-    case DType::kF64: *reinterpret_cast<double*>(p) = convert<double>(v); break;
-    case DType::kF16: *reinterpret_cast<F16*>(p) = convert<F16>(v); break;
-    case DType::kBF16: *reinterpret_cast<BF16*>(p) = convert<BF16>(v); break;
-    case DType::kI64: *reinterpret_cast<int64_t*>(p) = convert<int64_t>(v); break;
-    case DType::kI32: *reinterpret_cast<int32_t*>(p) = convert<int32_t>(v); break;
-    case DType::kU8: *reinterpret_cast<uint8_t*>(p) = convert<uint8_t>(v); break;
-    case DType::kBool: *reinterpret_cast<Bool*>(p) = convert<Bool>(v); break;
+    case DType::kF32:
+      *reinterpret_cast<float*>(p) = convert<float>(v);
+      break;
+    case DType::kF64:
+      *reinterpret_cast<double*>(p) = convert<double>(v);
+      break;
+    case DType::kF16:
+      *reinterpret_cast<F16*>(p) = convert<F16>(v);
+      break;
+    case DType::kBF16:
+      *reinterpret_cast<BF16*>(p) = convert<BF16>(v);
+      break;
+    case DType::kI64:
+      *reinterpret_cast<int64_t*>(p) = convert<int64_t>(v);
+      break;
+    case DType::kI32:
+      *reinterpret_cast<int32_t*>(p) = convert<int32_t>(v);
+      break;
+    case DType::kU8:
+      *reinterpret_cast<uint8_t*>(p) = convert<uint8_t>(v);
+      break;
+    case DType::kBool:
+      *reinterpret_cast<Bool*>(p) = convert<Bool>(v);
+      break;
   }
 }
 
@@ -125,11 +149,16 @@ struct Type {
 template <typename F>
 void with_floating(DType dtype, const char* op, F&& f) {
   switch (dtype) {
-    case DType::kF32: return f(Type<float>{});
-    case DType::kF16: return f(Type<F16>{});
-    case DType::kBF16: return f(Type<BF16>{});
-    case DType::kF64: return f(Type<double>{});
-    default: fail(ErrorCode::kDtype, "%s: dtype %s is not a floating dtype", op, dtype_name(dtype));
+    case DType::kF32:
+      return f(Type<float>{});
+    case DType::kF16:
+      return f(Type<F16>{});
+    case DType::kBF16:
+      return f(Type<BF16>{});
+    case DType::kF64:
+      return f(Type<double>{});
+    default:
+      fail(ErrorCode::kDtype, "%s: dtype %s is not a floating dtype", op, dtype_name(dtype));
   }
 }
 

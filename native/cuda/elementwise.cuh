@@ -285,8 +285,8 @@ void launch_mixed(F f, const TensorIterator& it, Stream& stream, const char* nam
   for (int o = 0; o < kOperands; ++o) dtypes.of[o] = it.operand[o].dtype;
   for_each_piece(it, [&](const TensorIterator& piece) {
     StridedLoop<kOperands> loop(piece, 1);
-    mixed_kernel<F, kOperands><<<block_count(loop.items, kElementThreads), kElementThreads, 0, s>>>(
-        f, loop, dtypes);
+    mixed_kernel<F, kOperands>
+        <<<block_count(loop.items, kElementThreads), kElementThreads, 0, s>>>(f, loop, dtypes);
     check_launch(name);
   });
 }

@@ -76,9 +76,9 @@ void embedding_backward(const EmbeddingArgs& args, Stream& stream) {
   const size_t bytes = static_cast<size_t>(args.vocabulary * args.width) * dtype_bytes(args.dtype);
   check(cudaMemsetAsync(args.grad_weight, 0, bytes, s), "embedding gradient");
   if (args.count == 0) return;
-  SortedSum sum({args.dtype, args.grad_out, args.grad_weight, args.width, args.vocabulary,
-                 args.count},
-                stream);
+  SortedSum sum(
+      {args.dtype, args.grad_out, args.grad_weight, args.width, args.vocabulary, args.count},
+      stream);
   keys_kernel<<<block_count(args.count, kThreads), kThreads, 0, s>>>(args.indices, sum.keys(),
                                                                      args.count, args.vocabulary);
   check_launch("embedding gradient");

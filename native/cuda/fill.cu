@@ -11,8 +11,8 @@ namespace {
 constexpr int kFillUnroll = 4;
 
 /// `n` packs of 16 bytes; the host repeats the element in them.
-__global__ void __launch_bounds__(kElementThreads) fill_packs_kernel(uint4* out, int64_t n,
-                                                                     uint4 pattern) {
+__global__ void __launch_bounds__(kElementThreads)
+    fill_packs_kernel(uint4* out, int64_t n, uint4 pattern) {
   int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x * kFillUnroll + threadIdx.x;
 #pragma unroll
   for (int u = 0; u < kFillUnroll; ++u, i += blockDim.x)
@@ -47,18 +47,25 @@ uint64_t element_bits(double value, DType dtype) {
     return bits;
   };
   switch (dtype) {
-    case DType::kF32: return bits_of(narrow);
-    case DType::kF64: return bits_of(value);
-    case DType::kF16: return bits_of(fabric::F16(narrow));
-    case DType::kBF16: return bits_of(fabric::BF16(narrow));
-    case DType::kI64: return bits_of(lane_number<int64_t>(value));
+    case DType::kF32:
+      return bits_of(narrow);
+    case DType::kF64:
+      return bits_of(value);
+    case DType::kF16:
+      return bits_of(fabric::F16(narrow));
+    case DType::kBF16:
+      return bits_of(fabric::BF16(narrow));
+    case DType::kI64:
+      return bits_of(lane_number<int64_t>(value));
     case DType::kI32:
       if (value >= 0x1p31) return bits_of(std::numeric_limits<int32_t>::max());
-      return bits_of(value > -0x1p31   ? static_cast<int32_t>(value)
+      return bits_of(value > -0x1p31    ? static_cast<int32_t>(value)
                      : value <= -0x1p31 ? std::numeric_limits<int32_t>::min()
                                         : 0);
-    case DType::kU8: return value >= 255 ? 255 : (value > 0 ? static_cast<uint8_t>(value) : 0);
-    case DType::kBool: return value != 0;
+    case DType::kU8:
+      return value >= 255 ? 255 : (value > 0 ? static_cast<uint8_t>(value) : 0);
+    case DType::kBool:
+      return value != 0;
   }
   return 0;
 }
@@ -100,10 +107,14 @@ void fill(const TensorIterator& out, double value, Stream& stream) {
     return check_launch("fill");
   }
   switch (size) {
-    case 1: return fill_elements<uint8_t>(out, bits, s);
-    case 2: return fill_elements<uint16_t>(out, bits, s);
-    case 4: return fill_elements<uint32_t>(out, bits, s);
-    default: return fill_elements<uint64_t>(out, bits, s);
+    case 1:
+      return fill_elements<uint8_t>(out, bits, s);
+    case 2:
+      return fill_elements<uint16_t>(out, bits, s);
+    case 4:
+      return fill_elements<uint32_t>(out, bits, s);
+    default:
+      return fill_elements<uint64_t>(out, bits, s);
   }
 }
 
@@ -111,14 +122,22 @@ void range(const RangeArgs& args, Stream& stream) {
   if (args.count == 0) return;
   const cudaStream_t s = enter(stream);
   switch (args.dtype) {
-    case DType::kF32: return launch_range<float>(args, s);
-    case DType::kF64: return launch_range<double>(args, s);
-    case DType::kF16: return launch_range<F16>(args, s);
-    case DType::kBF16: return launch_range<BF16>(args, s);
-    case DType::kI64: return launch_range<int64_t>(args, s);
-    case DType::kI32: return launch_range<int32_t>(args, s);
-    case DType::kU8: return launch_range<uint8_t>(args, s);
-    case DType::kBool: return launch_range<Bool>(args, s);
+    case DType::kF32:
+      return launch_range<float>(args, s);
+    case DType::kF64:
+      return launch_range<double>(args, s);
+    case DType::kF16:
+      return launch_range<F16>(args, s);
+    case DType::kBF16:
+      return launch_range<BF16>(args, s);
+    case DType::kI64:
+      return launch_range<int64_t>(args, s);
+    case DType::kI32:
+      return launch_range<int32_t>(args, s);
+    case DType::kU8:
+      return launch_range<uint8_t>(args, s);
+    case DType::kBool:
+      return launch_range<Bool>(args, s);
   }
 }
 

@@ -34,8 +34,8 @@ struct GatherShape {
 
 template <typename U>
 __global__ void __launch_bounds__(kThreads)
-    forward_kernel(const U* in, const int64_t* index, U* out, GatherShape shape,
-                   DeviceError* error, uint16_t op) {
+    forward_kernel(const U* in, const int64_t* index, U* out, GatherShape shape, DeviceError* error,
+                   uint16_t op) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
   for (int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; at < shape.total;
        at += step) {
@@ -105,10 +105,14 @@ void launch_forward(const GatherArgs& args, Stream& stream) {
 void gather_forward(const GatherArgs& args, Stream& stream) {
   if (args.outer == 0 || args.count == 0 || args.inner == 0) return;
   switch (dtype_bytes(args.dtype)) {
-    case 1: return launch_forward<uint8_t>(args, stream);
-    case 2: return launch_forward<uint16_t>(args, stream);
-    case 4: return launch_forward<uint32_t>(args, stream);
-    default: return launch_forward<uint64_t>(args, stream);
+    case 1:
+      return launch_forward<uint8_t>(args, stream);
+    case 2:
+      return launch_forward<uint16_t>(args, stream);
+    case 4:
+      return launch_forward<uint32_t>(args, stream);
+    default:
+      return launch_forward<uint64_t>(args, stream);
   }
 }
 

@@ -15,9 +15,9 @@
 namespace weft::cuda {
 namespace {
 
-constexpr int64_t kAlignBytes = 16;          // of pointers and strides in a tensor map
-constexpr int64_t kMostStride = 1ll << 39;   // bytes; a tensor map takes less than 2^40
-constexpr int64_t kMostLaunches = 32;        // of one product with several batch dimensions
+constexpr int64_t kAlignBytes = 16;         // of pointers and strides in a tensor map
+constexpr int64_t kMostStride = 1ll << 39;  // bytes; a tensor map takes less than 2^40
+constexpr int64_t kMostLaunches = 32;       // of one product with several batch dimensions
 constexpr int64_t kFewProducts = 16 * 16 * 16;
 
 bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % kAlignBytes == 0; }

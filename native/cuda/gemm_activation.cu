@@ -1,11 +1,10 @@
 // gelu_rows: see gemm_activation.h. One thread takes one element; rows are spread over the grid.
-#include "cuda/gemm_activation.h"
-
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <algorithm>
 
+#include "cuda/gemm_activation.h"
 #include "fabric/cuda_launch.h"
 #include "fabric/error.h"
 
@@ -44,9 +43,12 @@ void gelu_rows(const void* in, void* out, int64_t rows, int64_t columns, int64_t
                fabric::DType dtype, cudaStream_t stream) {
   using fabric::DType;
   switch (dtype) {
-    case DType::kF32: return launch<float>(in, out, rows, columns, ld, stream);
-    case DType::kF16: return launch<__half>(in, out, rows, columns, ld, stream);
-    case DType::kBF16: return launch<__nv_bfloat16>(in, out, rows, columns, ld, stream);
+    case DType::kF32:
+      return launch<float>(in, out, rows, columns, ld, stream);
+    case DType::kF16:
+      return launch<__half>(in, out, rows, columns, ld, stream);
+    case DType::kBF16:
+      return launch<__nv_bfloat16>(in, out, rows, columns, ld, stream);
     default:
       fabric::fail(fabric::ErrorCode::kDtype, "gelu: dtype %s has no kernel here",
                    fabric::dtype_name(dtype));

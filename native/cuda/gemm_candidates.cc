@@ -101,9 +101,8 @@ void launch_gemm(const GemmChoice& choice, const GemmProblem& p, Stream& stream)
     const size_t bytes = choice.kernel->workspace(p, setting);
     if (bytes > 0) block = device.allocator().allocate(bytes, stream);
   }
-  const cudaError_t status =
-      choice.kernel->launch(p, setting, block ? block->ptr : nullptr,
-                            static_cast<cudaStream_t>(stream.handle()));
+  const cudaError_t status = choice.kernel->launch(p, setting, block ? block->ptr : nullptr,
+                                                   static_cast<cudaStream_t>(stream.handle()));
   if (block) device.allocator().free(block);  // stream-ordered: the kernel may still use it
   fabric::cuda::check(status, choice.kernel->name);
 }

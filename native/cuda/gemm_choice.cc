@@ -122,7 +122,8 @@ GemmChoice choose_gemm(const GemmKind& kind, const GemmProblem& p, Stream& strea
   const Device& device = stream.device();
   const GemmKey key{p.m, p.n, p.k, p.batch, pack(kind)};
   Recent& slot = recent[KeyHash{}(key) % kRecent];
-  if (slot.device == &device && slot.key == key) [[likely]] return slot.choice;
+  if (slot.device == &device && slot.key == key) [[likely]]
+    return slot.choice;
   bool settled;
   const GemmChoice choice = choices_of(device).find(key, kind, p, stream, &settled);
   if (settled) slot = {key, &device, choice};

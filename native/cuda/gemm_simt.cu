@@ -17,9 +17,9 @@ namespace {
 constexpr int kTile = 64;   // rows and columns of C in a block
 constexpr int kDepth = 16;  // of a slice
 constexpr int kThreads = 256;
-constexpr int kPer = 4;  // rows and columns of a thread
-constexpr int kPitch = kTile + 4;           // of a slice's row: fewer bank conflicts
-constexpr unsigned kMostBatches = 65535;    // of gridDim.z
+constexpr int kPer = 4;                   // rows and columns of a thread
+constexpr int kPitch = kTile + 4;         // of a slice's row: fewer bank conflicts
+constexpr unsigned kMostBatches = 65535;  // of gridDim.z
 
 struct Operand {
   const void* at;
@@ -189,12 +189,24 @@ void gemm_simt(const GemmArgs& args, Stream& stream) {
   fabric::cuda::use_device(stream.device().ordinal());
   auto handle = static_cast<cudaStream_t>(stream.handle());
   switch (args.dtype) {
-    case DType::kF32: launch<float>(g, grid, handle); break;
-    case DType::kF64: launch<double>(g, grid, handle); break;
-    case DType::kF16: launch<__half>(g, grid, handle); break;
-    case DType::kBF16: launch<__nv_bfloat16>(g, grid, handle); break;
-    case DType::kI32: launch<uint32_t>(g, grid, handle); break;
-    case DType::kI64: launch<uint64_t>(g, grid, handle); break;
+    case DType::kF32:
+      launch<float>(g, grid, handle);
+      break;
+    case DType::kF64:
+      launch<double>(g, grid, handle);
+      break;
+    case DType::kF16:
+      launch<__half>(g, grid, handle);
+      break;
+    case DType::kBF16:
+      launch<__nv_bfloat16>(g, grid, handle);
+      break;
+    case DType::kI32:
+      launch<uint32_t>(g, grid, handle);
+      break;
+    case DType::kI64:
+      launch<uint64_t>(g, grid, handle);
+      break;
     default:
       fabric::fail(fabric::ErrorCode::kDtype, "matmul: dtype %s is not supported",
                    dtype_name(args.dtype));

@@ -7,13 +7,13 @@
 #include <atomic>
 #include <type_traits>
 
+#include "cuda/gemm_menu.h"
 #include "cutlass/cutlass.h"
 #include "cutlass/epilogue/collective/collective_builder.hpp"
 #include "cutlass/epilogue/fusion/operations.hpp"
 #include "cutlass/gemm/collective/collective_builder.hpp"
 #include "cutlass/gemm/kernel/gemm_universal.hpp"
 #include "cutlass/gemm/kernel/tile_scheduler.hpp"
-#include "cuda/gemm_menu.h"
 
 namespace weft::cuda {
 
@@ -70,12 +70,9 @@ class GemmTile {
   using LayoutRight = std::conditional_t<kRightDenseK, Column, Row>;
   using LayoutC = std::conditional_t<kSwap, Column, Row>;
 
-  using Linear =
-      std::conditional_t<kSwap,
-                         cutlass::epilogue::fusion::LinCombPerRowBias<Element, float, Element,
-                                                                      Element>,
-                         cutlass::epilogue::fusion::LinCombPerColBias<Element, float, Element,
-                                                                      Element>>;
+  using Linear = std::conditional_t<
+      kSwap, cutlass::epilogue::fusion::LinCombPerRowBias<Element, float, Element, Element>,
+      cutlass::epilogue::fusion::LinCombPerColBias<Element, float, Element, Element>>;
   using Gelu = cutlass::epilogue::fusion::LinCombPerColBiasEltActAux<Row, TanhGelu, Element, float,
                                                                      Element, Element, Element>;
   using Fusion = std::conditional_t<kEpilogue == GemmEpilogue::kGelu, Gelu, Linear>;
@@ -124,9 +121,9 @@ class GemmTile {
     config.attrs = &cluster;
     config.numAttrs = 1;
     void* arguments_of_kernel[] = {&params};
-    return cudaLaunchKernelExC(
-        &config, reinterpret_cast<const void*>(cutlass::device_kernel<Kernel>),
-        arguments_of_kernel);
+    return cudaLaunchKernelExC(&config,
+                               reinterpret_cast<const void*>(cutlass::device_kernel<Kernel>),
+                               arguments_of_kernel);
   }
 
   static constexpr GemmKernel row(const char* name, fabric::DType dtype) {
@@ -135,15 +132,8 @@ class GemmTile {
         std::is_same_v<typename Recipe::Mma, cutlass::gemm::KernelTmaWarpSpecialized2SmSm100>;
     constexpr int kM = cute::size<0>(typename Recipe::Tile{}) / (kPair ? 2 : 1);
     constexpr int kN = cute::size<1>(typename Recipe::Tile{});
-    return {name,
-            dtype,
-            kLayout,
-            kEpilogue,
-            kSwap ? kN : kM,
-            kSwap ? kM : kN,
-            Recipe::kSplits,
-            workspace,
-            launch};
+    return {name,      dtype, kLayout, kEpilogue, kSwap ? kN : kM, kSwap ? kM : kN, Recipe::kSplits,
+            workspace, launch};
   }
 
  private:
@@ -216,10 +206,10 @@ class GemmTile {
   GemmTile<recipe, element, GemmLayout::layout, GemmEpilogue::epilogue>::row(#file suffix, dtype)
 
 /// The rows that every file has: the three layouts of training, and GELU for that of linear.
-#define WEFT_GEMM_ROWS(file, recipe, element, dtype)                        \
-  WEFT_GEMM_ROW(file, recipe, element, dtype, kKK, kLinear, "_kk"),         \
-      WEFT_GEMM_ROW(file, recipe, element, dtype, kKN, kLinear, "_kn"),     \
-      WEFT_GEMM_ROW(file, recipe, element, dtype, kMN, kLinear, "_mn"),     \
+#define WEFT_GEMM_ROWS(file, recipe, element, dtype)                    \
+  WEFT_GEMM_ROW(file, recipe, element, dtype, kKK, kLinear, "_kk"),     \
+      WEFT_GEMM_ROW(file, recipe, element, dtype, kKN, kLinear, "_kn"), \
+      WEFT_GEMM_ROW(file, recipe, element, dtype, kMN, kLinear, "_mn"), \
       WEFT_GEMM_ROW(file, recipe, element, dtype, kKK, kGelu, "_kk_gelu")
 
 /// Defines the function that gemm_menu.h declares for `file` from its rows.

@@ -1,16 +1,15 @@
 // time_in_turn: see gemm_timing.h. A kernel that only waits goes first, so that the launches behind
 // it are queued before the first of them runs: what is timed is the device, not the host.
-#include "cuda/gemm_timing.h"
-
 #include <algorithm>
 #include <limits>
 
+#include "cuda/gemm_timing.h"
 #include "fabric/cuda_launch.h"
 
 namespace weft::cuda {
 namespace {
 
-constexpr int64_t kLaunchNs = 8'000;      // of the host, generously
+constexpr int64_t kLaunchNs = 8'000;  // of the host, generously
 constexpr int64_t kMostHoldNs = 4'000'000;
 constexpr int64_t kTimeoutMs = 60'000;
 

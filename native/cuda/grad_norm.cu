@@ -29,10 +29,18 @@ __global__ void __launch_bounds__(kParamThreads, 3)
   const ParamEntry& p = list.entry[entry_of_block(list)];
   double sum = 0;
   switch (p.dtype) {
-    case DType::kF32: sum = squares_of_chunk<float>(p); break;
-    case DType::kF16: sum = squares_of_chunk<F16>(p); break;
-    case DType::kBF16: sum = squares_of_chunk<BF16>(p); break;
-    default: sum = squares_of_chunk<double>(p); break;
+    case DType::kF32:
+      sum = squares_of_chunk<float>(p);
+      break;
+    case DType::kF16:
+      sum = squares_of_chunk<F16>(p);
+      break;
+    case DType::kBF16:
+      sum = squares_of_chunk<BF16>(p);
+      break;
+    default:
+      sum = squares_of_chunk<double>(p);
+      break;
   }
   sum = BlockTeam().combine(sum, Plus{});
   if (threadIdx.x == 0) partials[list.block_offset + blockIdx.x] = sum;
@@ -67,10 +75,14 @@ __global__ void __launch_bounds__(kParamThreads, 3)
   if (wanted >= 1) return;  // NaN goes on and makes the gradients NaN, as in PyTorch
   const ParamEntry& p = list.entry[entry_of_block(list)];
   switch (p.dtype) {
-    case DType::kF32: return scale_chunk<float>(p, wanted);
-    case DType::kF16: return scale_chunk<F16>(p, wanted);
-    case DType::kBF16: return scale_chunk<BF16>(p, wanted);
-    default: return scale_chunk<double>(p, wanted);
+    case DType::kF32:
+      return scale_chunk<float>(p, wanted);
+    case DType::kF16:
+      return scale_chunk<F16>(p, wanted);
+    case DType::kBF16:
+      return scale_chunk<BF16>(p, wanted);
+    default:
+      return scale_chunk<double>(p, wanted);
   }
 }
 

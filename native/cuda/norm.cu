@@ -134,8 +134,7 @@ void forward(const NormArgs& args, const char* name, cudaStream_t s) {
   auto* y = static_cast<T*>(args.y);
   launch_rows(args.rows, args.cols, kPack<T>, [&](auto team, unsigned blocks, int threads) {
     forward_kernel<T, decltype(team)><<<blocks, threads, 0, s>>>(
-        x, weight, bias, y, args.mean, args.rstd, args.rows, args.cols, args.eps,
-        same_phase(x, y));
+        x, weight, bias, y, args.mean, args.rstd, args.rows, args.cols, args.eps, same_phase(x, y));
   });
   check_launch(name);
 }
@@ -153,9 +152,9 @@ void backward_with(const NormArgs& args, const char* name, const Lane<T>* means,
   auto* out = static_cast<T*>(args.grad_x);
   const cudaStream_t s = enter(stream);
   launch_rows(args.rows, args.cols, kPack<T>, [&](auto team, unsigned blocks, int threads) {
-    grad_x_kernel<T, decltype(team)><<<blocks, threads, 0, s>>>(
-        x, grad, weight, means, rstds, out, args.rows, args.cols, centred,
-        same_phase(x, grad, out));
+    grad_x_kernel<T, decltype(team)><<<blocks, threads, 0, s>>>(x, grad, weight, means, rstds, out,
+                                                                args.rows, args.cols, centred,
+                                                                same_phase(x, grad, out));
   });
   check_launch(name);
 }

@@ -1,11 +1,10 @@
 // The sums behind norm_weight.h. Columns lie along x, so loads are coalesced; rows are cut in
 // chunks by shape alone, each summed by one block in a fixed order, and a second kernel adds the
 // chunks in order.
-#include "cuda/norm_weight.h"
-
 #include "cuda/arithmetic.cuh"
 #include "cuda/element.cuh"
 #include "cuda/launch.h"
+#include "cuda/norm_weight.h"
 
 namespace weft::cuda {
 namespace {
@@ -43,8 +42,7 @@ __global__ void __launch_bounds__(kColumns* kLines)
     }
     for (; r < end; r += kLines) {
       const L g = convert<L>(grad[r * cols + column]);
-      weight +=
-          g * ((convert<L>(x[r * cols + column]) - (centred ? means[r] : L(0))) * rstds[r]);
+      weight += g * ((convert<L>(x[r * cols + column]) - (centred ? means[r] : L(0))) * rstds[r]);
       bias += g;
     }
   }
@@ -112,9 +110,12 @@ void run(const NormArgs& args, const Lane<T>* means, const Lane<T>* rstds, Strea
 void norm_grad_weight(const NormArgs& args, const float* means, const float* rstds,
                       Stream& stream) {
   switch (args.dtype) {
-    case DType::kF16: return run<F16>(args, means, rstds, stream);
-    case DType::kBF16: return run<BF16>(args, means, rstds, stream);
-    default: return run<float>(args, means, rstds, stream);
+    case DType::kF16:
+      return run<F16>(args, means, rstds, stream);
+    case DType::kBF16:
+      return run<BF16>(args, means, rstds, stream);
+    default:
+      return run<float>(args, means, rstds, stream);
   }
 }
 void norm_grad_weight(const NormArgs& args, const double* means, const double* rstds,

@@ -48,10 +48,14 @@ __global__ void __launch_bounds__(kParamThreads, 3)
     adamw_kernel(const __grid_constant__ ParamList list, const AdamWFactors factors) {
   const ParamEntry& p = list.entry[entry_of_block(list)];
   switch (p.dtype) {
-    case DType::kF32: return adamw_chunk<float>(p, factors);
-    case DType::kF16: return adamw_chunk<F16>(p, factors);
-    case DType::kBF16: return adamw_chunk<BF16>(p, factors);
-    default: return adamw_chunk<double>(p, factors);
+    case DType::kF32:
+      return adamw_chunk<float>(p, factors);
+    case DType::kF16:
+      return adamw_chunk<F16>(p, factors);
+    case DType::kBF16:
+      return adamw_chunk<BF16>(p, factors);
+    default:
+      return adamw_chunk<double>(p, factors);
   }
 }
 
@@ -90,10 +94,14 @@ __global__ void __launch_bounds__(kParamThreads, 3)
     sgd_kernel(const __grid_constant__ ParamList list, const SgdArgs args) {
   const ParamEntry& p = list.entry[entry_of_block(list)];
   switch (p.dtype) {
-    case DType::kF32: return sgd_chunk<float>(p, args);
-    case DType::kF16: return sgd_chunk<F16>(p, args);
-    case DType::kBF16: return sgd_chunk<BF16>(p, args);
-    default: return sgd_chunk<double>(p, args);
+    case DType::kF32:
+      return sgd_chunk<float>(p, args);
+    case DType::kF16:
+      return sgd_chunk<F16>(p, args);
+    case DType::kBF16:
+      return sgd_chunk<BF16>(p, args);
+    default:
+      return sgd_chunk<double>(p, args);
   }
 }
 

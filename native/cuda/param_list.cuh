@@ -10,10 +10,10 @@
 
 namespace weft::cuda {
 
-inline constexpr int kListLength = 160;     // parameters a launch: 7.5 KiB of arguments
+inline constexpr int kListLength = 160;  // parameters a launch: 7.5 KiB of arguments
 inline constexpr int kParamThreads = 256;
-inline constexpr int kParamPack = 4;        // elements that move together
-inline constexpr int kParamRounds = 4;      // packs a thread takes one after the other
+inline constexpr int kParamPack = 4;    // elements that move together
+inline constexpr int kParamRounds = 4;  // packs a thread takes one after the other
 inline constexpr int64_t kParamChunk = int64_t{kParamThreads} * kParamPack * kParamRounds;
 
 struct ParamEntry {
@@ -125,10 +125,15 @@ void for_each_list(const OptimParam* params, int count, Launch&& launch) {
     const OptimParam& p = params[i];
     if (p.count == 0) continue;
     const size_t bytes = std::min<size_t>(16, kParamPack * dtype_bytes(p.dtype));
-    list.entry[list.length++] = {
-        p.param, p.grad, p.state0, p.state1, p.count, blocks, p.dtype,
-        is_aligned(p.param, bytes) && is_aligned(p.grad, bytes) && is_aligned(p.state0, 16) &&
-            is_aligned(p.state1, 16)};
+    list.entry[list.length++] = {p.param,
+                                 p.grad,
+                                 p.state0,
+                                 p.state1,
+                                 p.count,
+                                 blocks,
+                                 p.dtype,
+                                 is_aligned(p.param, bytes) && is_aligned(p.grad, bytes) &&
+                                     is_aligned(p.state0, 16) && is_aligned(p.state1, 16)};
     blocks += param_blocks(p);
     if (list.length == kListLength) flush();
   }

@@ -194,14 +194,22 @@ void random(const RandomArgs& args, Stream& stream) {
       launch_floating<typename decltype(type)::type>(args, draw, s);
     });
   switch (args.dtype) {
-    case DType::kF32: return launch_integers<float>(args, draw, s);
-    case DType::kF64: return launch_integers<double>(args, draw, s);
-    case DType::kF16: return launch_integers<F16>(args, draw, s);
-    case DType::kBF16: return launch_integers<BF16>(args, draw, s);
-    case DType::kI64: return launch_integers<int64_t>(args, draw, s);
-    case DType::kI32: return launch_integers<int32_t>(args, draw, s);
-    case DType::kU8: return launch_integers<uint8_t>(args, draw, s);
-    case DType::kBool: return;
+    case DType::kF32:
+      return launch_integers<float>(args, draw, s);
+    case DType::kF64:
+      return launch_integers<double>(args, draw, s);
+    case DType::kF16:
+      return launch_integers<F16>(args, draw, s);
+    case DType::kBF16:
+      return launch_integers<BF16>(args, draw, s);
+    case DType::kI64:
+      return launch_integers<int64_t>(args, draw, s);
+    case DType::kI32:
+      return launch_integers<int32_t>(args, draw, s);
+    case DType::kU8:
+      return launch_integers<uint8_t>(args, draw, s);
+    case DType::kBool:
+      return;
   }
 }
 

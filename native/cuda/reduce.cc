@@ -9,8 +9,8 @@
 namespace weft::cuda {
 namespace {
 
-constexpr int64_t kLineLength = 1024;   // runs up to this long take a warp or less
-constexpr int64_t kChunk = 16384;       // elements that are worth a block of their own
+constexpr int64_t kLineLength = 1024;  // runs up to this long take a warp or less
+constexpr int64_t kChunk = 16384;      // elements that are worth a block of their own
 constexpr int64_t kWantedBlocks = 2048;
 constexpr int64_t kMaxColumnChunks = 64;
 
@@ -90,17 +90,20 @@ void reduce(const ReduceArgs& args, Stream& stream) {
   if (args.kind == ReduceKind::kArgMax && args.out_dtype != DType::kI64)
     fail(ErrorCode::kDtype, "argmax writes i64, not %s", dtype_name(args.out_dtype));
   const ReduceShape shape(args);
-  const ReduceTarget target{args.out, args.out_dtype,
-                            static_cast<int>(dtype_bytes(args.out_dtype)), args.kind,
-                            args.correction};
+  const ReduceTarget target{args.out, args.out_dtype, static_cast<int>(dtype_bytes(args.out_dtype)),
+                            args.kind, args.correction};
   switch (args.kind) {
     case ReduceKind::kSum:
     case ReduceKind::kMean:
-    case ReduceKind::kSumSquares: return reduce_sum(args, shape, target, stream);
+    case ReduceKind::kSumSquares:
+      return reduce_sum(args, shape, target, stream);
     case ReduceKind::kMax:
-    case ReduceKind::kMin: return reduce_extremum(args, shape, target, stream);
-    case ReduceKind::kArgMax: return reduce_argmax(args, shape, target, stream);
-    case ReduceKind::kVar: return reduce_variance(args, shape, target, stream);
+    case ReduceKind::kMin:
+      return reduce_extremum(args, shape, target, stream);
+    case ReduceKind::kArgMax:
+      return reduce_argmax(args, shape, target, stream);
+    case ReduceKind::kVar:
+      return reduce_variance(args, shape, target, stream);
   }
 }
 

@@ -77,8 +77,7 @@ __device__ __forceinline__ typename Op::Value strided_run(const Op& op, const E&
 #pragma unroll
     for (int u = 0; u < U; ++u) op.add(t[u], x[u], i + u * step);
   }
-  for (; i < end; i += step)
-    op.add(t[0], elements.template at<L>(base + walk.offset(i)), i);
+  for (; i < end; i += step) op.add(t[0], elements.template at<L>(base + walk.offset(i)), i);
   typename Op::Value v = op.value(t[0]);
 #pragma unroll
   for (int u = 1; u < U; ++u) v = op.merge(v, op.value(t[u]));
@@ -171,10 +170,10 @@ __global__ void __launch_bounds__(kRunThreads, 2)
                 ReduceTarget target) {
   const auto output = static_cast<int64_t>(blockIdx.x / shape.chunks);
   const int64_t begin = (blockIdx.x % shape.chunks) * shape.chunk_length;
-  const int64_t end = begin + shape.chunk_length < shape.count ? begin + shape.chunk_length
-                                                               : shape.count;
-  typename Op::Value v = any_run<kDense>(op, elements, shape, shape.kept.offset(output), begin,
-                                         end, threadIdx.x, blockDim.x);
+  const int64_t end =
+      begin + shape.chunk_length < shape.count ? begin + shape.chunk_length : shape.count;
+  typename Op::Value v = any_run<kDense>(op, elements, shape, shape.kept.offset(output), begin, end,
+                                         threadIdx.x, blockDim.x);
   v = block_merge(op, v);
   if (threadIdx.x != 0) return;
   if (shape.chunks > 1) {
@@ -192,13 +191,13 @@ __global__ void __launch_bounds__(kColumnThreads* kColumnLines, 3)
                    ReduceTarget target) {
   const int64_t output = static_cast<int64_t>(blockIdx.x) * kColumnThreads + threadIdx.x;
   const int64_t begin = blockIdx.y * shape.chunk_length;
-  const int64_t end = begin + shape.chunk_length < shape.count ? begin + shape.chunk_length
-                                                               : shape.count;
+  const int64_t end =
+      begin + shape.chunk_length < shape.count ? begin + shape.chunk_length : shape.count;
   __shared__ typename Op::Value lines[kColumnLines][kColumnThreads];
   if (output < shape.outputs) {
     lines[threadIdx.y][threadIdx.x] =
-        strided_run(op, elements, shape.reduced, shape.kept.offset(output), begin, end,
-                    threadIdx.y, kColumnLines);
+        strided_run(op, elements, shape.reduced, shape.kept.offset(output), begin, end, threadIdx.y,
+                    kColumnLines);
   }
   __syncthreads();
   if (threadIdx.y != 0 || output >= shape.outputs) return;
@@ -215,10 +214,9 @@ __global__ void __launch_bounds__(kColumnThreads* kColumnLines, 3)
 /// A warp an output: chunk c of output o lies at partials[o * output_step + c * chunk_step].
 template <typename Op>
 __global__ void __launch_bounds__(kLineThreads, 3)
-    finish_kernel(Op op, const typename Op::Value* partials, ReduceShape shape,
-                  int64_t output_step, int64_t chunk_step, ReduceTarget target) {
-  const int64_t output =
-      static_cast<int64_t>(blockIdx.x) * (kLineThreads / 32) + threadIdx.x / 32;
+    finish_kernel(Op op, const typename Op::Value* partials, ReduceShape shape, int64_t output_step,
+                  int64_t chunk_step, ReduceTarget target) {
+  const int64_t output = static_cast<int64_t>(blockIdx.x) * (kLineThreads / 32) + threadIdx.x / 32;
   if (output >= shape.outputs) return;
   typename Op::Value v = op.start();
   const typename Op::Value* of = partials + output * output_step;
@@ -288,10 +286,14 @@ void launch_reduce(const Op& op, const E& elements, const ReduceShape& shape,
 template <typename Run>
 void with_elements(const ReduceArgs& args, Run&& run) {
   switch (args.in_dtype) {
-    case DType::kF32: return run(Elements<float>{static_cast<const float*>(args.in)});
-    case DType::kF64: return run(Elements<double>{static_cast<const double*>(args.in)});
-    case DType::kF16: return run(Elements<F16>{static_cast<const F16*>(args.in)});
-    case DType::kBF16: return run(Elements<BF16>{static_cast<const BF16*>(args.in)});
+    case DType::kF32:
+      return run(Elements<float>{static_cast<const float*>(args.in)});
+    case DType::kF64:
+      return run(Elements<double>{static_cast<const double*>(args.in)});
+    case DType::kF16:
+      return run(Elements<F16>{static_cast<const F16*>(args.in)});
+    case DType::kBF16:
+      return run(Elements<BF16>{static_cast<const BF16*>(args.in)});
     default:
       return run(AnyElements{static_cast<const char*>(args.in), args.in_dtype,
                              static_cast<int>(dtype_bytes(args.in_dtype))});

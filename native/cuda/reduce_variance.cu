@@ -46,9 +46,8 @@ struct VarianceOp {
 
 void reduce_variance(const ReduceArgs& args, const ReduceShape& shape, const ReduceTarget& target,
                      Stream& stream) {
-  with_elements(args, [&](auto elements) {
-    launch_reduce(VarianceOp{}, elements, shape, target, stream);
-  });
+  with_elements(
+      args, [&](auto elements) { launch_reduce(VarianceOp{}, elements, shape, target, stream); });
 }
 
 }  // namespace weft::cuda

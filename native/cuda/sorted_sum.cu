@@ -1,11 +1,10 @@
 // The steps behind sorted_sum.h.
-#include "cuda/sorted_sum.h"
-
 #include <bit>
 #include <cub/device/device_radix_sort.cuh>
 
 #include "cuda/arithmetic.cuh"
 #include "cuda/element.cuh"
+#include "cuda/sorted_sum.h"
 
 namespace weft::cuda {
 namespace {

@@ -12,10 +12,10 @@ namespace weft::cuda {
 struct SortedSumArgs {
   DType dtype;
   const void* in;
-  void* out;       ///< (keys, width), zero: rows without a position stay so
+  void* out;  ///< (keys, width), zero: rows without a position stay so
   int64_t width;
-  int64_t keys;    ///< below 2^31
-  int64_t count;   ///< positions, below 2^31
+  int64_t keys;   ///< below 2^31
+  int64_t count;  ///< positions, below 2^31
 };
 
 /// One such sum: make it, let a kernel write keys(), run() it.

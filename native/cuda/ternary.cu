@@ -94,16 +94,23 @@ void ternary(TernaryOp op, const TensorIterator& it, Stream& stream) {
   const DType dtype = it.operand[0].dtype;
   if (it.operand[2].dtype == dtype && it.operand[3].dtype == dtype) {
     switch (dtype_bytes(dtype)) {
-      case 1: return launch_same<uint8_t>(it, stream);
-      case 2: return launch_same<uint16_t>(it, stream);
-      case 4: return launch_same<uint32_t>(it, stream);
-      default: return launch_same<uint64_t>(it, stream);
+      case 1:
+        return launch_same<uint8_t>(it, stream);
+      case 2:
+        return launch_same<uint16_t>(it, stream);
+      case 4:
+        return launch_same<uint32_t>(it, stream);
+      default:
+        return launch_same<uint64_t>(it, stream);
     }
   }
   switch (common_lane(it)) {
-    case LaneKind::kF32: return launch_lanes<float>(it, stream);
-    case LaneKind::kF64: return launch_lanes<double>(it, stream);
-    case LaneKind::kI64: return launch_lanes<int64_t>(it, stream);
+    case LaneKind::kF32:
+      return launch_lanes<float>(it, stream);
+    case LaneKind::kF64:
+      return launch_lanes<double>(it, stream);
+    case LaneKind::kI64:
+      return launch_lanes<int64_t>(it, stream);
   }
 }
 

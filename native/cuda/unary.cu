@@ -13,10 +13,10 @@ namespace weft::cuda {
 namespace {
 
 /// A functor with the scalar parameter p.
-#define WEFT_UNARY(name, expression)                                    \
-  struct name {                                                         \
-    using Lane = float;                                                 \
-    float p;                                                            \
+#define WEFT_UNARY(name, expression)                                                  \
+  struct name {                                                                       \
+    using Lane = float;                                                               \
+    float p;                                                                          \
     __device__ __forceinline__ float operator()(float x) const { return expression; } \
   };
 WEFT_UNARY(Neg, -x)
@@ -29,8 +29,8 @@ WEFT_UNARY(Gelu, gelu(x))
 WEFT_UNARY(GeluErf, gelu_erf(x))
 WEFT_UNARY(Silu, silu(x))
 WEFT_UNARY(AddScalar, x + p)
-WEFT_UNARY(MulScalar, x * p)
-WEFT_UNARY(Square, x * x)
+WEFT_UNARY(MulScalar, x* p)
+WEFT_UNARY(Square, x* x)
 #undef WEFT_UNARY
 
 /// Operators with kernels of their own; false when `op` has none.
@@ -38,8 +38,12 @@ template <typename T>
 bool launch_frequent(int op, const TensorIterator& it, double p0, Stream& stream) {
   const auto p = static_cast<float>(p0);
   switch (op) {
-    case static_cast<int>(UnaryOp::kNeg): launch1<Neg, T, T>({p}, it, stream, "neg"); return true;
-    case static_cast<int>(UnaryOp::kExp): launch1<Exp, T, T>({p}, it, stream, "exp"); return true;
+    case static_cast<int>(UnaryOp::kNeg):
+      launch1<Neg, T, T>({p}, it, stream, "neg");
+      return true;
+    case static_cast<int>(UnaryOp::kExp):
+      launch1<Exp, T, T>({p}, it, stream, "exp");
+      return true;
     case static_cast<int>(UnaryOp::kSqrt):
       launch1<Sqrt, T, T>({p}, it, stream, "sqrt");
       return true;
@@ -67,8 +71,11 @@ bool launch_frequent(int op, const TensorIterator& it, double p0, Stream& stream
     case static_cast<int>(UnaryOp::kMulScalar):
       launch1<MulScalar, T, T>({p}, it, stream, "mul_scalar");
       return true;
-    case kSquareCode: launch1<Square, T, T>({p}, it, stream, "pow_scalar"); return true;
-    default: return false;
+    case kSquareCode:
+      launch1<Square, T, T>({p}, it, stream, "pow_scalar");
+      return true;
+    default:
+      return false;
   }
 }
 

@@ -1,7 +1,6 @@
 // The kernels behind unary_any.h: one a dtype, which switches over the operators.
-#include "cuda/unary_any.h"
-
 #include "cuda/elementwise.cuh"
+#include "cuda/unary_any.h"
 
 namespace weft::cuda {
 namespace {
@@ -10,25 +9,38 @@ namespace {
 template <typename L>
 __device__ __forceinline__ L floating_unary(int op, L x, L p0) {
   switch (static_cast<UnaryOp>(op)) {
-    case UnaryOp::kExp: return exp_of(x);
-    case UnaryOp::kLog: return log_of(x);
-    case UnaryOp::kSqrt: return sqrt_of(x);
-    case UnaryOp::kRsqrt: return rsqrt_of(x);
+    case UnaryOp::kExp:
+      return exp_of(x);
+    case UnaryOp::kLog:
+      return log_of(x);
+    case UnaryOp::kSqrt:
+      return sqrt_of(x);
+    case UnaryOp::kRsqrt:
+      return rsqrt_of(x);
     case UnaryOp::kSin:
       if constexpr (sizeof(L) == 4) return sinf(x);
       return sin(x);
     case UnaryOp::kCos:
       if constexpr (sizeof(L) == 4) return cosf(x);
       return cos(x);
-    case UnaryOp::kTanh: return tanh_of(x);
-    case UnaryOp::kSigmoid: return sigmoid(x);
-    case UnaryOp::kGelu: return gelu(x);
-    case UnaryOp::kGeluErf: return gelu_erf(x);
-    case UnaryOp::kSilu: return silu(x);
-    case UnaryOp::kReciprocal: return L(1) / x;
-    case UnaryOp::kDivScalar: return x / p0;
-    case UnaryOp::kRdivScalar: return p0 / x;
-    default: return x;
+    case UnaryOp::kTanh:
+      return tanh_of(x);
+    case UnaryOp::kSigmoid:
+      return sigmoid(x);
+    case UnaryOp::kGelu:
+      return gelu(x);
+    case UnaryOp::kGeluErf:
+      return gelu_erf(x);
+    case UnaryOp::kSilu:
+      return silu(x);
+    case UnaryOp::kReciprocal:
+      return L(1) / x;
+    case UnaryOp::kDivScalar:
+      return x / p0;
+    case UnaryOp::kRdivScalar:
+      return p0 / x;
+    default:
+      return x;
   }
 }
 
@@ -37,30 +49,50 @@ __device__ __forceinline__ L any_unary(int op, L x, L p0, L p1) {
   if (op == kSquareCode) return mul(x, x);
   if (op == kCubeCode) return mul(mul(x, x), x);
   switch (static_cast<UnaryOp>(op)) {
-    case UnaryOp::kNeg: return negate(x);
-    case UnaryOp::kAbs: return magnitude(x);
-    case UnaryOp::kRelu: return x < L(0) ? L(0) : x;
-    case UnaryOp::kSign: return sign(x);
+    case UnaryOp::kNeg:
+      return negate(x);
+    case UnaryOp::kAbs:
+      return magnitude(x);
+    case UnaryOp::kRelu:
+      return x < L(0) ? L(0) : x;
+    case UnaryOp::kSign:
+      return sign(x);
     case UnaryOp::kClamp: {
       L v = x < p0 ? p0 : x;
       return v > p1 ? p1 : v;
     }
-    case UnaryOp::kAddScalar: return add(x, p0);
-    case UnaryOp::kSubScalar: return sub(x, p0);
-    case UnaryOp::kRsubScalar: return sub(p0, x);
-    case UnaryOp::kMulScalar: return mul(x, p0);
-    case UnaryOp::kMaximumScalar: return maximum(x, p0);
-    case UnaryOp::kMinimumScalar: return minimum(x, p0);
-    case UnaryOp::kEqScalar: return x == p0;
-    case UnaryOp::kNeScalar: return x != p0;
-    case UnaryOp::kLtScalar: return x < p0;
-    case UnaryOp::kLeScalar: return x <= p0;
-    case UnaryOp::kGtScalar: return x > p0;
-    case UnaryOp::kGeScalar: return x >= p0;
-    case UnaryOp::kPowScalar: return power(x, p0);
-    case UnaryOp::kLogicalNot: return x == L(0);
-    case UnaryOp::kIsFinite: return sub(x, x) == L(0);  // NaN for infinities and NaN
-    default: break;
+    case UnaryOp::kAddScalar:
+      return add(x, p0);
+    case UnaryOp::kSubScalar:
+      return sub(x, p0);
+    case UnaryOp::kRsubScalar:
+      return sub(p0, x);
+    case UnaryOp::kMulScalar:
+      return mul(x, p0);
+    case UnaryOp::kMaximumScalar:
+      return maximum(x, p0);
+    case UnaryOp::kMinimumScalar:
+      return minimum(x, p0);
+    case UnaryOp::kEqScalar:
+      return x == p0;
+    case UnaryOp::kNeScalar:
+      return x != p0;
+    case UnaryOp::kLtScalar:
+      return x < p0;
+    case UnaryOp::kLeScalar:
+      return x <= p0;
+    case UnaryOp::kGtScalar:
+      return x > p0;
+    case UnaryOp::kGeScalar:
+      return x >= p0;
+    case UnaryOp::kPowScalar:
+      return power(x, p0);
+    case UnaryOp::kLogicalNot:
+      return x == L(0);
+    case UnaryOp::kIsFinite:
+      return sub(x, x) == L(0);  // NaN for infinities and NaN
+    default:
+      break;
   }
   if constexpr (std::is_floating_point_v<L>) return floating_unary(op, x, p0);
   return x;
@@ -102,13 +134,26 @@ void unary_any(int code, LaneKind lane, const TensorIterator& it, ElementParams 
   bool done = false;
   if (lane == lane_of(in)) {
     switch (in) {
-      case DType::kF32: done = launch_shared<float>(code, it, params, stream); break;
-      case DType::kF16: done = launch_shared<F16>(code, it, params, stream); break;
-      case DType::kBF16: done = launch_shared<BF16>(code, it, params, stream); break;
-      case DType::kF64: done = launch_shared<double>(code, it, params, stream); break;
-      case DType::kI64: done = launch_shared<int64_t>(code, it, params, stream); break;
-      case DType::kI32: done = launch_shared<int32_t>(code, it, params, stream); break;
-      default: break;
+      case DType::kF32:
+        done = launch_shared<float>(code, it, params, stream);
+        break;
+      case DType::kF16:
+        done = launch_shared<F16>(code, it, params, stream);
+        break;
+      case DType::kBF16:
+        done = launch_shared<BF16>(code, it, params, stream);
+        break;
+      case DType::kF64:
+        done = launch_shared<double>(code, it, params, stream);
+        break;
+      case DType::kI64:
+        done = launch_shared<int64_t>(code, it, params, stream);
+        break;
+      case DType::kI32:
+        done = launch_shared<int32_t>(code, it, params, stream);
+        break;
+      default:
+        break;
     }
   }
   if (done) return;

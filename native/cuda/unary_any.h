@@ -1,5 +1,5 @@
-// Unary operators without kernels of their own: one kernel a dtype with a switch over the operators,
-// whose code appears once in it; bandwidth still bounds it. Called by unary().
+// Unary operators without kernels of their own: one kernel a dtype with a switch over the
+// operators, whose code appears once in it; bandwidth still bounds it. Called by unary().
 #pragma once
 
 #include "cuda/lane_kind.h"

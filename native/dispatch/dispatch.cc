@@ -1,5 +1,5 @@
-// The dispatcher: one operator call from checked arguments to recorded results. The hot path of the whole
-// system; see op_table.h for the order and what it may not do.
+// The dispatcher: one operator call from checked arguments to recorded results. The hot path of the
+// whole system; see op_table.h for the order and what it may not do.
 #include "autograd/node.h"
 #include "dispatch/op_rows.h"
 #include "fabric/allocator.h"
@@ -28,13 +28,15 @@ void check_inplace(const OpCall& call, bool record) {
   const Tensor& a = call.tensors[0];
   if (a.requires_grad() && is_leaf(a)) {
     fail(ErrorCode::kUsage,
-         "%s: a leaf that requires gradients cannot be changed in place while gradients are recorded; do it "
+         "%s: a leaf that requires gradients cannot be changed in place while gradients are "
+         "recorded; do it "
          "inside noGrad()",
          op_name(call.op));
   }
   if (record && a->is_view) {
     fail(ErrorCode::kUsage,
-         "%s: a view cannot be changed in place while gradients are recorded; use the operator that returns "
+         "%s: a view cannot be changed in place while gradients are recorded; use the operator "
+         "that returns "
          "a new tensor",
          op_name(call.op));
   }
@@ -44,7 +46,8 @@ void check_view_history(const OpCall& call, const Tensor& t) {
   if (t->is_view && t->autograd && t->autograd->grad_fn &&
       t->history_version != t->storage->version()) {
     fail(ErrorCode::kUsage,
-         "%s: the memory of this view was changed in place (by %s) after the view was made, so its gradient "
+         "%s: the memory of this view was changed in place (by %s) after the view was made, so its "
+         "gradient "
          "history no longer holds",
          op_name(call.op), op_name(static_cast<Op>(t->storage->last_writer())));
   }
@@ -76,7 +79,8 @@ void record_node(OpCall& call, const RowData& row) {
     bool keep = row.row.keep_inputs == kKeepAll || (i < 32 && (row.row.keep_inputs >> i & 1));
     node->inputs.push_back(meta_of(t));
     node->edges.push_back(t && t.requires_grad() ? gradient_edge(t) : Edge{});
-    // The tensor written in place will point at this node: keep an alias, or the two would keep each other.
+    // The tensor written in place will point at this node: keep an alias, or the two would keep
+    // each other.
     save(node->saved_inputs, t, keep, row.writes_first && i == 0);
   }
   node->words = SmallVector<double, 8>();
@@ -115,7 +119,8 @@ void dispatch(OpCall& call) {
   if (!forward) [[unlikely]] {
     fail(ErrorCode::kUsage, "operator %s has no implementation in this build", op_name(call.op));
   }
-  if (fabric::poisoned()) [[unlikely]] fabric::check_poison();
+  if (fabric::poisoned()) [[unlikely]]
+    fabric::check_poison();
   if (row.row.policy == DevicePolicy::kSame) check_same_device(call);
 
   bool record = false;
@@ -153,8 +158,8 @@ void dispatch(OpCall& call) {
   if (!call.outputs.empty()) {
     const Tensor& out = call.outputs[0];
     Device& device = out.device();
-    fabric::event_log::log(fabric::EventKind::kOperator, device.index(), current_stream(device).id(),
-                           fabric::kNoDevice,
+    fabric::event_log::log(fabric::EventKind::kOperator, device.index(),
+                           current_stream(device).id(), fabric::kNoDevice,
                            static_cast<uint64_t>(out.numel()) * dtype_bytes(out.dtype()),
                            static_cast<uint64_t>(call.op), static_cast<uint32_t>(call.op));
   }

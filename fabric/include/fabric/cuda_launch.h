@@ -1,5 +1,5 @@
-// What kernel launches of layers above need from the cuda driver: the right current device and checked
-// errors. Usable only in builds with device code (WEFT_HAVE_CUDA).
+// What kernel launches of layers above need from the cuda driver: the right current device and
+// checked errors. Usable only in builds with device code (WEFT_HAVE_CUDA).
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -8,8 +8,8 @@ namespace fabric::cuda {
 
 /// Makes `ordinal` this thread's current device; a compare when it already is.
 void use_device(int ordinal);
-/// Throws Error(kCuda) naming `what` when `status` is not success. A sticky error (the context is lost) poisons
-/// the fabric and throws Error(kPoisoned).
+/// Throws Error(kCuda) naming `what` when `status` is not success. A sticky error (the context is
+/// lost) poisons the fabric and throws Error(kPoisoned).
 void check(cudaError_t status, const char* what);
 /// check() on the error of the latest launch of this thread.
 void check_launch(const char* what);

@@ -28,7 +28,9 @@ inline constexpr const char* kDTypeNames[kDTypeCount] = {
 /// Bytes of one element.
 constexpr size_t dtype_bytes(DType t) { return kDTypeBytes[static_cast<int>(t)]; }
 constexpr const char* dtype_name(DType t) { return kDTypeNames[static_cast<int>(t)]; }
-constexpr bool is_floating(DType t) { return static_cast<int>(t) <= static_cast<int>(DType::kBF16); }
+constexpr bool is_floating(DType t) {
+  return static_cast<int>(t) <= static_cast<int>(DType::kBF16);
+}
 constexpr bool is_half(DType t) { return t == DType::kF16 || t == DType::kBF16; }
 
 }  // namespace fabric

@@ -17,9 +17,9 @@ namespace fabric {
 struct Link {
   uint16_t from = 0;
   uint16_t to = 0;
-  std::string kind;         ///< "self", "memory" (host devices), "nvlink", "pcie", "staged"
+  std::string kind;          ///< "self", "memory" (host devices), "nvlink", "pcie", "staged"
   bool peer_access = false;  ///< `from` may read and write `to`'s memory directly
-  double gbps = 0;          ///< measured, 0 when not
+  double gbps = 0;           ///< measured, 0 when not
 };
 
 /// Registers a driver under its name(); at most one of each kind. fabric/src/host does it at load.
@@ -44,9 +44,9 @@ std::vector<Link> topology(const std::vector<Device*>& devices);
 std::vector<int> ring_order(const std::vector<Device*>& devices);
 
 /// Copies between devices: waits (on the device) for `src_stream`'s work so far, runs on the copy
-/// stream of the source, and `dst_stream` waits for it. Never blocks the host. Without peer access it
-/// goes through staging memory. `src` and `dst` must stay allocated until then: callers record_use
-/// their blocks on the returned stream, the one that did the work.
+/// stream of the source, and `dst_stream` waits for it. Never blocks the host. Without peer access
+/// it goes through staging memory. `src` and `dst` must stay allocated until then: callers
+/// record_use their blocks on the returned stream, the one that did the work.
 Stream& transfer(void* dst, Stream& dst_stream, const void* src, Stream& src_stream, size_t bytes);
 
 /// True once a sticky device error was seen; every later call then throws Error(kPoisoned).

@@ -1,5 +1,5 @@
-// A gate between drivers: one side opens it, the other side's stream or thread waits for that. What events are
-// within one driver, a gate is between two. Used by order_after() and Driver::hold().
+// A gate between drivers: one side opens it, the other side's stream or thread waits for that. What
+// events are within one driver, a gate is between two. Used by order_after() and Driver::hold().
 #pragma once
 
 #include <chrono>

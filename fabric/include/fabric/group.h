@@ -1,17 +1,20 @@
-// Groups and collectives. A Group is an ordered set of devices; rank r is its r-th device. A call may
-// come from one thread for all ranks (submit_all) or from each rank's own thread (submit).
+// Groups and collectives. A Group is an ordered set of devices; rank r is its r-th device. A call
+// may come from one thread for all ranks (submit_all) or from each rank's own thread (submit).
 //
-// Design. Each rank numbers its calls; call k of every rank meets in slot k under the group's mutex.
-// The last rank to arrive checks that kind, op, dtype, count and root agree over all ranks and then
-// launches for all of them: on each device the comm stream waits for the event that the rank recorded
-// on its producer stream at arrival, runs the algorithm, and records the done event of that rank.
-// Because one thread enqueues for everybody, ranks cannot launch in different orders.
+// Design. Each rank numbers its calls; call k of every rank meets in slot k under the group's
+// mutex. The last rank to arrive checks that kind, op, dtype, count and root agree over all ranks
+// and then launches for all of them: on each device the comm stream waits for the event that the
+// rank recorded on its producer stream at arrival, runs the algorithm, and records the done event
+// of that rank. Because one thread enqueues for everybody, ranks cannot launch in different orders.
 //  - Who signals: the last arriver (launched or mismatch), abort(), or the deadline of any waiter.
-//  - Device order: producer stream -> (event) -> comm stream -> (event) -> whoever calls stream_wait.
-//  - A mismatch is one DesyncError for every rank of the slot. A passed deadline fails the slot with a
-//    CollectiveTimeoutError naming the missing ranks; a late rank finds the failed slot and gets the
-//    same error, so afterwards all ranks are at the same call number and the group works again.
-//  - What breaks it: a rank that skips a call and never comes again; each later call then times out.
+//  - Device order: producer stream -> (event) -> comm stream -> (event) -> whoever calls
+//  stream_wait.
+//  - A mismatch is one DesyncError for every rank of the slot. A passed deadline fails the slot
+//  with a
+//    CollectiveTimeoutError naming the missing ranks; a late rank finds the failed slot and gets
+//    the same error, so afterwards all ranks are at the same call number and the group works again.
+//  - What breaks it: a rank that skips a call and never comes again; each later call then times
+//  out.
 //    abort() ends that: it fails every open slot and all calls until reset().
 #pragma once
 
@@ -39,8 +42,8 @@ const char* collective_name(CollectiveKind kind);
 
 /// One rank's part of a collective. `count` is in elements:
 ///  all-reduce, broadcast, reduce: `in` and `out` (count,), in place when equal
-///  all-gather: `in` (count,) -> `out` (ranks * count,)    reduce-scatter: `in` (ranks * count,) -> `out` (count,)
-///  barrier: no buffers
+///  all-gather: `in` (count,) -> `out` (ranks * count,)    reduce-scatter: `in` (ranks * count,) ->
+///  `out` (count,) barrier: no buffers
 struct CollectiveArgs {
   CollectiveKind kind = CollectiveKind::kAllReduce;
   ReduceOp op = ReduceOp::kSum;
@@ -51,9 +54,10 @@ struct CollectiveArgs {
   void* out = nullptr;
   Stream* stream = nullptr;  ///< producer of `in`; the collective starts after its work so far
   uint64_t vote = 0;         ///< small word, combined by bitwise or over ranks and given to all
-  std::shared_ptr<void> keep_alive;                ///< held until launched
-  std::function<void(Stream& comm)> on_launched;   ///< called by the launching thread, under no lock of
-                                                   ///< the caller: record_use the buffers on `comm`
+  std::shared_ptr<void> keep_alive;  ///< held until launched
+  std::function<void(Stream& comm)>
+      on_launched;  ///< called by the launching thread, under no lock of
+                    ///< the caller: record_use the buffers on `comm`
 };
 
 /// What a submitted call becomes. Thread safe. Errors of the call are thrown by wait_launched().
@@ -66,9 +70,9 @@ class Work {
   virtual bool launched() const = 0;
   /// `stream` waits (on the device) for this rank's result. Needs launched().
   virtual void stream_wait(Stream& stream) = 0;
-  virtual bool done() const = 0;               ///< result is in `out`
+  virtual bool done() const = 0;                     ///< result is in `out`
   virtual bool synchronize(int64_t timeout_ms) = 0;  ///< blocks until done; false: limit passed
-  virtual uint64_t votes() const = 0;          ///< or of all ranks' votes, once launched
+  virtual uint64_t votes() const = 0;                ///< or of all ranks' votes, once launched
   virtual uint64_t sequence() const = 0;
   /// Calls `fn(error or nullptr)` once, on any thread, when the result is there or the call failed.
   virtual void on_done(std::function<void(const Error*)> fn) = 0;
@@ -91,7 +95,8 @@ class Group {
   virtual Device& device(int rank) const = 0;
   virtual uint32_t id() const = 0;
   /// Arrives for `rank`. Never blocks, but for the mutex. The last arriver launches for all.
-  virtual std::shared_ptr<Work> submit(int rank, CollectiveArgs args, int64_t timeout_ms = 30'000) = 0;
+  virtual std::shared_ptr<Work> submit(int rank, CollectiveArgs args,
+                                       int64_t timeout_ms = 30'000) = 0;
   /// Arrives for all ranks at once; args[r] is rank r's part.
   virtual std::vector<std::shared_ptr<Work>> submit_all(std::span<CollectiveArgs> args,
                                                         int64_t timeout_ms = 30'000) = 0;
@@ -102,10 +107,10 @@ class Group {
   virtual GroupStats stats() const = 0;
 };
 
-/// A collective algorithm: what it can do and how it launches. Registered by name; the fabric picks by
-/// a table of (kind, ranks, bytes). `launch` enqueues on each rank's comm stream and returns.
+/// A collective algorithm: what it can do and how it launches. Registered by name; the fabric picks
+/// by a table of (kind, ranks, bytes). `launch` enqueues on each rank's comm stream and returns.
 struct Algorithm {
-  std::string name;        ///< "copy-ring", "copy-oneshot", later ones from plugins
+  std::string name;         ///< "copy-ring", "copy-oneshot", later ones from plugins
   bool rank_order = false;  ///< same bits for every size, chunking and placement
   bool (*supports)(CollectiveKind kind, ReduceOp op, DType dtype, int ranks) = nullptr;
   /// args[r] and devices[r] in rank order; scratch comes from each device's allocator.

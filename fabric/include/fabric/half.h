@@ -1,5 +1,5 @@
-// Storage types for f16 and bf16 on the host. Arithmetic always goes through float (f32 accumulate);
-// conversions round to nearest even and keep NaN and infinity.
+// Storage types for f16 and bf16 on the host. Arithmetic always goes through float (f32
+// accumulate); conversions round to nearest even and keep NaN and infinity.
 #pragma once
 
 #include <bit>
@@ -39,11 +39,11 @@ struct F16 {
     uint32_t u = std::bit_cast<uint32_t>(f);
     uint32_t sign = (u >> 16) & 0x8000u;
     u &= 0x7fffffffu;
-    if (u > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);        // NaN
-    if (u >= 0x47800000u) return static_cast<uint16_t>(sign | 0x7c00u);       // >= 65536: infinity
-    if (u < 0x38800000u) {                                                    // subnormal or zero
-      float magic = std::bit_cast<float>(0x3f000000u);                        // 0.5
-      float v = std::bit_cast<float>(u) + magic;                              // rounds to nearest even
+    if (u > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);   // NaN
+    if (u >= 0x47800000u) return static_cast<uint16_t>(sign | 0x7c00u);  // >= 65536: infinity
+    if (u < 0x38800000u) {                                               // subnormal or zero
+      float magic = std::bit_cast<float>(0x3f000000u);                   // 0.5
+      float v = std::bit_cast<float>(u) + magic;                         // rounds to nearest even
       return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(v) - 0x3f000000u));
     }
     u += 0xc8000fffu + ((u >> 13) & 1u);

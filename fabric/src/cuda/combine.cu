@@ -10,7 +10,8 @@ namespace fabric::cuda {
 namespace {
 
 constexpr int kThreads = 512;
-/// Blocks for long buffers: a copy engine feeds this kernel, so it must not take SMs from what runs beside it.
+/// Blocks for long buffers: a copy engine feeds this kernel, so it must not take SMs from what runs
+/// beside it.
 constexpr int kMostBlocks = 64;
 
 template <typename T>
@@ -43,16 +44,21 @@ __device__ __forceinline__ T narrow(W v) {
 template <typename W>
 __device__ __forceinline__ W apply(ReduceOp op, W a, W b) {
   switch (op) {
-    case ReduceOp::kMax: return (a != a || a > b) ? a : b;
-    case ReduceOp::kMin: return (a != a || a < b) ? a : b;
-    case ReduceOp::kProd: return a * b;
-    default: return a + b;
+    case ReduceOp::kMax:
+      return (a != a || a > b) ? a : b;
+    case ReduceOp::kMin:
+      return (a != a || a < b) ? a : b;
+    case ReduceOp::kProd:
+      return a * b;
+    default:
+      return a + b;
   }
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) combine_kernel(T* dst, const T* a, const T* b, size_t count,
-                                                           ReduceOp op, double scale, bool vectors) {
+__global__ void __launch_bounds__(kThreads)
+    combine_kernel(T* dst, const T* a, const T* b, size_t count, ReduceOp op, double scale,
+                   bool vectors) {
   using W = typename Wide<T>::type;
   constexpr int kLanes = 16 / sizeof(T);
   const size_t step = static_cast<size_t>(gridDim.x) * blockDim.x;
@@ -87,13 +93,15 @@ __global__ void __launch_bounds__(kThreads) combine_kernel(T* dst, const T* a, c
 template <typename T>
 void launch(void* dst, const void* a, const void* b, size_t count, ReduceOp op, double scale,
             cudaStream_t stream) {
-  auto bits = reinterpret_cast<uintptr_t>(dst) | reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b);
+  auto bits = reinterpret_cast<uintptr_t>(dst) | reinterpret_cast<uintptr_t>(a) |
+              reinterpret_cast<uintptr_t>(b);
   bool vectors = bits % 16 == 0;
   size_t items = vectors ? count / (16 / sizeof(T)) + 1 : count;
   size_t blocks = (items + kThreads - 1) / kThreads;
   if (blocks > kMostBlocks) blocks = kMostBlocks;
   combine_kernel<T><<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(
-      static_cast<T*>(dst), static_cast<const T*>(a), static_cast<const T*>(b), count, op, scale, vectors);
+      static_cast<T*>(dst), static_cast<const T*>(a), static_cast<const T*>(b), count, op, scale,
+      vectors);
   check_launch("combine");
 }
 
@@ -103,14 +111,21 @@ void launch_combine(void* dst, const void* a, const void* b, size_t count, DType
                     double scale, int ordinal, cudaStream_t stream) {
   use_device(ordinal);
   switch (dtype) {
-    case DType::kF32: return launch<float>(dst, a, b, count, op, scale, stream);
-    case DType::kF64: return launch<double>(dst, a, b, count, op, scale, stream);
-    case DType::kF16: return launch<__half>(dst, a, b, count, op, scale, stream);
-    case DType::kBF16: return launch<__nv_bfloat16>(dst, a, b, count, op, scale, stream);
-    case DType::kI64: return launch<long long>(dst, a, b, count, op, scale, stream);
-    case DType::kI32: return launch<int>(dst, a, b, count, op, scale, stream);
+    case DType::kF32:
+      return launch<float>(dst, a, b, count, op, scale, stream);
+    case DType::kF64:
+      return launch<double>(dst, a, b, count, op, scale, stream);
+    case DType::kF16:
+      return launch<__half>(dst, a, b, count, op, scale, stream);
+    case DType::kBF16:
+      return launch<__nv_bfloat16>(dst, a, b, count, op, scale, stream);
+    case DType::kI64:
+      return launch<long long>(dst, a, b, count, op, scale, stream);
+    case DType::kI32:
+      return launch<int>(dst, a, b, count, op, scale, stream);
     case DType::kU8:
-    case DType::kBool: return launch<uint8_t>(dst, a, b, count, op, scale, stream);
+    case DType::kBool:
+      return launch<uint8_t>(dst, a, b, count, op, scale, stream);
   }
 }
 

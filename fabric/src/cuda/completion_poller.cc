@@ -46,7 +46,8 @@ void CompletionPoller::loop() {
         ++i;
         continue;
       }
-      if (status != cudaSuccess) poison(std::string("waiting for the GPU: ") + cudaGetErrorString(status));
+      if (status != cudaSuccess)
+        poison(std::string("waiting for the GPU: ") + cudaGetErrorString(status));
       Item item = std::move(pending[i]);
       pending.erase(pending.begin() + static_cast<std::ptrdiff_t>(i));
       item.give_back(item.ordinal, item.event);

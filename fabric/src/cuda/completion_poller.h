@@ -1,11 +1,13 @@
 // Calls functions when events have passed: what Driver::notify is made of on CUDA.
 //
-// Design. notify() records an event and queues it with its function; one thread polls the queue's events in
-// order of their streams and calls the functions of those that passed. Polling (about 1 µs a query) instead of
-// cudaLaunchHostFunc keeps the stream running and lets functions be called after a sticky error too, so that
-// nobody waits for ever: a failed query poisons the fabric and everything queued is called.
+// Design. notify() records an event and queues it with its function; one thread polls the queue's
+// events in order of their streams and calls the functions of those that passed. Polling (about 1
+// µs a query) instead of cudaLaunchHostFunc keeps the stream running and lets functions be called
+// after a sticky error too, so that nobody waits for ever: a failed query poisons the fabric and
+// everything queued is called.
 //  - Who signals: add() wakes the thread when it sleeps; it sleeps only when nothing is queued.
-//  - While work is pending the thread spins for kSpin, then naps kNap between rounds: reads stay quick, long
+//  - While work is pending the thread spins for kSpin, then naps kNap between rounds: reads stay
+//  quick, long
 //    waits stay cheap.
 //  - What breaks it: a function that blocks delays the others; Driver::notify forbids that.
 #pragma once

@@ -1,4 +1,5 @@
-// Turns CUDA statuses into typed errors; finds the sticky ones, after which the process must restart.
+// Turns CUDA statuses into typed errors; finds the sticky ones, after which the process must
+// restart.
 #include <string>
 
 #include "fabric/cuda_launch.h"
@@ -11,7 +12,8 @@ namespace {
 
 thread_local int t_device = -1;
 
-/// After these the context is lost: every later call of the process fails (CUDA runtime API, error handling).
+/// After these the context is lost: every later call of the process fails (CUDA runtime API, error
+/// handling).
 bool sticky(cudaError_t status) {
   switch (status) {
     case cudaErrorIllegalAddress:
@@ -35,14 +37,17 @@ bool sticky(cudaError_t status) {
 }  // namespace
 
 void use_device(int ordinal) {
-  if (t_device == ordinal) [[likely]] return;
+  if (t_device == ordinal) [[likely]]
+    return;
   check(cudaSetDevice(ordinal), "cudaSetDevice");
   t_device = ordinal;
 }
 
 void check(cudaError_t status, const char* what) {
-  if (status == cudaSuccess) [[likely]] return;
-  std::string text = std::string(what) + ": " + cudaGetErrorName(status) + " (" + cudaGetErrorString(status) + ")";
+  if (status == cudaSuccess) [[likely]]
+    return;
+  std::string text =
+      std::string(what) + ": " + cudaGetErrorName(status) + " (" + cudaGetErrorString(status) + ")";
   event_log::log(EventKind::kError, kNoDevice, 0, kNoDevice, 0, static_cast<uint64_t>(status),
                  static_cast<uint32_t>(ErrorCode::kCuda));
   if (sticky(status)) {
@@ -55,7 +60,8 @@ void check(cudaError_t status, const char* what) {
 
 void check_launch(const char* what) {
   cudaError_t status = cudaPeekAtLastError();
-  if (status != cudaSuccess) [[unlikely]] check(status, what);
+  if (status != cudaSuccess) [[unlikely]]
+    check(status, what);
 }
 
 int multiprocessors(int ordinal) {

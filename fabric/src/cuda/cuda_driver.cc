@@ -1,5 +1,5 @@
-// Devices, memory, streams and work of the cuda driver. Events are in cuda_events.cc, peers in cuda_peers.cc,
-// graphs in cuda_graph.cc.
+// Devices, memory, streams and work of the cuda driver. Events are in cuda_events.cc, peers in
+// cuda_peers.cc, graphs in cuda_graph.cc.
 #include "cuda/cuda_driver.h"
 
 #include <chrono>
@@ -43,7 +43,8 @@ DeviceProperties CudaDriver::properties(int ordinal) const {
   out.capability_major = prop.major;
   out.capability_minor = prop.minor;
   char text[64];
-  std::snprintf(text, sizeof text, "%08x:%02x:%02x.0", prop.pciDomainID, prop.pciBusID, prop.pciDeviceID);
+  std::snprintf(text, sizeof text, "%08x:%02x:%02x.0", prop.pciDomainID, prop.pciBusID,
+                prop.pciDeviceID);
   out.pci = text;
   for (int i = 0; i < 16; ++i) {
     std::snprintf(text, sizeof text, "%02x", static_cast<unsigned char>(prop.uuid.bytes[i]));
@@ -71,7 +72,8 @@ StreamHandle CudaDriver::create_stream(int ordinal, StreamPurpose purpose, int p
   int level = purpose == StreamPurpose::kComm ? greatest : least - priority;
   level = level < greatest ? greatest : level > least ? least : level;
   cudaStream_t stream = nullptr;
-  check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, level), "cudaStreamCreateWithPriority");
+  check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, level),
+        "cudaStreamCreateWithPriority");
   std::lock_guard<std::mutex> lock(mutex_);
   stream_device_[stream] = ordinal;
   return stream;
@@ -88,7 +90,8 @@ void CudaDriver::destroy_stream(StreamHandle stream) {
 int CudaDriver::device_of(StreamHandle stream) {
   std::lock_guard<std::mutex> lock(mutex_);
   auto it = stream_device_.find(stream);
-  if (it == stream_device_.end()) fail(ErrorCode::kUsage, "this stream was not made by the cuda driver");
+  if (it == stream_device_.end())
+    fail(ErrorCode::kUsage, "this stream was not made by the cuda driver");
   return it->second;
 }
 
@@ -104,7 +107,8 @@ bool wait_until(cudaError_t (*ready)(void*), void* object, int64_t timeout_ms, c
     cudaGetLastError();
     auto now = std::chrono::steady_clock::now();
     if (now >= deadline) return false;
-    if (now - start > std::chrono::microseconds(200)) std::this_thread::sleep_for(std::chrono::microseconds(20));
+    if (now - start > std::chrono::microseconds(200))
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
   }
 }
 
@@ -119,8 +123,8 @@ bool CudaDriver::query_stream(StreamHandle stream) {
 }
 
 bool CudaDriver::synchronize_stream(StreamHandle stream, int64_t timeout_ms) {
-  return wait_until([](void* s) { return cudaStreamQuery(static_cast<cudaStream_t>(s)); }, stream, timeout_ms,
-                    "waiting for a stream");
+  return wait_until([](void* s) { return cudaStreamQuery(static_cast<cudaStream_t>(s)); }, stream,
+                    timeout_ms, "waiting for a stream");
 }
 
 void CudaDriver::copy(void* dst, int, const void* src, int, size_t bytes, StreamHandle stream) {
@@ -135,8 +139,8 @@ void CudaDriver::fill(void* dst, int ordinal, int byte, size_t bytes, StreamHand
   check(cudaMemsetAsync(dst, byte, bytes, raw(stream)), "cudaMemsetAsync");
 }
 
-void CudaDriver::combine(void* dst, const void* a, const void* b, size_t count, DType dtype, ReduceOp op,
-                         double scale, int ordinal, StreamHandle stream) {
+void CudaDriver::combine(void* dst, const void* a, const void* b, size_t count, DType dtype,
+                         ReduceOp op, double scale, int ordinal, StreamHandle stream) {
   if (count == 0) return;
   use_device(ordinal);
   launch_combine(dst, a, b, count, dtype, op, scale, ordinal, raw(stream));
@@ -168,7 +172,8 @@ void CudaDriver::notify(StreamHandle stream, std::function<void()> fn) {
   use_device(ordinal);
   cudaEvent_t event = take_notify_event(ordinal);
   check(cudaEventRecord(event, raw(stream)), "cudaEventRecord");
-  poller_.add(ordinal, event, std::move(fn), [this](int o, cudaEvent_t e) { give_notify_event(o, e); });
+  poller_.add(ordinal, event, std::move(fn),
+              [this](int o, cudaEvent_t e) { give_notify_event(o, e); });
 }
 
 void CudaDriver::hold(StreamHandle stream, std::shared_ptr<Gate> gate) {
@@ -183,14 +188,16 @@ void CudaDriver::hold(StreamHandle stream, std::shared_ptr<Gate> gate) {
     }
   }
   if (!word) {
-    check(cudaHostAlloc(reinterpret_cast<void**>(&word), sizeof(uint32_t), cudaHostAllocPortable | cudaHostAllocMapped),
+    check(cudaHostAlloc(reinterpret_cast<void**>(&word), sizeof(uint32_t),
+                        cudaHostAllocPortable | cudaHostAllocMapped),
           "cudaHostAlloc");
   }
   *static_cast<volatile uint32_t*>(word) = 0;
   use_device(device_of(stream));
   CUresult status = api.stream_wait_value(raw(stream), reinterpret_cast<CUdeviceptr>(word), 1,
                                           CU_STREAM_WAIT_VALUE_GEQ);
-  if (status != CUDA_SUCCESS) fail(ErrorCode::kCuda, "cuStreamWaitValue32 failed: error %d", status);
+  if (status != CUDA_SUCCESS)
+    fail(ErrorCode::kCuda, "cuStreamWaitValue32 failed: error %d", status);
   gate->then([word] { __atomic_store_n(word, 1u, __ATOMIC_RELEASE); });
   notify(stream, [this, word] {  // the stream has passed the word
     std::lock_guard<std::mutex> lock(mutex_);

@@ -1,8 +1,9 @@
 // The cuda driver: GPUs as devices. Called by the fabric through Driver.
 //
-// Streams are non-blocking CUDA streams, events plain CUDA events, memory comes from SegmentMemory. Calls that
-// enqueue first make the stream's GPU current (a thread-local compare). The driver is made once and lives as
-// long as the process; a failed call throws CudaError, a sticky one poisons the fabric.
+// Streams are non-blocking CUDA streams, events plain CUDA events, memory comes from SegmentMemory.
+// Calls that enqueue first make the stream's GPU current (a thread-local compare). The driver is
+// made once and lives as long as the process; a failed call throws CudaError, a sticky one poisons
+// the fabric.
 #pragma once
 
 #include <memory>
@@ -47,8 +48,8 @@ class CudaDriver final : public Driver {
   void copy(void* dst, int dst_ordinal, const void* src, int src_ordinal, size_t bytes,
             StreamHandle stream) override;
   void fill(void* dst, int ordinal, int byte, size_t bytes, StreamHandle stream) override;
-  void combine(void* dst, const void* a, const void* b, size_t count, DType dtype, ReduceOp op, double scale,
-               int ordinal, StreamHandle stream) override;
+  void combine(void* dst, const void* a, const void* b, size_t count, DType dtype, ReduceOp op,
+               double scale, int ordinal, StreamHandle stream) override;
   void notify(StreamHandle stream, std::function<void()> fn) override;
   void hold(StreamHandle stream, std::shared_ptr<Gate> gate) override;
 

@@ -18,7 +18,9 @@ EventHandle CudaDriver::create_event(int ordinal, bool timing) {
   return event;
 }
 
-void CudaDriver::destroy_event(EventHandle event) { check(cudaEventDestroy(raw_event(event)), "cudaEventDestroy"); }
+void CudaDriver::destroy_event(EventHandle event) {
+  check(cudaEventDestroy(raw_event(event)), "cudaEventDestroy");
+}
 
 void CudaDriver::record(EventHandle event, StreamHandle stream) {
   check(cudaEventRecord(raw_event(event), raw_stream(stream)), "cudaEventRecord");
@@ -39,8 +41,8 @@ bool CudaDriver::query_event(EventHandle event) {
 }
 
 bool CudaDriver::synchronize_event(EventHandle event, int64_t timeout_ms) {
-  return wait_until([](void* e) { return cudaEventQuery(static_cast<cudaEvent_t>(e)); }, event, timeout_ms,
-                    "waiting for an event");
+  return wait_until([](void* e) { return cudaEventQuery(static_cast<cudaEvent_t>(e)); }, event,
+                    timeout_ms, "waiting for an event");
 }
 
 double CudaDriver::elapsed_ms(EventHandle start, EventHandle stop) {

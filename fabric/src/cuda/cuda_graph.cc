@@ -1,5 +1,5 @@
-// Graph capture and replay of the cuda driver. Streams that join the captured one by events are captured with
-// it; what a capture may not do ends it with a CudaError that says so.
+// Graph capture and replay of the cuda driver. Streams that join the captured one by events are
+// captured with it; what a capture may not do ends it with a CudaError that says so.
 #include "cuda/cuda_driver.h"
 #include "fabric/cuda_launch.h"
 

@@ -1,5 +1,5 @@
-// Peer access of the cuda driver: enabled once a pair, and trusted only after a pattern was written and read
-// back through it.
+// Peer access of the cuda driver: enabled once a pair, and trusted only after a pattern was written
+// and read back through it.
 #include <cstring>
 #include <vector>
 
@@ -29,7 +29,8 @@ void CudaDriver::enable_peer(int from, int to) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (peers_[slot].tried) {
       if (peers_[slot].works) return;
-      fail(ErrorCode::kPeerAccess, "cuda:%d does not reach the memory of cuda:%d reliably", from, to);
+      fail(ErrorCode::kPeerAccess, "cuda:%d does not reach the memory of cuda:%d reliably", from,
+           to);
     }
   }
   memory_.open_to_peer(from, to);
@@ -41,7 +42,8 @@ void CudaDriver::enable_peer(int from, int to) {
   }
   if (!works) {
     fail(ErrorCode::kPeerAccess,
-         "cuda:%d may access the memory of cuda:%d, but a test pattern came back wrong; copies will go through the "
+         "cuda:%d may access the memory of cuda:%d, but a test pattern came back wrong; copies "
+         "will go through the "
          "host",
          from, to);
   }
@@ -66,7 +68,8 @@ bool CudaDriver::probe_peer(int from, int to, double* gbps) {
   uint32_t word = 0x9E3779B9u * static_cast<uint32_t>(from * 64 + to + 1);
   for (uint32_t& w : pattern) w = (word = word * 1664525u + 1013904223u);
   size_t bytes = pattern.size() * sizeof(uint32_t);
-  check(cudaMemcpyAsync(here, pattern.data(), bytes, cudaMemcpyHostToDevice, stream), "cudaMemcpyAsync");
+  check(cudaMemcpyAsync(here, pattern.data(), bytes, cudaMemcpyHostToDevice, stream),
+        "cudaMemcpyAsync");
   check(cudaMemcpyAsync(there, here, bytes, cudaMemcpyDefault, stream), "peer copy");
   check(cudaMemcpyAsync(back.data(), there, bytes, cudaMemcpyDefault, stream), "cudaMemcpyAsync");
   check(cudaMemcpyAsync(there, here, kProbeBytes, cudaMemcpyDefault, stream), "peer copy");
@@ -90,7 +93,8 @@ bool CudaDriver::probe_peer(int from, int to, double* gbps) {
 double CudaDriver::measured_gbps(int from, int to) {
   if (from == to) return 0;
   std::lock_guard<std::mutex> lock(mutex_);
-  return peers_[static_cast<size_t>(from) * static_cast<size_t>(count_) + static_cast<size_t>(to)].gbps;
+  return peers_[static_cast<size_t>(from) * static_cast<size_t>(count_) + static_cast<size_t>(to)]
+      .gbps;
 }
 
 }  // namespace fabric::cuda

@@ -8,7 +8,8 @@ template <typename F>
 bool find(const char* name, F* out) {
   void* symbol = nullptr;
   cudaDriverEntryPointQueryResult result;
-  if (cudaGetDriverEntryPointByVersion(name, &symbol, 12000, cudaEnableDefault, &result) != cudaSuccess ||
+  if (cudaGetDriverEntryPointByVersion(name, &symbol, 12000, cudaEnableDefault, &result) !=
+          cudaSuccess ||
       result != cudaDriverEntryPointSuccess) {
     cudaGetLastError();
     return false;
@@ -23,9 +24,10 @@ const DriverApi& driver_api() {
   static const DriverApi api = [] {
     DriverApi a;
     a.complete = find("cuMemAddressReserve", &a.mem_address_reserve) &&
-                 find("cuMemAddressFree", &a.mem_address_free) && find("cuMemCreate", &a.mem_create) &&
-                 find("cuMemRelease", &a.mem_release) && find("cuMemMap", &a.mem_map) &&
-                 find("cuMemUnmap", &a.mem_unmap) && find("cuMemSetAccess", &a.mem_set_access) &&
+                 find("cuMemAddressFree", &a.mem_address_free) &&
+                 find("cuMemCreate", &a.mem_create) && find("cuMemRelease", &a.mem_release) &&
+                 find("cuMemMap", &a.mem_map) && find("cuMemUnmap", &a.mem_unmap) &&
+                 find("cuMemSetAccess", &a.mem_set_access) &&
                  find("cuMemGetAllocationGranularity", &a.mem_get_granularity) &&
                  find("cuStreamWaitValue32", &a.stream_wait_value) &&
                  find("cuDeviceGetAttribute", &a.device_get_attribute);

@@ -29,10 +29,12 @@ SegmentMemory::SegmentMemory(int devices)
     CUmemAllocationProp prop = properties_of(d);
     size_t granularity = 0;
     if (api.complete &&
-        api.device_get_attribute(&supported, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED, d) ==
-            CUDA_SUCCESS &&
+        api.device_get_attribute(&supported,
+                                 CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
+                                 d) == CUDA_SUCCESS &&
         supported != 0 &&
-        api.mem_get_granularity(&granularity, &prop, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED) == CUDA_SUCCESS) {
+        api.mem_get_granularity(&granularity, &prop, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED) ==
+            CUDA_SUCCESS) {
       granularity_[static_cast<size_t>(d)] = granularity;
     }
   }
@@ -60,7 +62,8 @@ void* SegmentMemory::alloc_mapped(int ordinal, size_t bytes) {
   CUmemGenericAllocationHandle handle;
   CUresult made = api.mem_create(&handle, rounded, &prop, 0);
   if (made == CUDA_ERROR_OUT_OF_MEMORY) return nullptr;
-  if (made != CUDA_SUCCESS) fail(ErrorCode::kCuda, "cuMemCreate of %zu bytes failed: error %d", rounded, made);
+  if (made != CUDA_SUCCESS)
+    fail(ErrorCode::kCuda, "cuMemCreate of %zu bytes failed: error %d", rounded, made);
   CUdeviceptr address = 0;
   if (api.mem_address_reserve(&address, rounded, 0, 0, 0) != CUDA_SUCCESS) {
     api.mem_release(handle);
@@ -88,9 +91,10 @@ void SegmentMemory::grant(void* ptr, size_t bytes, int ordinal) {
     desc.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
     access.push_back(desc);
   }
-  CUresult status =
-      driver_api().mem_set_access(reinterpret_cast<CUdeviceptr>(ptr), bytes, access.data(), access.size());
-  if (status != CUDA_SUCCESS) fail(ErrorCode::kPeerAccess, "cuMemSetAccess failed: error %d", status);
+  CUresult status = driver_api().mem_set_access(reinterpret_cast<CUdeviceptr>(ptr), bytes,
+                                                access.data(), access.size());
+  if (status != CUDA_SUCCESS)
+    fail(ErrorCode::kPeerAccess, "cuMemSetAccess failed: error %d", status);
 }
 
 void SegmentMemory::free(int ordinal, void* ptr) {
@@ -110,12 +114,14 @@ void SegmentMemory::free(int ordinal, void* ptr) {
   CUresult status = api.mem_unmap(address, mapping.bytes);
   if (status == CUDA_SUCCESS) status = api.mem_release(mapping.handle);
   if (status == CUDA_SUCCESS) status = api.mem_address_free(address, mapping.bytes);
-  if (status != CUDA_SUCCESS) fail(ErrorCode::kCuda, "giving a segment back failed: error %d", status);
+  if (status != CUDA_SUCCESS)
+    fail(ErrorCode::kCuda, "giving a segment back failed: error %d", status);
 }
 
 void SegmentMemory::open_to_peer(int from, int to) {
   use_device(from);
-  cudaError_t status = cudaDeviceEnablePeerAccess(to, 0);  // plain allocations, and the hardware path
+  cudaError_t status =
+      cudaDeviceEnablePeerAccess(to, 0);  // plain allocations, and the hardware path
   if (status == cudaErrorPeerAccessAlreadyEnabled) {
     cudaGetLastError();
   } else if (status != cudaSuccess) {

@@ -1,5 +1,5 @@
-// Device memory for the allocator's segments: virtual-memory-management mappings that every peer may reach,
-// plain cudaMalloc where a device lacks them. Called by CudaDriver::alloc and free.
+// Device memory for the allocator's segments: virtual-memory-management mappings that every peer
+// may reach, plain cudaMalloc where a device lacks them. Called by CudaDriver::alloc and free.
 #pragma once
 
 #include <cstddef>
@@ -30,9 +30,9 @@ class SegmentMemory {
   void grant(void* ptr, size_t bytes, int ordinal);
   void* alloc_mapped(int ordinal, size_t bytes);
 
-  std::vector<size_t> granularity_;            // 0: the device does not map memory
-  std::mutex mutex_;                           // guards the rest
-  std::vector<std::vector<int>> readers_;      // by owner: devices with access, itself first
+  std::vector<size_t> granularity_;        // 0: the device does not map memory
+  std::mutex mutex_;                       // guards the rest
+  std::vector<std::vector<int>> readers_;  // by owner: devices with access, itself first
   std::unordered_map<void*, Mapping> mappings_;
 };
 

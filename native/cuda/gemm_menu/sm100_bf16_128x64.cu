@@ -15,7 +15,7 @@ constexpr auto kType = fabric::DType::kBF16;
 
 WEFT_GEMM_FILE_OF(sm100_bf16_128x64,
                   WEFT_GEMM_ROWS(sm100_bf16_128x64, Recipe, cutlass::bfloat16_t, kType),
-                  WEFT_GEMM_ROW(sm100_bf16_128x64, Recipe, cutlass::bfloat16_t, kType, kMK,
-                                kLinear, "_mk"))
+                  WEFT_GEMM_ROW(sm100_bf16_128x64, Recipe, cutlass::bfloat16_t, kType, kMK, kLinear,
+                                "_mk"))
 
 }  // namespace weft::cuda

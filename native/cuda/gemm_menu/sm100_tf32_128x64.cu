@@ -12,8 +12,7 @@ constexpr auto kType = fabric::DType::kF32;
 
 }  // namespace
 
-WEFT_GEMM_FILE_OF(sm100_tf32_128x64,
-                  WEFT_GEMM_ROWS(sm100_tf32_128x64, Recipe, float, kType),
+WEFT_GEMM_FILE_OF(sm100_tf32_128x64, WEFT_GEMM_ROWS(sm100_tf32_128x64, Recipe, float, kType),
                   WEFT_GEMM_ROW(sm100_tf32_128x64, Recipe, float, kType, kMK, kLinear, "_mk"))
 
 }  // namespace weft::cuda
