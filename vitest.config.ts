@@ -16,7 +16,7 @@ function project(name: string, timeout: number, gpus = 0) {
       hookTimeout: timeout,
       // One file at a time has the GPUs; without them each test is skipped with the reason.
       fileParallelism: gpus === 0,
-      setupFiles: gpus === 0 ? [] : ['test/requires-gpus.ts'],
+      ...(gpus === 0 ? {} : { runner: './test/gpu-runner.ts' }),
       env: { WEFT_TEST_NEEDS_GPUS: String(gpus) },
     },
   }
