@@ -99,7 +99,7 @@ TEST(Fabric, ASecondDriverOfAKindIsRefused) {
     void combine(void*, const void*, const void*, size_t, DType, ReduceOp, double, int,
                  StreamHandle) override {}
     void notify(StreamHandle, std::function<void()>) override {}
-    void hold(StreamHandle, std::shared_ptr<Gate>) override {}
+    void hold(StreamHandle, std::shared_ptr<fabric::Gate>) override {}
     bool can_access_peer(int, int) override { return true; }
     void enable_peer(int, int) override {}
     double measured_gbps(int, int) override { return 0; }
