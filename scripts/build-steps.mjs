@@ -31,6 +31,8 @@ export const installPackages = {
 
   async run({ root }) {
     const args = ['ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund']
+    // CI calls npm silently, which children inherit; a failure here must say why.
+    args.push('--loglevel=notice')
     const options = { cwd: root, log: logOf(root, 'packages'), limitSeconds: 900 }
     const result = await runChild('npm', args, options)
     // npm ends with its manual page; what went wrong stands before it.
