@@ -12,6 +12,7 @@
 #include "cpu/panel.h"
 #include "cpu/register.h"
 #include "cpu/vector_math.h"
+#include "dispatch/op_table.h"
 #include "fabric/host_queue.h"
 
 namespace weft::cpu {
@@ -62,7 +63,7 @@ void forward(const CrossEntropyArgs& args) {
         loss = row_loss(x, n, lse, target, static_cast<T>(args.label_smoothing));
         ++partial.rows;
       } else if (target != args.ignore_index) {
-        note_index_error(args.device, 0, target, n);
+        note_index_error(args.device, static_cast<uint16_t>(Op::cross_entropy), target, n);
       }
       args.lse[r] = static_cast<float>(lse);
       if (args.reduction == Reduction::kNone) args.loss[r] = static_cast<float>(loss);

@@ -9,6 +9,7 @@
 #include "core/async_error.h"
 #include "cpu/panel.h"
 #include "cpu/register.h"
+#include "dispatch/op_table.h"
 #include "fabric/host_queue.h"
 
 namespace weft::cpu {
@@ -18,18 +19,19 @@ void forward(const EmbeddingArgs& args) {
   const int64_t bytes = args.width * static_cast<int64_t>(dtype_bytes(args.dtype));
   const auto* weight = static_cast<const char*>(args.weight);
   auto* out = static_cast<char*>(args.out);
-  fabric::host::parallel_for(args.count, rows_per_chunk(args.width),
-                             [&](int64_t begin, int64_t end) {
-                               for (int64_t i = begin; i < end; ++i) {
-                                 const int64_t row = args.indices[i];
-                                 if (row >= 0 && row < args.vocabulary) {
-                                   std::memcpy(out + i * bytes, weight + row * bytes, bytes);
-                                 } else {
-                                   note_index_error(args.device, 0, row, args.vocabulary);
-                                   std::memset(out + i * bytes, 0, bytes);
-                                 }
-                               }
-                             });
+  fabric::host::parallel_for(
+      args.count, rows_per_chunk(args.width), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t row = args.indices[i];
+          if (row >= 0 && row < args.vocabulary) {
+            std::memcpy(out + i * bytes, weight + row * bytes, bytes);
+          } else {
+            note_index_error(args.device, static_cast<uint16_t>(Op::embedding), row,
+                             args.vocabulary);
+            std::memset(out + i * bytes, 0, bytes);
+          }
+        }
+      });
 }
 
 template <typename T>

@@ -7,6 +7,7 @@
 #include "core/async_error.h"
 #include "cpu/panel.h"
 #include "cpu/register.h"
+#include "dispatch/op_table.h"
 #include "fabric/host_queue.h"
 
 namespace weft::cpu {
@@ -27,7 +28,7 @@ void forward(const GatherArgs& args) {
         if (index[k] >= 0 && index[k] < args.bound) {
           to[k] = from[index[k] * inner + k];
         } else {
-          note_index_error(args.device, 0, index[k], args.bound);
+          note_index_error(args.device, static_cast<uint16_t>(Op::gather), index[k], args.bound);
           to[k] = 0;
         }
       }

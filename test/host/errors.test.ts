@@ -79,6 +79,16 @@ test('an index out of range shows at the next wait, once', async () => {
   expect(await weight.toArray()).toHaveLength(3)
 })
 
+test.each([
+  ['embedding', () => F.embedding(zeros([3, 2]), tensor([7n])), '7', '0..2'],
+  ['gather', () => zeros([2, 3]).gather(1, tensor([[5n], [0n]])), '5', '0..2'],
+  ['cross_entropy', () => F.crossEntropy(zeros([2, 4]), tensor([1n, -9n])), '-9', '0..3'],
+])('an index out of range names its operator: %s', async (name, run, index, range) => {
+  await expect(run().toArray()).rejects.toThrow(
+    `${name} on host:0 met index ${index}, which is not in ${range}`,
+  )
+})
+
 test('stale handles', () => {
   const x = zeros([1])
   const handle = x.handle
