@@ -51,6 +51,16 @@ struct DeviceProperties {
   int capability_minor = 0;
   std::string uuid;
   std::string pci;
+  std::string driver_version;   ///< of the kernel driver, "580.95.05"; empty on the host driver
+  std::string runtime_version;  ///< CUDA runtime in this build, "13.0"; empty on the host driver
+};
+
+/// How two devices of one driver are joined, as far as can be told without moving bytes.
+struct LinkInfo {
+  std::string kind = "memory";  ///< "memory", "nvlink" or "pcie"
+  int lanes = 0;                ///< NVLinks or PCIe lanes side by side; 0: not told
+  double nominal_gbps = 0;      ///< GB/s in one direction over all of them; 0: not told
+  std::string through;          ///< "NVSwitch", "PCIe switch", "host bridge", ...; empty: direct
 };
 
 class Driver {
@@ -60,6 +70,7 @@ class Driver {
   virtual const char* name() const = 0;  ///< "host" or "cuda"
   virtual int device_count() const = 0;
   virtual DeviceProperties properties(int ordinal) const = 0;
+  virtual uint64_t free_bytes(int) const { return 0; }  ///< that nobody has taken now; 0: not told
 
   // Memory
   virtual void* alloc(int ordinal, size_t bytes) = 0;  ///< nullptr: out of memory; 512-byte aligned
@@ -83,6 +94,16 @@ class Driver {
   virtual bool synchronize_event(EventHandle event, int64_t timeout_ms) = 0;
   virtual double elapsed_ms(EventHandle start, EventHandle stop) = 0;  ///< both timing and complete
 
+  // Device times of the event log (mode `timing`). None of these throws, waits for a device, or
+  // leaves anything on a stream that is being captured.
+  /// Makes the clock of `ordinal` ready, so that the first stamp need not; at most some ms.
+  virtual void start_clock(int ordinal) {}
+  /// When `stream` has done everything enqueued so far, that time goes into the log's record
+  /// `sequence` (event_log::set_device_time); `host_ns` is the record's host time.
+  virtual void stamp(int ordinal, StreamHandle stream, uint64_t sequence, uint64_t host_ns) {}
+  /// Writes the times of stamps that have passed to the log; snapshots call it.
+  virtual void collect_stamps() {}
+
   // Work. Ordinals may be kHostMemory for staging memory.
   virtual void copy(void* dst, int dst_ordinal, const void* src, int src_ordinal, size_t bytes,
                     StreamHandle stream) = 0;
@@ -99,8 +120,9 @@ class Driver {
 
   // Peers
   virtual bool can_access_peer(int from, int to) = 0;
-  virtual void enable_peer(int from, int to) = 0;      ///< throws PeerAccessError
-  virtual double measured_gbps(int from, int to) = 0;  ///< 0 when not measured
+  virtual void enable_peer(int from, int to) = 0;         ///< throws PeerAccessError
+  virtual double measured_gbps(int from, int to) = 0;     ///< 0 when not measured
+  virtual LinkInfo link(int from, int to) { return {}; }  ///< two ordinals that differ
 
   // Graphs: record what is enqueued on a stream (and on streams that join it by events) and replay.
   virtual void begin_capture(StreamHandle stream) = 0;
