@@ -4,6 +4,7 @@
 #include "fabric/device.h"
 #include "fabric/error.h"
 #include "fabric/event_log.h"
+#include "gate_watch.h"
 
 namespace fabric {
 
@@ -64,6 +65,7 @@ void order_after(Stream& later, Stream& earlier) {
   if (&later == &earlier) return;
   if (&later.device().driver() != &earlier.device().driver()) {
     auto gate = std::make_shared<Gate>();
+    watch_gate(gate, "stream " + std::to_string(later.id()) + " of " + later.device().name());
     earlier.device().driver().notify(earlier.handle(), [gate] { gate->open(); });
     later.device().driver().hold(later.handle(), gate);
     return;

@@ -11,10 +11,11 @@
 //  copy and
 //    collective nodes, whose transfers record and wait for events themselves.
 //  - Same bits each run: contributions are kept apart and summed in sequence order (GraphTask,
-//  ordered).
+//  several devices).
 //  - What breaks it: a formula that waits for another node of the same pass would stop its worker;
 //  formulas
-//    enqueue and return. The caller's wait is bounded by kPassLimit and then throws.
+//    enqueue and return. The caller's wait is bounded: it then poisons the fabric (a worker is
+//    stuck for good) and throws; the pass owns the task, so a late worker still finds it.
 #include "autograd/device_engine.h"
 
 #include <array>
@@ -24,14 +25,14 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
+#include <utility>
 
 #include "fabric/fabric.h"
 
 namespace weft {
 namespace {
-
-constexpr auto kPassLimit = std::chrono::minutes(10);  // enqueueing alone; far above any real graph
 
 struct Pass;
 struct Item {
@@ -47,8 +48,8 @@ struct Worker {
 };
 
 struct Pass : std::enable_shared_from_this<Pass> {
-  Pass(GraphTask& t, const BackwardOptions& o) : task(t), options(o) {}
-  GraphTask& task;
+  Pass(GraphTask&& t, const BackwardOptions& o) : task(std::move(t)), options(o) {}
+  GraphTask task;
   BackwardOptions options;
   std::mutex mutex;              // guards all below and the task's states
   std::condition_variable wake;  // signalled on done, error, and a node for the caller
@@ -144,11 +145,11 @@ void run_item(const std::shared_ptr<Pass>& pass, GraphTask::State* state) {
 
 }  // namespace
 
-void run_on_devices(GraphTask& task, const BackwardOptions& options) {
-  auto pass = std::make_shared<Pass>(task, options);
-  auto deadline = std::chrono::steady_clock::now() + kPassLimit;
+void run_on_devices(GraphTask&& task, const BackwardOptions& options) {
+  auto pass = std::make_shared<Pass>(std::move(task), options);
+  auto deadline = std::chrono::steady_clock::now() + options.limit;
   std::unique_lock<std::mutex> lock(pass->mutex);
-  for (auto* state : task.initially_ready()) schedule(*pass, state);
+  for (auto* state : pass->task.initially_ready()) schedule(*pass, state);
   while (pass->outstanding > 0) {
     if (!pass->for_caller.empty()) {
       auto* state = pass->for_caller.front();
@@ -159,13 +160,19 @@ void run_on_devices(GraphTask& task, const BackwardOptions& options) {
       continue;
     }
     if (pass->wake.wait_until(lock, deadline) == std::cv_status::timeout && pass->outstanding > 0) {
-      // The workers still refer to `task`: leaving now would be use after free, so this cannot be
-      // recovered.
-      fabric::poison(
-          "a backward pass over several devices did not finish enqueueing within 10 minutes");
-      pass->wake.wait(lock, [&] { return pass->outstanding == 0; });
+      fabric::poison("a backward pass over several devices did not finish enqueueing within " +
+                     std::to_string(options.limit.count()) +
+                     " ms: " + std::to_string(pass->outstanding) + " nodes were left");
+      try {
+        fabric::check_poison();
+      } catch (...) {
+        if (!pass->error) pass->error = std::current_exception();  // what is left is not run
+        throw;
+      }
     }
   }
+  const GraphTask done = std::move(pass->task);  // its nodes end here, not with the last worker
+  lock.unlock();
   if (pass->error) std::rethrow_exception(pass->error);
 }
 

@@ -2,6 +2,8 @@
 // several devices to device_engine.cc.
 #include "autograd/engine.h"
 
+#include <utility>
+
 #include "autograd/device_engine.h"
 #include "autograd/graph_task.h"
 #include "fabric/fabric.h"
@@ -72,11 +74,9 @@ void backward(std::span<const Tensor> roots, std::span<const Tensor> gradients,
     starts.push_back(start_gradient(roots[i], i < gradients.size() ? gradients[i] : Tensor()));
   }
   GraphTask task;
-  task.build(roots, starts, false);
+  task.build(roots, starts);
   if (task.several_devices()) {
-    GraphTask ordered;
-    ordered.build(roots, starts, true);
-    run_on_devices(ordered, options);
+    run_on_devices(std::move(task), options);
     return;
   }
   run_on_this_thread(task, options);

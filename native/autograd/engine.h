@@ -3,6 +3,7 @@
 // copy and collective nodes, whose own events order them. Nothing here waits for a device.
 #pragma once
 
+#include <chrono>
 #include <span>
 
 #include "autograd/node.h"
@@ -11,6 +12,8 @@ namespace weft {
 
 struct BackwardOptions {
   bool retain_graph = false;
+  /// For enqueueing a graph over several devices; far above any real one.
+  std::chrono::milliseconds limit = std::chrono::minutes(10);
 };
 
 /// Computes gradients of `roots` with respect to all leaves and accumulates them into leaf.grad.

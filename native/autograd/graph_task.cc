@@ -11,9 +11,7 @@ Stream& GraphTask::stream_of(const Node& node) {
   return node.stream ? *node.stream : current_stream(fabric::device_at(node.device));
 }
 
-void GraphTask::build(std::span<const Tensor> roots, std::span<const Tensor> gradients,
-                      bool ordered) {
-  ordered_ = ordered;
+void GraphTask::build(std::span<const Tensor> roots, std::span<const Tensor> gradients) {
   std::vector<Node*> open;
   auto visit = [&](const Ref<Node>& node) -> State& {
     auto [it, fresh] = states_.try_emplace(node.get());
@@ -49,7 +47,7 @@ std::vector<GraphTask::State*> GraphTask::initially_ready() {
 }
 
 void GraphTask::add_part(State& to, State::Part part) {
-  if (!ordered_) {
+  if (!several_devices_) {
     for (State::Part& present : to.parts) {
       if (present.slot == part.slot) {
         present.grad = add_gradients(std::move(present.grad), part.grad);
@@ -61,7 +59,7 @@ void GraphTask::add_part(State& to, State::Part part) {
 }
 
 GradList GraphTask::take_gradients(State& state) {
-  if (ordered_) {
+  if (several_devices_) {
     std::sort(state.parts.begin(), state.parts.end(),
               [](const State::Part& a, const State::Part& b) {
                 return a.from != b.from ? a.from > b.from : a.edge < b.edge;

@@ -31,9 +31,9 @@ class GraphTask {
     }
   };
 
-  /// Finds every node reachable from the roots. `ordered` keeps contributions apart until all are
-  /// there (several threads); else they are added on arrival.
-  void build(std::span<const Tensor> roots, std::span<const Tensor> gradients, bool ordered);
+  /// Finds every node reachable from the roots. Where they lie on several devices (several threads
+  /// run them), contributions are kept apart until all are there; else they are added on arrival.
+  void build(std::span<const Tensor> roots, std::span<const Tensor> gradients);
   bool several_devices() const { return several_devices_; }
   size_t size() const { return states_.size(); }
   std::vector<State*> initially_ready();
@@ -48,7 +48,6 @@ class GraphTask {
   void add_part(State& to, State::Part part);
 
   std::unordered_map<Node*, State> states_;
-  bool ordered_ = false;
   bool several_devices_ = false;
 };
 

@@ -17,8 +17,8 @@ void CompletionPoller::add(int ordinal, cudaEvent_t event, std::function<void()>
                            std::function<void(int, cudaEvent_t)> give_back) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (!started_) {
-    started_ = true;
     std::thread([this] { loop(); }).detach();  // the driver is never destroyed
+    started_ = true;
   }
   incoming_.push_back({ordinal, event, std::move(fn), std::move(give_back)});
   wake_.notify_one();
@@ -46,6 +46,7 @@ void CompletionPoller::loop() {
         ++i;
         continue;
       }
+      if (status == cudaErrorCudartUnloading) return;  // the process is ending; nobody waits
       if (status != cudaSuccess)
         poison(std::string("waiting for the GPU: ") + cudaGetErrorString(status));
       Item item = std::move(pending[i]);

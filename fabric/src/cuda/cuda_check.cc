@@ -12,8 +12,8 @@ namespace {
 
 thread_local int t_device = -1;
 
-/// After these the context is lost: every later call of the process fails (CUDA runtime API, error
-/// handling).
+/// After these the context is lost: every later call of the process fails. They are the codes of
+/// which driver_types.h says that the process must be terminated, and the two hardware errors.
 bool sticky(cudaError_t status) {
   switch (status) {
     case cudaErrorIllegalAddress:
@@ -28,6 +28,10 @@ bool sticky(cudaError_t status) {
     case cudaErrorECCUncorrectable:
     case cudaErrorNvlinkUncorrectable:
     case cudaErrorContextIsDestroyed:
+    case cudaErrorContained:
+    case cudaErrorTensorMemoryLeak:
+    case cudaErrorMpsClientTerminated:
+    case cudaErrorExternalDevice:
       return true;
     default:
       return false;

@@ -194,10 +194,11 @@ void CudaDriver::hold(StreamHandle stream, std::shared_ptr<Gate> gate) {
   }
   *static_cast<volatile uint32_t*>(word) = 0;
   use_device(device_of(stream));
-  CUresult status = api.stream_wait_value(raw(stream), reinterpret_cast<CUdeviceptr>(word), 1,
-                                          CU_STREAM_WAIT_VALUE_GEQ);
-  if (status != CUDA_SUCCESS)
-    fail(ErrorCode::kCuda, "cuStreamWaitValue32 failed: error %d", status);
+  // The wait itself has no limit: whoever made the gate bounds it (gate_watch.h). The codes of the
+  // driver API are those of the runtime.
+  check(static_cast<cudaError_t>(api.stream_wait_value(
+            raw(stream), reinterpret_cast<CUdeviceptr>(word), 1, CU_STREAM_WAIT_VALUE_GEQ)),
+        "cuStreamWaitValue32");
   gate->then([word] { __atomic_store_n(word, 1u, __ATOMIC_RELEASE); });
   notify(stream, [this, word] {  // the stream has passed the word
     std::lock_guard<std::mutex> lock(mutex_);

@@ -14,6 +14,7 @@
 #include "fabric/error.h"
 #include "fabric/fabric.h"
 #include "fabric/host_queue.h"
+#include "gate_watch.h"
 #include "host/fault_state.h"
 #include "host/wait_clock.h"
 
@@ -169,9 +170,9 @@ void HostDriver::notify(StreamHandle stream, std::function<void()> fn) {
 
 void HostDriver::hold(StreamHandle stream, std::shared_ptr<Gate> gate) {
   enqueue(stream, [gate] {
-    if (!gate->wait(std::chrono::minutes(10))) {
-      poison("a host stream waited 10 minutes for another driver");
-    }
+    // Its owner opens it within kGateLimit (gate_watch.h); this bound is for a gate of somebody
+    // else.
+    if (!gate->wait(2 * kGateLimit)) poison("a host stream waited 20 minutes at a gate");
   });
 }
 

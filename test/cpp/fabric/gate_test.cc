@@ -4,10 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
+#include <cstdlib>
 #include <memory>
+#include <string>
 
 #include "fabric/fabric.h"
 #include "fabric/host_queue.h"
+#include "gate_watch.h"
 
 namespace fabric {
 namespace {
@@ -24,6 +28,33 @@ TEST(Gate, AHeldStreamStandsStillUntilTheGateOpens) {
   gate->open();
   stream.synchronize(10'000);
   EXPECT_EQ(ran, 1);
+}
+
+// What ends the fabric runs in a process of its own.
+TEST(Gate, AGateThatNobodyOpensPoisonsTheFabricAndLetsTheHeldStreamGo) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        Device& device = open_device("host:0");
+        auto in_time = std::make_shared<Gate>();
+        auto never = std::make_shared<Gate>();
+        watch_gate(in_time, "stream 1", std::chrono::milliseconds(1));
+        in_time->open();
+        std::atomic<bool> poisoned_first{false};
+        device.driver().hold(device.compute().handle(), never);
+        host::enqueue(device.compute().handle(), [&] { poisoned_first = poisoned(); });
+        watch_gate(never, "stream 7 of host:0", std::chrono::milliseconds(30));
+        std::string message;
+        try {
+          device.synchronize(10'000);
+        } catch (const Error& error) {
+          if (error.code() == ErrorCode::kPoisoned) message = error.message();
+        }
+        const bool told = message.find("must restart") != std::string::npos &&
+                          message.find("stream 7 of host:0 waited 30 ms") != std::string::npos;
+        std::_Exit(told && poisoned_first ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
 }
 
 TEST(Gate, AnOpenGateHoldsNobodyAndCallsAtOnce) {

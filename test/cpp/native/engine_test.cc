@@ -4,7 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <cstdlib>
 #include <cstring>
+#include <future>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -180,6 +184,32 @@ TEST(Engine, AnErrorOnOneDeviceReachesTheCaller) {
   Tensor y = call(Op::sum, {call(Op::mul, {there, w}), Dims{}, false});
   call(Op::add_scalar_, {w, 1.0});
   EXPECT_THROW(run(y), Error);
+}
+
+// What ends the fabric runs in a process of its own.
+TEST(Engine, APassWhoseFormulaNeverReturnsEndsAtItsLimit) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        Tensor x = leaf({4}, 1);
+        Tensor y = call(Op::mul_scalar,
+                        {call(Op::to_device, {x, static_cast<int64_t>(host(1).index())}), 2.0});
+        std::promise<void> leave;
+        autograd_meta(y).grad_fn->custom = [&](std::span<Tensor>, std::span<Tensor>) {
+          leave.get_future().wait_for(std::chrono::seconds(30));
+        };
+        std::string message;
+        try {
+          run(call(Op::sum, {y, Dims{}, false}), {.limit = std::chrono::milliseconds(50)});
+        } catch (const Error& error) {
+          if (error.code() == ErrorCode::kPoisoned) message = error.message();
+        }
+        leave.set_value();  // the worker still finds its task
+        const bool told = message.find("must restart") != std::string::npos &&
+                          message.find("within 50 ms: 1 nodes were left") != std::string::npos;
+        std::_Exit(told ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
 }
 
 TEST(Engine, SeveralBackwardPassesRunAtOnce) {
