@@ -10,6 +10,8 @@
 #include <ctime>
 #include <memory>
 
+#include "device_time.h"
+
 namespace fabric::event_log {
 
 std::atomic<int> g_mode{0};
@@ -20,6 +22,18 @@ constexpr uint64_t kCapacity = 65536;
 // A record younger than this that is not there yet is still being written: the reader stops before
 // it.
 constexpr uint64_t kInFlight = 1024;
+
+// The device time's word: see event_log.h.
+constexpr int kDeltaBits = 44;
+constexpr uint64_t kDeltaMask = (uint64_t{1} << kDeltaBits) - 1;
+
+uint64_t lap_tag(uint64_t ticket) { return (ticket / kCapacity) << kDeltaBits; }
+
+constexpr bool runs_on_a_stream(EventKind kind) {
+  return kind == EventKind::kOperator || kind == EventKind::kCopy ||
+         kind == EventKind::kEventRecord || kind == EventKind::kEventWait ||
+         kind == EventKind::kCollectiveLaunch || kind == EventKind::kGraph;
+}
 
 struct alignas(64) Slot {
   std::atomic<uint64_t> marker{0};  // 2 * ticket + 1 while written, 2 * ticket + 2 when complete
@@ -44,7 +58,9 @@ bool load(const Slot& slot, uint64_t ticket, EventRecord& into) {
   if (slot.marker.load(std::memory_order_relaxed) != 2 * ticket + 2) return false;
   into.sequence = ticket + 1;
   into.host_ns = words[0];
-  into.device_ns = words[1];
+  const uint64_t delta = words[1] & kDeltaMask;
+  const bool known = delta != 0 && words[1] - delta == lap_tag(ticket);
+  into.device_ns = known ? words[0] + delta : 0;
   into.bytes = words[2];
   into.id = words[3];
   into.kind = static_cast<uint16_t>(words[4]);
@@ -61,6 +77,7 @@ bool load(const Slot& slot, uint64_t ticket, EventRecord& into) {
 
 void set_mode(LogMode mode) {
   ring();  // the ring's memory is taken before the first record, not by it
+  if (mode == LogMode::kTiming) start_clocks();
   g_mode.store(static_cast<int>(mode), std::memory_order_relaxed);
 }
 
@@ -92,7 +109,7 @@ void append(EventKind kind, uint16_t device, uint16_t stream, uint16_t peer, uin
     slot.words[i].store(word, std::memory_order_release);
   };
   put(0, ns);
-  put(1, 0);
+  put(1, lap_tag(ticket));
   put(2, bytes);
   put(3, id);
   put(4, static_cast<uint64_t>(kind) | static_cast<uint64_t>(device) << 16 |
@@ -100,7 +117,24 @@ void append(EventKind kind, uint16_t device, uint16_t stream, uint16_t peer, uin
   put(5, detail);
   put(6, extra);
   slot.marker.store(2 * ticket + 2, std::memory_order_release);
+  if (g_mode.load(std::memory_order_relaxed) == static_cast<int>(LogMode::kTiming) &&
+      runs_on_a_stream(kind)) {
+    stamp_record(device, stream, ticket + 1, ns);
+  }
 }
+
+void set_device_time(uint64_t sequence, uint64_t host_ns, uint64_t device_ns) {
+  const uint64_t ticket = sequence - 1;
+  std::atomic<uint64_t>& word = ring().slots[ticket % kCapacity].words[1];
+  uint64_t before = word.load(std::memory_order_relaxed);
+  if (before != lap_tag(ticket)) return;  // overwritten since, or known already
+  // It was enqueued after its host time, so a clock that says less is a little off.
+  const uint64_t delta = device_ns > host_ns ? device_ns - host_ns : 1;
+  word.compare_exchange_strong(before, lap_tag(ticket) | std::min(delta, kDeltaMask),
+                               std::memory_order_release, std::memory_order_relaxed);
+}
+
+void collect_device_times() { collect_stamps(); }
 
 EventSlice read(uint64_t since, size_t limit, EventRecord* into, size_t* count) {
   Ring& log = ring();

@@ -25,7 +25,6 @@ void Lane::send(void* dst, const void* src, size_t bytes, Stream& sender) {
   parcel.dst = dst;
   parcel.bytes = bytes;
   if (bytes == 0) return;
-  event_log::log(EventKind::kCopy, from_.index(), sender.id(), to_.index(), bytes, 0);
   if (peer_) {
     from_.driver().copy(dst, to_.ordinal(), src, from_.ordinal(), bytes, sender.handle());
   } else {
@@ -39,6 +38,7 @@ void Lane::send(void* dst, const void* src, size_t bytes, Stream& sender) {
     from_.driver().copy(parcel.staging.ptr, kHostMemory, src, from_.ordinal(), bytes,
                         sender.handle());
   }
+  event_log::log(EventKind::kCopy, from_.index(), sender.id(), to_.index(), bytes, 0);
   if (!parcel.sent) parcel.sent = Event(from_);
   parcel.sent.record(sender);
 }
@@ -57,8 +57,8 @@ void Lane::receive(Stream& receiver) {
 void Lane::fetch(void* dst, const void* src, size_t bytes, Stream& sender, Stream& receiver) {
   if (bytes == 0) return;
   if (peer_) {
-    event_log::log(EventKind::kCopy, to_.index(), receiver.id(), from_.index(), bytes, 0);
     to_.driver().copy(dst, to_.ordinal(), src, from_.ordinal(), bytes, receiver.handle());
+    event_log::log(EventKind::kCopy, to_.index(), receiver.id(), from_.index(), bytes, 0);
     return;
   }
   for (size_t done = 0; done < bytes; done += largest_) {

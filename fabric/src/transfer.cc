@@ -27,10 +27,10 @@ Stream& transfer_across(void* dst, Stream& dst_stream, const void* src, Stream& 
                         size_t bytes) {
   Device& from = src_stream.device();
   Device& to = dst_stream.device();
-  event_log::log(EventKind::kCopy, from.index(), src_stream.id(), to.index(), bytes, 0);
   Driver& pinned = from.kind() == DriverKind::kHost ? to.driver() : from.driver();
   StagingBuffer staging = acquire_staging(pinned, bytes);
   from.driver().copy(staging.ptr, kHostMemory, src, from.ordinal(), bytes, src_stream.handle());
+  event_log::log(EventKind::kCopy, from.index(), src_stream.id(), to.index(), bytes, 0);
   order_after(dst_stream, src_stream);
   to.driver().copy(dst, to.ordinal(), staging.ptr, kHostMemory, bytes, dst_stream.handle());
   release_staging(staging, &dst_stream);
@@ -70,8 +70,8 @@ Stream& transfer(void* dst, Stream& dst_stream, const void* src, Stream& src_str
   Device& to = dst_stream.device();
   if (&src_stream == &dst_stream) {
     if (bytes != 0) {
-      event_log::log(EventKind::kCopy, from.index(), src_stream.id(), to.index(), bytes, 0);
       from.driver().copy(dst, to.ordinal(), src, from.ordinal(), bytes, src_stream.handle());
+      event_log::log(EventKind::kCopy, from.index(), src_stream.id(), to.index(), bytes, 0);
     }
     return src_stream;
   }
@@ -85,8 +85,8 @@ Stream& transfer(void* dst, Stream& dst_stream, const void* src, Stream& src_str
   if (bytes != 0) {
     Lane lane(from, to, kStagedPiece < bytes ? kStagedPiece : bytes);
     if (lane.peer()) {
-      event_log::log(EventKind::kCopy, from.index(), out.id(), to.index(), bytes, 0);
       from.driver().copy(dst, to.ordinal(), src, from.ordinal(), bytes, out.handle());
+      event_log::log(EventKind::kCopy, from.index(), out.id(), to.index(), bytes, 0);
     } else {
       Stream& in = to.stream(StreamPurpose::kCopyIn);
       order_after(in, dst_stream);

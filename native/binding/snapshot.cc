@@ -146,6 +146,7 @@ void add_device(Packer& packer, Device& device) {
 napi_value snapshot(Frame& f) {
   uint64_t since = f.integer(0);
   uint64_t limit = f.integer(1, 1 << 24);
+  fabric::event_log::collect_device_times();
   Packer packer;
   std::vector<Device*> devices = fabric::devices();
   for (Device* device : devices) add_device(packer, *device);

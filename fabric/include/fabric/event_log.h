@@ -11,6 +11,21 @@
 //    as dropped; nobody writes a slot together with another.
 //  - A record whose ticket is taken but which is not complete yet ends a reader's window; it comes
 //    with the next read.
+//
+// Device times (mode `timing`). A record tells when its stream had done what it names; that is
+// known later. After append() wrote the record, it asks the device's driver for a stamp
+// (src/device_time.h, Driver::stamp), and the driver calls set_device_time() with the sequence when
+// the stream has got there: the host driver from the stream's own thread, the cuda driver from
+// whoever collects finished stamps (a later stamp, or a snapshot by collect_device_times()). The
+// time lies in one word of the slot, as 20 bits of the ticket's lap around the ring and 44 bits of
+// nanoseconds since the record's host time (0: not known; at most 4.8 hours).
+//  - Who writes the word: the slot's producer, with the lap and 0, while it holds the odd marker;
+//    afterwards set_device_time(), by compare-and-swap from a word of the same lap. So a late stamp
+//    never lands in a newer record: the newer lap is in the word already, or replaces it.
+//  - Readers take the word whatever the marker did meanwhile and ignore a lap that is not theirs.
+//  - What breaks it: a stamp that comes 2^20 laps (7e10 records) late.
+//  - Which kinds: operator, copy, event_record, event_wait, collective_launch, graph. Others name
+//    nothing that runs on a stream. Work that is captured into a graph gets none: it has not run.
 #pragma once
 
 #include <atomic>
@@ -33,7 +48,7 @@ inline constexpr uint16_t kNoDevice = 0xffff;
 struct EventRecord {
   uint64_t sequence;   ///< dense, from 1
   uint64_t host_ns;    ///< steady clock, host, when it was enqueued
-  uint64_t device_ns;  ///< device clock when it ran; 0 unless mode is kTiming
+  uint64_t device_ns;  ///< steady clock, when its stream had done it; 0: not (yet) known
   uint64_t bytes;
   uint64_t id;  ///< tensor handle, collective sequence, or operator id by kind
   uint16_t kind;
@@ -56,6 +71,7 @@ namespace event_log {
 
 extern std::atomic<int> g_mode;  // read by log(); one predictable branch when off
 
+/// kTiming also sets the clocks of the open devices, some ms on a GPU.
 void set_mode(LogMode mode);
 LogMode mode();
 /// Records `since` <= sequence, at most `limit`, newest window when more are there. `into` may be
@@ -66,10 +82,17 @@ uint64_t capacity();
 /// Nanoseconds of the steady clock, as in EventRecord::host_ns.
 uint64_t now_ns();
 
+/// The record `sequence`, whose host time is `host_ns`, was done at `device_ns`; no effect when it
+/// was overwritten. Drivers call it from any thread, once a record.
+void set_device_time(uint64_t sequence, uint64_t host_ns, uint64_t device_ns);
+/// Lets the drivers write the device times that are known by now. Waits for nothing.
+void collect_device_times();
+
 void append(EventKind kind, uint16_t device, uint16_t stream, uint16_t peer, uint64_t bytes,
             uint64_t id, uint32_t detail, uint64_t extra);
 
-/// Logs one event: off, one branch; basic, under 50 ns.
+/// Logs one event: off, one branch; basic, under 50 ns. In mode timing a record of work is logged
+/// right after the work was enqueued on `stream`, and not while a lock of the driver is held.
 inline void log(EventKind kind, uint16_t device, uint16_t stream, uint16_t peer, uint64_t bytes,
                 uint64_t id, uint32_t detail = 0, uint64_t extra = 0) {
   if (g_mode.load(std::memory_order_relaxed) != 0) [[unlikely]] {

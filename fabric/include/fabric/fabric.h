@@ -17,12 +17,12 @@ namespace fabric {
 struct Link {
   uint16_t from = 0;
   uint16_t to = 0;
-  std::string kind;          ///< "self", "memory" (host devices), "nvlink", "pcie", "staged"
+  std::string kind{};        ///< "self", "memory" (host devices), "nvlink", "pcie", "staged"
   bool peer_access = false;  ///< `from` may read and write `to`'s memory directly
   double gbps = 0;           ///< measured, 0 when not
   int lanes = 0;             ///< NVLinks or PCIe lanes side by side, 0 when not told
   double nominal_gbps = 0;   ///< what they promise in one direction, 0 when not told
-  std::string through;       ///< "NVSwitch", "host bridge", ...; empty when direct or not told
+  std::string through{};     ///< "NVSwitch", "host bridge", ...; empty when direct or not told
 };
 
 /// Registers a driver under its name(); at most one of each kind. fabric/src/host does it at load.

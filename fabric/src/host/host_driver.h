@@ -25,6 +25,7 @@ class HostDriver final : public Driver {
   const char* name() const override { return "host"; }
   int device_count() const override;
   DeviceProperties properties(int ordinal) const override;
+  uint64_t free_bytes(int ordinal) const override;
 
   void* alloc(int ordinal, size_t bytes) override;
   void free(int ordinal, void* ptr, size_t bytes) override;
@@ -43,6 +44,8 @@ class HostDriver final : public Driver {
   bool query_event(EventHandle event) override;
   bool synchronize_event(EventHandle event, int64_t timeout_ms) override;
   double elapsed_ms(EventHandle start, EventHandle stop) override;
+
+  void stamp(int ordinal, StreamHandle stream, uint64_t sequence, uint64_t host_ns) override;
 
   void copy(void* dst, int dst_ordinal, const void* src, int src_ordinal, size_t bytes,
             StreamHandle stream) override;

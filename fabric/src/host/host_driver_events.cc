@@ -1,5 +1,6 @@
 // The host driver's events and graphs: what becomes a ticket, and what becomes part of a capture.
 #include "fabric/error.h"
+#include "fabric/event_log.h"
 #include "fabric/host_queue.h"
 #include "host/host_driver.h"
 #include "host/signal.h"
@@ -88,6 +89,17 @@ double HostDriver::elapsed_ms(EventHandle start, EventHandle stop) {
     fail(ErrorCode::kUsage, "elapsed time needs two events that were recorded and have completed");
   }
   return static_cast<double>(to->stamp_ns() - from->stamp_ns()) * 1e-6;
+}
+
+void HostDriver::stamp(int, StreamHandle stream, uint64_t sequence, uint64_t host_ns) {
+  auto* queue = static_cast<Queue*>(stream);
+  if (queue->capturing()) return;  // the record's work runs at replay, not now
+  try {
+    queue->push([sequence, host_ns] {
+      event_log::set_device_time(sequence, host_ns, event_log::now_ns());
+    });
+  } catch (const Error&) {  // the stream was closed meanwhile: no time
+  }
 }
 
 void HostDriver::begin_capture(StreamHandle stream) {
