@@ -1,5 +1,6 @@
 // `npm run bench -- <name> [arguments]`: set-up, then bench/<name>.ts, bundled by esbuild with packages
-// left outside, in its own process. Without a name: the list of benchmarks.
+// left outside, in its own process. Without a name: the list of benchmarks. `--as-built` before the name
+// takes dist/ and the addon as they lie there, without set-up.
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -17,14 +18,15 @@ function benchmarks() {
 }
 
 await runMain(async () => {
-  const [name, ...args] = process.argv.slice(2)
+  const asBuilt = process.argv[2] === '--as-built'
+  const [name, ...args] = process.argv.slice(asBuilt ? 3 : 2)
   const names = benchmarks()
   if (!name || !names.includes(name)) {
     throw new SetupError(
-      `usage: npm run bench -- <name>; benchmarks: ${names.join(', ') || 'none'}`,
+      `usage: npm run bench -- [--as-built] <name>; benchmarks: ${names.join(', ') || 'none'}`,
     )
   }
-  await setUp()
+  if (!asBuilt) await setUp()
   const esbuild = await import('esbuild')
   // Inside the checkout, so that 'weft' and packages resolve.
   const outfile = join(root, '.weft/bench', `${name}.mjs`)

@@ -80,10 +80,11 @@ napi_value initialize(napi_env env, napi_value exports) {
   // After the threadsafe function, so that the hook runs before Node closes that.
   WEFT_NAPI(napi_add_env_cleanup_hook(env, on_cleanup, state));
   define(env, exports, state, kFunctions);
-  for (auto list : {call_functions, tensor_functions, read_functions, autograd_functions,
-                    fabric_functions, stream_functions, fault_functions, group_functions,
-                    work_functions, snapshot_functions, memory_functions, random_functions,
-                    precision_functions, reducer_functions, table_functions}) {
+  for (auto list :
+       {call_functions, tensor_functions, read_functions, autograd_functions, fabric_functions,
+        stream_functions, fault_functions, group_functions, work_functions, snapshot_functions,
+        memory_functions, random_functions, precision_functions, reducer_functions, table_functions,
+        timed_event_functions, launch_probe_functions}) {
     define(env, exports, state, list());
   }
   return exports;

@@ -119,6 +119,8 @@ FunctionList read_functions();
 FunctionList autograd_functions();
 FunctionList fabric_functions();
 FunctionList stream_functions();
+FunctionList timed_event_functions();
+FunctionList launch_probe_functions();
 FunctionList fault_functions();
 FunctionList group_functions();
 FunctionList work_functions();

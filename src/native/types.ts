@@ -7,6 +7,9 @@
 /** A tensor as an integer. Any thread of the process may use it. */
 export type Handle = number
 
+/** A timed event of native code, opaque. */
+export type NativeTimedEvent = { readonly opaque: unique symbol }
+
 /** What `devices()` and `openDevice()` tell about one device. */
 export interface NativeDevice {
   /** Position in the fabric's table: what native calls take. */
@@ -149,6 +152,16 @@ export interface Addon {
   currentStream(device: number): number
   /** Stream (device, stream) waits for what (otherDevice, otherStream) has enqueued so far. */
   streamWait(device: number, stream: number, otherDevice: number, otherStream: number): void
+  /** A point in a stream's work that device time can be asked of; freed by garbage collection. */
+  createTimedEvent(device: number): NativeTimedEvent
+  /** Marks the current end of the device's current stream. */
+  recordTimedEvent(event: NativeTimedEvent): void
+  /** Has the device come past the latest record? */
+  timedEventDone(event: NativeTimedEvent): boolean
+  /** Milliseconds of device time between two points that were reached. */
+  timedEventElapsed(start: NativeTimedEvent, stop: NativeTimedEvent): number
+  /** Enqueues work that does nothing: the floor of a launch, for the benchmark. */
+  emptyLaunch(device: number): void
   /**
    * Waits for all devices (bounded) and stops driver threads; the fabric cannot be used afterwards.
    */
