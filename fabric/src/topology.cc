@@ -7,14 +7,15 @@
 #include <limits>
 #include <map>
 #include <mutex>
+#include <tuple>
 
 namespace fabric {
 namespace {
 
 using Matrix = std::vector<std::vector<double>>;
 
-constexpr double kPeerBonus = 1e6;    // more than any GB/s, so that peer links always come first
-constexpr double kNvlinkGbps = 70.0;  // PCIe 5 x16 ends at 64 GB/s
+constexpr double kPeerBonus = 1e6;  // more than any GB/s, so that peer links always come first
+constexpr double kReached = 0.8;    // of the nominal GB/s, until a pair was measured
 constexpr double kNever = -std::numeric_limits<double>::infinity();
 
 // Largest sum of a path that starts at `at`, visits all not in `seen` and returns to 0, using links
@@ -140,6 +141,17 @@ std::vector<int> greedy_ring(const Matrix& weight) {
   return order;
 }
 
+// What the driver tells of a pair, asked once: wires stay as they are, and snapshots come often.
+const LinkInfo& pair_info(Driver& driver, int from, int to) {
+  static std::mutex mutex;
+  static auto* known = new std::map<std::tuple<Driver*, int, int>, LinkInfo>;
+  std::lock_guard lock(mutex);
+  const std::tuple pair(&driver, from, to);
+  auto found = known->find(pair);
+  if (found == known->end()) found = known->emplace(pair, driver.link(from, to)).first;
+  return found->second;  // map nodes stay where they are
+}
+
 Link describe_link(Device& from, Device& to) {
   Link link{from.index(), to.index(), "staged", false, 0};
   if (&from.driver() != &to.driver()) return link;
@@ -153,15 +165,20 @@ Link describe_link(Device& from, Device& to) {
   link.gbps = driver.measured_gbps(from.ordinal(), to.ordinal());
   link.peer_access = driver.can_access_peer(from.ordinal(), to.ordinal());
   if (!link.peer_access) return link;
-  link.kind = driver.kind() == DriverKind::kHost ? "memory"
-              : link.gbps > kNvlinkGbps          ? "nvlink"
-                                                 : "pcie";
+  const LinkInfo& info = pair_info(driver, from.ordinal(), to.ordinal());
+  link.kind = info.kind;
+  link.lanes = info.lanes;
+  link.nominal_gbps = info.nominal_gbps;
+  link.through = info.through;
   return link;
 }
 
 }  // namespace
 
-double link_weight(const Link& link) { return link.gbps + (link.peer_access ? kPeerBonus : 0.0); }
+double link_weight(const Link& link) {
+  const double gbps = link.gbps > 0 ? link.gbps : kReached * link.nominal_gbps;
+  return gbps + (link.peer_access ? kPeerBonus : 0.0);
+}
 
 std::vector<int> best_ring(const Matrix& weight) {
   const int n = static_cast<int>(weight.size());

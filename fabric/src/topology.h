@@ -14,7 +14,8 @@ namespace fabric {
 std::vector<int> best_ring(const std::vector<std::vector<double>>& weight);
 inline constexpr int kExactRing = 12;
 
-/// The weight of a link: any peer link beats any staged one, then measured GB/s decide.
+/// The weight of a link: any peer link beats any staged one, then measured GB/s decide, or where
+/// nothing was measured yet a part of the nominal ones.
 double link_weight(const Link& link);
 
 /// ring_order(devices), remembered for each list of devices. Algorithms ask on every call.

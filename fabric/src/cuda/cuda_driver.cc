@@ -4,19 +4,42 @@
 
 #include <chrono>
 #include <cstdio>
+#include <fstream>
 #include <thread>
 
 #include "cuda/driver_api.h"
 #include "fabric/cuda_launch.h"
 #include "fabric/error.h"
 #include "fabric/fabric.h"
+#include "nvml.h"
 
 namespace fabric::cuda {
 namespace {
 
 cudaStream_t raw(StreamHandle stream) { return static_cast<cudaStream_t>(stream); }
 
+// From the kernel module's own file, which is there at once; NVML takes a while to start.
+std::string kernel_driver_version() {
+  std::ifstream file("/proc/driver/nvidia/version");
+  for (std::string word; file >> word;) {
+    const bool number = word.find('.') != std::string::npos &&
+                        word.find_first_not_of("0123456789.") == std::string::npos;
+    if (number) return word;
+  }
+  return Nvml::get().driver_version();
+}
+
 }  // namespace
+
+std::string pci_id(int ordinal) {
+  int domain = 0, bus = 0, slot = 0;
+  check(cudaDeviceGetAttribute(&domain, cudaDevAttrPciDomainId, ordinal), "PCI domain");
+  check(cudaDeviceGetAttribute(&bus, cudaDevAttrPciBusId, ordinal), "PCI bus");
+  check(cudaDeviceGetAttribute(&slot, cudaDevAttrPciDeviceId, ordinal), "PCI device");
+  char text[32];
+  std::snprintf(text, sizeof text, "%08x:%02x:%02x.0", domain, bus, slot);
+  return text;
+}
 
 std::unique_ptr<Driver> CudaDriver::create() {
   int count = 0;
@@ -42,16 +65,25 @@ DeviceProperties CudaDriver::properties(int ordinal) const {
   out.multiprocessors = prop.multiProcessorCount;
   out.capability_major = prop.major;
   out.capability_minor = prop.minor;
+  out.pci = pci_id(ordinal);
+  out.driver_version = kernel_driver_version();
+  int runtime = 0;
+  check(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
+  out.runtime_version = std::to_string(runtime / 1000) + "." + std::to_string(runtime % 1000 / 10);
   char text[64];
-  std::snprintf(text, sizeof text, "%08x:%02x:%02x.0", prop.pciDomainID, prop.pciBusID,
-                prop.pciDeviceID);
-  out.pci = text;
   for (int i = 0; i < 16; ++i) {
     std::snprintf(text, sizeof text, "%02x", static_cast<unsigned char>(prop.uuid.bytes[i]));
     out.uuid += text;
     if (i == 3 || i == 5 || i == 7 || i == 9) out.uuid += '-';
   }
   return out;
+}
+
+uint64_t CudaDriver::free_bytes(int ordinal) const {
+  use_device(ordinal);
+  size_t left = 0, total = 0;
+  check(cudaMemGetInfo(&left, &total), "cudaMemGetInfo");
+  return left;
 }
 
 void* CudaDriver::alloc(int ordinal, size_t bytes) { return memory_.alloc(ordinal, bytes); }

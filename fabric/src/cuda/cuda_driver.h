@@ -8,10 +8,12 @@
 
 #include <memory>
 #include <mutex>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "cuda/completion_poller.h"
+#include "cuda/device_clock.h"
 #include "cuda/segment_memory.h"
 #include "fabric/driver.h"
 
@@ -26,6 +28,7 @@ class CudaDriver final : public Driver {
   const char* name() const override { return "cuda"; }
   int device_count() const override { return count_; }
   DeviceProperties properties(int ordinal) const override;
+  uint64_t free_bytes(int ordinal) const override;
 
   void* alloc(int ordinal, size_t bytes) override;
   void free(int ordinal, void* ptr, size_t bytes) override;
@@ -45,6 +48,10 @@ class CudaDriver final : public Driver {
   bool synchronize_event(EventHandle event, int64_t timeout_ms) override;
   double elapsed_ms(EventHandle start, EventHandle stop) override;
 
+  void start_clock(int ordinal) override;
+  void stamp(int ordinal, StreamHandle stream, uint64_t sequence, uint64_t host_ns) override;
+  void collect_stamps() override;
+
   void copy(void* dst, int dst_ordinal, const void* src, int src_ordinal, size_t bytes,
             StreamHandle stream) override;
   void fill(void* dst, int ordinal, int byte, size_t bytes, StreamHandle stream) override;
@@ -56,6 +63,7 @@ class CudaDriver final : public Driver {
   bool can_access_peer(int from, int to) override;
   void enable_peer(int from, int to) override;
   double measured_gbps(int from, int to) override;
+  LinkInfo link(int from, int to) override;
 
   void begin_capture(StreamHandle stream) override;
   GraphHandle end_capture(StreamHandle stream) override;
@@ -82,8 +90,12 @@ class CudaDriver final : public Driver {
     double gbps = 0;
   };
   std::vector<Peer> peers_;  // from * count + to
+  // One a GPU, each with locks of its own.
+  std::vector<DeviceClock> clocks_ = std::vector<DeviceClock>(static_cast<size_t>(count_));
 };
 
+/// "00000000:1b:00.0", as NVML knows the GPU.
+std::string pci_id(int ordinal);
 /// Enqueues dst = op(a, b) * scale; combine.cu.
 void launch_combine(void* dst, const void* a, const void* b, size_t count, DType dtype, ReduceOp op,
                     double scale, int ordinal, cudaStream_t stream);

@@ -1,11 +1,12 @@
 // Peer access of the cuda driver: enabled once a pair, and trusted only after a pattern was written
-// and read back through it.
+// and read back through it; and what is known of a pair's link before that.
 #include <cstring>
 #include <vector>
 
 #include "cuda/cuda_driver.h"
 #include "fabric/cuda_launch.h"
 #include "fabric/error.h"
+#include "nvml.h"
 
 namespace fabric::cuda {
 namespace {
@@ -95,6 +96,17 @@ double CudaDriver::measured_gbps(int from, int to) {
   std::lock_guard<std::mutex> lock(mutex_);
   return peers_[static_cast<size_t>(from) * static_cast<size_t>(count_) + static_cast<size_t>(to)]
       .gbps;
+}
+
+// NVML tells most. Without it: of the links between two GPUs, only NVLink carries native atomics.
+LinkInfo CudaDriver::link(int from, int to) {
+  if (auto told = Nvml::get().link(pci_id(from), pci_id(to))) return *told;
+  LinkInfo info;
+  int atomics = 0;
+  check(cudaDeviceGetP2PAttribute(&atomics, cudaDevP2PAttrNativeAtomicSupported, from, to),
+        "cudaDeviceGetP2PAttribute");
+  info.kind = atomics != 0 ? "nvlink" : "pcie";
+  return info;
 }
 
 }  // namespace fabric::cuda

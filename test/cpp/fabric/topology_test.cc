@@ -55,6 +55,16 @@ TEST(RingOrder, FollowsTheStrongLinks) {
   EXPECT_EQ(best_ring(weight), (std::vector<int>{0, 2, 1, 3}));
 }
 
+TEST(RingOrder, NominalSpeedStandsInUntilAPairWasMeasured) {
+  Link measured{0, 1, "nvlink", true, 380.0};
+  Link promised{0, 1, "nvlink", true, 0, 18, 478.0};
+  Link slow{0, 1, "pcie", true, 0, 16, 63.0};
+  Link untold{0, 1, "pcie", true};
+  EXPECT_NEAR(link_weight(promised) - link_weight(untold), 382.4, 1e-6);
+  EXPECT_GT(link_weight(measured), link_weight(slow));
+  EXPECT_GT(link_weight(slow), link_weight(untold));
+}
+
 TEST(RingOrder, AvoidsAStagedPairWhenPeersLeadAround) {
   Link staged{0, 1, "staged", false, 900.0};
   Link peer{0, 1, "pcie", true, 12.0};
