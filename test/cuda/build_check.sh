@@ -1,22 +1,37 @@
 #!/usr/bin/env bash
-# Builds gemm_attention_check without CMake and without Node, from the repository root:
-#   CUTLASS=/path/to/cutlass [NVCC=nvcc] [ARCH=90a] [JOBS=4] test/cuda/build_check.sh <folder>
-# CUTLASS is the folder that holds include/ and tools/util/include/. Objects are kept in the output
-# folder and made again when their source is newer; headers are not tracked.
+# Builds a check program without CMake and without Node, from the repository root:
+#   [CUTLASS=/path/to/cutlass] [NVCC=nvcc] [ARCH=90a] [JOBS=4] test/cuda/build_check.sh <folder> [program]
+# Programs: gemm_attention_check (the default; CUTLASS is the folder that holds include/ and
+# tools/util/include/) and allocator_check (the fabric alone). Objects are kept in the output folder
+# and made again when their source is newer; headers are not tracked.
 set -euo pipefail
-out=${1:?output folder}
+out=${1:?output folder} program=${2:-gemm_attention_check}
 nvcc=${NVCC:-nvcc} arch=${ARCH:-90a}
 family=SM90 menu=sm90
 if [[ $arch == 10* ]]; then family=SM100 menu=sm100; fi
+case $program in
+  allocator_check)
+    cutlass=
+    own=test/cuda/allocator_check.cc
+    ;;
+  gemm_attention_check)
+    cutlass="-isystem ${CUTLASS:?folder of CUTLASS}/include -isystem $CUTLASS/tools/util/include"
+    own=$(ls native/core/precision.cc native/cuda/gemm*.cc native/cuda/gemm*.cu \
+      native/cuda/attention_*.cu native/cuda/gemm_menu/${menu}_*.cu test/cuda/*check.cu)
+    ;;
+  *)
+    echo "no program $program: gemm_attention_check or allocator_check" >&2
+    exit 2
+    ;;
+esac
 mkdir -p "$out"
 export out
 export compile="$nvcc -std=c++20 -O3 -DNDEBUG -DWEFT_HAVE_CUDA=1 -DWEFT_GEMM_$family=1 \
   --expt-relaxed-constexpr -diag-suppress=177 -Xcompiler=-fPIC \
   -gencode arch=compute_$arch,code=sm_$arch -I native -I fabric/include -I fabric/src -I test/cuda \
-  -isystem $CUTLASS/include -isystem $CUTLASS/tools/util/include"
-sources=$(find fabric/src -name '*.cc' -o -path '*fabric/src/cuda/*.cu'
-  ls native/core/precision.cc native/cuda/gemm*.cc native/cuda/gemm*.cu native/cuda/attention_*.cu \
-    native/cuda/gemm_menu/${menu}_*.cu test/cuda/*check.cu)
+  -I test/cpp/fabric $cutlass"
+sources="$(find fabric/src -name '*.cc' -o -path '*fabric/src/cuda/*.cu') $own"
+sources=$(echo $sources | tr ' ' '\n')
 one() {
   object=$out/$(echo "$1" | tr '/' '-').o
   if [[ ! -e $object || $1 -nt $object ]]; then
@@ -28,5 +43,5 @@ one() {
 export -f one
 echo "$sources" | xargs -P "${JOBS:-4}" -I{} bash -c 'one {}'
 objects=$(for s in $sources; do echo "$out/$(echo "$s" | tr '/' '-').o"; done)
-$nvcc -cudart static -o "$out/gemm_attention_check" $objects -lpthread -ldl -lrt
-echo "$out/gemm_attention_check"
+$nvcc -cudart static -o "$out/$program" $objects -lpthread -ldl -lrt
+echo "$out/$program"

@@ -1,10 +1,9 @@
 // The allocator under pressure: limits, refused segments, the reclaim ladder, the out-of-memory
-// account, and a long random run over several streams.
+// account, and several threads. The long random run is in allocator_fuzz_test.cc.
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <cstring>
-#include <map>
 #include <random>
 #include <thread>
 #include <vector>
@@ -125,67 +124,6 @@ TEST(AllocatorPressure, AnAbsurdRequestIsOutOfMemoryNotAnOverflow) {
   Device& device = fresh_device();
   EXPECT_THROW(device.allocator().allocate(SIZE_MAX, device.compute()), Error);
   EXPECT_THROW(device.allocator().allocate(size_t{1} << 50, device.compute()), Error);
-}
-
-// Two allocations never overlap, nothing is lost, and at the end all is one free node a segment.
-TEST(AllocatorPressure, RandomRunOverFourStreamsNeitherOverlapsNorLeaks) {
-  Device& device = fresh_device();
-  auto& allocator = device.allocator();
-  std::vector<Stream*> streams = {&device.compute(), &device.comm(), &device.create_stream(),
-                                  &device.create_stream()};
-  std::mt19937_64 random(1234);
-  std::map<uintptr_t, Block*> live;  // by address
-  std::vector<Block*> order;
-  uint64_t requested = 0;
-  auto free_one = [&](size_t at) {
-    Block* block = order[at];
-    order[at] = order.back();
-    order.pop_back();
-    live.erase(reinterpret_cast<uintptr_t>(block->ptr));
-    requested -= block->requested;
-    allocator.free(block);
-  };
-  for (int step = 0; step < 100000; ++step) {
-    const uint64_t dice = random() % 100;
-    if (order.empty() || (dice < 52 && order.size() < 400)) {
-      const int shift = static_cast<int>(random() % 23);
-      const size_t bytes = 1 + random() % (size_t{1} << shift);
-      Block* block = allocator.allocate(bytes, *streams[random() % 4]);
-      const auto begin = reinterpret_cast<uintptr_t>(block->ptr);
-      auto next = live.lower_bound(begin);
-      ASSERT_TRUE(next == live.end() || next->first >= begin + block->bytes);
-      if (next != live.begin()) {
-        auto previous = std::prev(next);
-        ASSERT_LE(previous->first + previous->second->bytes, begin);
-      }
-      ASSERT_GE(block->bytes, bytes);
-      live.emplace(begin, block);
-      order.push_back(block);
-      requested += bytes;
-    } else if (dice < 60) {
-      allocator.record_use(order[random() % order.size()], *streams[random() % 4]);
-    } else {
-      free_one(random() % order.size());
-    }
-    if (step % 20000 == 19999) allocator.release_cached();
-    if (step % 5000 == 0) {
-      const auto stats = allocator.stats();
-      ASSERT_EQ(stats.live_blocks, order.size());
-      ASSERT_EQ(stats.requested_bytes, requested);
-      ASSERT_LE(stats.allocated_bytes + stats.pending_bytes, stats.reserved_bytes);
-    }
-  }
-  while (!order.empty()) free_one(order.size() - 1);
-  device.synchronize();
-  allocator.process_events();
-  const auto stats = allocator.stats();
-  EXPECT_EQ(stats.live_blocks, 0u);
-  EXPECT_EQ(stats.allocated_bytes, 0u);
-  EXPECT_EQ(stats.pending_bytes, 0u);
-  EXPECT_EQ(stats.splits, stats.merges);
-  for (const auto& segment : allocator.snapshot()) EXPECT_EQ(segment.blocks.size(), 1u);
-  EXPECT_EQ(allocator.release_cached(), stats.reserved_bytes);
-  EXPECT_EQ(allocator.stats().segments, 0u);
 }
 
 // Each thread owns a stream, writes its blocks by tasks and lets others read them.
