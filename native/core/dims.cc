@@ -46,11 +46,10 @@ int64_t element_count(const Dims& shape) {
       zero = true;
       continue;
     }
-    if (count > kMost / size) {
+    if (__builtin_mul_overflow(count, size, &count) || count > kMost) {
       fail(ErrorCode::kShape, "shape %s has more elements than fit in 2^53",
            to_string(shape).c_str());
     }
-    count *= size;
   }
   return zero ? 0 : count;
 }

@@ -1,8 +1,9 @@
 // The handle table: slots in chunks that never move, a free list under one mutex, a spin bit a
 // slot.
 //
-// Design. insert() and release() take the free-list mutex for a few instructions; get() takes none
-// of it. A slot's state word is generation << 1 | locked. get() sets the lock bit if the generation
+// Design. Each thread keeps a few free slots of its own; insert() and release() use those and take
+// the free list's mutex only to fetch or return several at once. get() takes no mutex. A slot's
+// state word is generation << 1 | locked. get() sets the lock bit if the generation
 // matches, copies the tensor reference, and clears the bit; release() sets the bit too, bumps the
 // generation and moves the reference out before clearing, so the tensor dies outside the lock.
 // Chunk pointers are published with release order and never change.
@@ -37,6 +38,35 @@ Table& table() {
   return *t;
 }
 
+/// Free slots of one thread, the latest released first. Trivial, so that tensors may be released
+/// while the thread ends: from then on `closed` sends them to the table.
+struct ThreadSlots {
+  static constexpr uint32_t kMost = 128;
+  uint32_t slots[kMost];
+  uint32_t count = 0;
+  bool opened = false, closed = false;
+};
+constinit thread_local ThreadSlots t_slots{};
+
+/// Gives the `count` latest of this thread's slots to all.
+void return_slots(uint32_t count) {
+  Table& t = table();
+  std::lock_guard<std::mutex> guard(t.mutex);
+  for (; count > 0; --count) t.free_slots.push_back(t_slots.slots[--t_slots.count]);
+}
+
+struct SlotsAtExit {
+  ~SlotsAtExit() {
+    return_slots(t_slots.count);
+    t_slots.closed = true;
+  }
+};
+
+void open_slots() {
+  thread_local SlotsAtExit at_exit;
+  t_slots.opened = true;
+}
+
 Slot* find(uint64_t index) {
   Slot* chunk = table().chunks[index / kChunk].load(std::memory_order_acquire);
   return chunk ? chunk + index % kChunk : nullptr;
@@ -69,40 +99,57 @@ void vacate(Slot& slot, uint64_t index, uint32_t generation) {
   slot.tensor = Tensor();
   slot.owner = 0;
   unlock(slot, next_generation(generation));
+  table().live.fetch_sub(1, std::memory_order_relaxed);
+  ThreadSlots& own = t_slots;
+  if (!own.opened) [[unlikely]]
+    open_slots();
+  if (own.count == ThreadSlots::kMost) [[unlikely]]
+    return_slots(ThreadSlots::kMost / 2);
+  own.slots[own.count++] = static_cast<uint32_t>(index);
+  if (own.closed) [[unlikely]]
+    return_slots(1);
+}
+
+/// A slot of the table; fetches more for this thread with it where others left some.
+uint64_t take_slot() {
+  ThreadSlots& own = t_slots;
+  if (own.count > 0) [[likely]]
+    return own.slots[--own.count];
   Table& t = table();
-  t.live.fetch_sub(1, std::memory_order_relaxed);
   std::lock_guard<std::mutex> guard(t.mutex);
-  t.free_slots.push_back(static_cast<uint32_t>(index));
+  if (t.free_slots.empty()) {
+    if (t.used == kSlots) {
+      fail(ErrorCode::kUsage, "more than %llu tensors are alive: dispose some, or use scope()",
+           static_cast<unsigned long long>(kSlots));
+    }
+    const uint64_t index = t.used++;
+    if (index % kChunk == 0) {
+      t.chunks[index / kChunk].store(new Slot[kChunk], std::memory_order_release);
+    }
+    return index;
+  }
+  if (own.opened && !own.closed) {
+    while (own.count < ThreadSlots::kMost / 2 && t.free_slots.size() > 1) {
+      own.slots[own.count++] = t.free_slots.back();
+      t.free_slots.pop_back();
+    }
+  }
+  const uint64_t index = t.free_slots.back();
+  t.free_slots.pop_back();
+  return index;
 }
 
 }  // namespace
 
 Handle insert(Tensor tensor, uint32_t owner) {
-  Table& t = table();
-  uint64_t index;
-  {
-    std::lock_guard<std::mutex> guard(t.mutex);
-    if (!t.free_slots.empty()) {
-      index = t.free_slots.back();
-      t.free_slots.pop_back();
-    } else {
-      if (t.used == kSlots) {
-        fail(ErrorCode::kUsage, "more than %llu tensors are alive: dispose some, or use scope()",
-             static_cast<unsigned long long>(kSlots));
-      }
-      index = t.used++;
-      if (index % kChunk == 0) {
-        t.chunks[index / kChunk].store(new Slot[kChunk], std::memory_order_release);
-      }
-    }
-  }
+  const uint64_t index = take_slot();
   Slot& slot = *find(index);
   uint32_t generation = slot.state.load(std::memory_order_relaxed) >> 1;
   lock(slot, generation);
   slot.tensor = std::move(tensor);
   slot.owner = owner;
   unlock(slot, generation);
-  t.live.fetch_add(1, std::memory_order_relaxed);
+  table().live.fetch_add(1, std::memory_order_relaxed);
   return (static_cast<uint64_t>(generation) << kSlotBits) | index;
 }
 

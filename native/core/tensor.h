@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "core/dims.h"
+#include "core/recycled.h"
 #include "core/ref.h"
 #include "fabric/allocator.h"
 #include "fabric/device.h"
@@ -32,7 +33,7 @@ using fabric::Stream;
 
 struct AutogradMeta;  // autograd/node.h
 
-class Storage : public RefCounted {
+class Storage final : public RefCounted, public Recycled<Storage> {
  public:
   Storage(fabric::Block* block, size_t bytes);
   ~Storage();  ///< gives the block back, stream-ordered
@@ -58,7 +59,7 @@ class Storage : public RefCounted {
   std::atomic<uint16_t> last_writer_{0};  // operator id of the latest in-place write
 };
 
-class TensorImpl : public RefCounted {
+class TensorImpl final : public RefCounted, public Recycled<TensorImpl> {
  public:
   TensorImpl(Ref<Storage> storage, const Dims& shape, const Dims& strides, int64_t offset,
              DType dtype);

@@ -60,6 +60,33 @@ TEST(HandleTable, AnEndedOwnerLeavesNothingBehind) {
   handles::release(other);
 }
 
+TEST(HandleTable, SlotsOfAnEndedThreadServeOthers) {
+  std::vector<handles::Handle> made;
+  std::thread([&made] {
+    for (int i = 0; i < 300; ++i) made.push_back(handles::insert(small()));
+    for (auto handle : made) handles::release(handle);
+  }).join();
+  std::vector<bool> seen(1 << 16);
+  for (auto handle : made) seen.at(handle % (1 << 24)) = true;
+  std::vector<handles::Handle> again;
+  int reused = 0;
+  for (int i = 0; i < 300; ++i) {
+    again.push_back(handles::insert(small()));
+    reused += seen.at(again.back() % (1 << 24)) ? 1 : 0;
+  }
+  EXPECT_GE(reused, 100);  // this thread had up to 128 free slots of its own
+  for (auto handle : made) EXPECT_FALSE(handles::alive(handle));
+  for (auto handle : again) EXPECT_TRUE(handles::release(handle));
+}
+
+TEST(HandleTable, TensorsMadeOnOneThreadMayDieOnAnother) {
+  for (int round = 0; round < 4; ++round) {
+    std::vector<Tensor> tensors;
+    for (int i = 0; i < 1500; ++i) tensors.push_back(small());
+    std::thread([mine = std::move(tensors)]() mutable { mine.clear(); }).join();
+  }
+}
+
 TEST(HandleTable, ReleaseFromAnotherThreadComesBeforeOrAfterALookUp) {
   for (int round = 0; round < 200; ++round) {
     auto handle = handles::insert(small());
