@@ -8,6 +8,7 @@
 #include "binding/entry.h"
 #include "binding/manual_seed.h"
 #include "core/async_error.h"
+#include "fabric/machine.h"
 
 namespace weft::binding {
 namespace {
@@ -27,6 +28,8 @@ napi_value describe(napi_env env, const Device& device) {
   set(env, o, "capabilityMinor", make_number(env, p.capability_minor));
   set(env, o, "uuid", make_text(env, p.uuid));
   set(env, o, "pci", make_text(env, p.pci));
+  set(env, o, "driverVersion", make_text(env, p.driver_version));
+  set(env, o, "runtimeVersion", make_text(env, p.runtime_version));
   return o;
 }
 
@@ -62,6 +65,9 @@ napi_value topology(Frame& f) {
     set(f.env, o, "kind", make_text(f.env, links[i].kind));
     set(f.env, o, "peerAccess", make_bool(f.env, links[i].peer_access));
     set(f.env, o, "gbps", make_number(f.env, links[i].gbps));
+    set(f.env, o, "lanes", make_number(f.env, links[i].lanes));
+    set(f.env, o, "nominalGbps", make_number(f.env, links[i].nominal_gbps));
+    set(f.env, o, "through", make_text(f.env, links[i].through));
     set(f.env, out, i, o);
   }
   return out;
@@ -72,6 +78,20 @@ napi_value ring_order(Frame& f) {
   napi_value out = make_array(f.env, order.size());
   for (uint32_t i = 0; i < order.size(); ++i) set(f.env, out, i, make_number(f.env, order[i]));
   return out;
+}
+
+napi_value free_bytes(Frame& f) {
+  Device& device = f.device(0);
+  return make_number(f.env, static_cast<double>(device.driver().free_bytes(device.ordinal())));
+}
+
+napi_value nvml(Frame& f) {
+  const fabric::NvmlReport report = fabric::nvml_report();
+  napi_value o = make_object(f.env);
+  set(f.env, o, "found", make_bool(f.env, report.found));
+  set(f.env, o, "driverVersion", make_text(f.env, report.driver_version));
+  set(f.env, o, "detail", make_text(f.env, report.detail));
+  return o;
 }
 
 /// Every stream notifies; the last one to do so settles the promise.
@@ -108,6 +128,7 @@ constexpr Function kFunctions[] = {
     {"openDevice", entry<open_device>},  {"devices", entry<list_devices>},
     {"topology", entry<topology>},       {"ringOrder", entry<ring_order>},
     {"synchronize", entry<synchronize>}, {"shutdown", entry<shutdown>},
+    {"freeBytes", entry<free_bytes>},    {"nvml", entry<nvml>},
 };
 
 }  // namespace

@@ -18,7 +18,7 @@ namespace {
 using fabric::EventRecord;
 
 constexpr uint32_t kMagic = 0x50534657;  // "WFSP"
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;         // 2: links tell lanes, nominal GB/s and what lies between
 enum SectionKind : uint32_t {
   kStrings = 1,
   kDevices,
@@ -58,6 +58,10 @@ struct LinkRow {
   uint32_t peer_access;
   double gbps;
   Text kind;
+  // From version 2 on.
+  double nominal_gbps;
+  Text through;
+  uint32_t lanes, reserved;
 };
 struct StreamRow {
   uint16_t device, id;
@@ -72,7 +76,7 @@ struct CounterRow {
   Text name;
   double value;
 };
-static_assert(sizeof(Header) == 64 && sizeof(DeviceRow) == 64 && sizeof(LinkRow) == 24);
+static_assert(sizeof(Header) == 64 && sizeof(DeviceRow) == 64 && sizeof(LinkRow) == 48);
 static_assert(sizeof(StreamRow) == 8 && sizeof(MemoryRow) == 144 && sizeof(CounterRow) == 16);
 
 class Packer {
@@ -151,8 +155,9 @@ napi_value snapshot(Frame& f) {
   std::vector<Device*> devices = fabric::devices();
   for (Device* device : devices) add_device(packer, *device);
   for (const fabric::Link& link : fabric::topology(devices)) {
-    packer.links.push_back(
-        {link.from, link.to, link.peer_access, link.gbps, packer.text(link.kind)});
+    packer.links.push_back({link.from, link.to, link.peer_access, link.gbps, packer.text(link.kind),
+                            link.nominal_gbps, packer.text(link.through),
+                            static_cast<uint32_t>(link.lanes), 0});
   }
   packer.counters.push_back(
       {packer.text("staging_bytes"), static_cast<double>(fabric::staging_bytes())});

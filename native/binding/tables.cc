@@ -78,8 +78,12 @@ napi_value build_info(Frame& f) {
   set(f.env, out, "napi", make_number(f.env, NAPI_VERSION));
   set(f.env, out, "blas", make_text(f.env, blas));
   set(f.env, out, "threads", make_number(f.env, fabric::host::compute_threads()));
-  set(f.env, out, "cuda",
-      make_bool(f.env, fabric::find_driver(fabric::DriverKind::kCuda) != nullptr));
+#if defined(WEFT_HAVE_CUDA)
+  constexpr bool cuda = true;
+#else
+  constexpr bool cuda = false;
+#endif
+  set(f.env, out, "cuda", make_bool(f.env, cuda));
   napi_value drivers = make_array(f.env, 0);
   uint32_t n = 0;
   for (auto kind : {fabric::DriverKind::kHost, fabric::DriverKind::kCuda}) {

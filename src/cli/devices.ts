@@ -4,6 +4,7 @@ import Table from 'cli-table3'
 import type { Command } from 'commander'
 import type { DeviceInfo } from '../fabric/devices.js'
 import type { Topology } from '../fabric/fabric.js'
+import type { NvmlReport } from '../native/types.js'
 import { formatBytes } from './format-bytes.js'
 
 interface DevicesFlags {
@@ -17,20 +18,43 @@ function parseChoice(text: string): string | string[] {
   return text.includes(',') ? text.split(',').map((name) => name.trim()) : text
 }
 
+/** What `--json` tells of one device. */
+export type ListedDevice = DeviceInfo & { freeBytes: number }
+
 /** Rows of the device table. A part of a split GPU is called virtual wherever it is shown. */
-export function deviceRows(devices: readonly DeviceInfo[]): string[][] {
+export function deviceRows(devices: readonly ListedDevice[]): string[][] {
   return devices.map((device) => [
     device.virtualIndex >= 0 ? `${device.name} (virtual)` : device.name,
     device.driver,
     device.model,
     formatBytes(device.totalBytes),
+    device.freeBytes > 0 ? formatBytes(device.freeBytes) : '',
     String(device.multiprocessors),
+    device.pci,
   ])
 }
 
-function describeLink(link: Topology['links'][number]): string {
-  const speed = link.gbps > 0 ? ` ${link.gbps.toFixed(0)} GB/s` : ''
-  return `${link.kind}${link.peerAccess ? '' : ', no peer access'}${speed}`
+/** 'nvlink x18 through NVSwitch, 478 GB/s nominal, 381 measured', or as much as is known. */
+export function describeLink(link: Topology['links'][number]): string {
+  const lanes = link.lanes > 0 ? ` x${link.lanes}` : ''
+  const through = link.through ? ` through ${link.through}` : ''
+  const nominal = link.nominalGbps > 0 ? [`${link.nominalGbps.toFixed(0)} GB/s nominal`] : []
+  const unit = nominal.length > 0 ? '' : ' GB/s'
+  const measured = link.gbps > 0 ? [`${link.gbps.toFixed(0)}${unit} measured`] : []
+  const access = link.peerAccess ? [] : ['no peer access']
+  return [`${link.kind}${lanes}${through}`, ...access, ...nominal, ...measured].join(', ')
+}
+
+/** Lines below the tables: versions, and what the kinds of links were taken from. */
+export function versionLines(devices: readonly DeviceInfo[], nvml: NvmlReport): string[] {
+  const gpu = devices.find((device) => device.driver === 'cuda')
+  if (gpu === undefined) return []
+  const versions = `NVIDIA driver ${gpu.driverVersion || 'unknown'}, CUDA runtime ${gpu.runtimeVersion}`
+  if (nvml.found) return [versions]
+  return [
+    versions,
+    `NVML is missing (${nvml.detail}): kinds of links come from CUDA, without lanes and nominal GB/s`,
+  ]
 }
 
 /** Rows of the link table: one device a row and a column, a link a cell. */
@@ -54,19 +78,23 @@ function table(head: string[], rows: string[][]): string {
 
 async function showDevices(flags: DevicesFlags): Promise<void> {
   const { openFabric } = await import('../fabric/fabric.js')
+  const { freeBytes, nvmlReport } = await import('../fabric/devices.js')
   const virtual = flags.virtual === undefined ? {} : { virtual: Number(flags.virtual) }
   const fabric = await openFabric({ devices: parseChoice(flags.devices), ...virtual })
   const topology = fabric.topology()
+  const devices = fabric.devices.map((each) => ({ ...each, freeBytes: freeBytes(each.name) }))
+  const nvml = devices.some((each) => each.driver === 'cuda') ? nvmlReport() : undefined
   if (flags.json) {
-    process.stdout.write(`${JSON.stringify({ ...topology, devices: fabric.devices })}\n`)
+    process.stdout.write(`${JSON.stringify({ ...topology, devices, nvml })}\n`)
     return
   }
-  const head = ['name', 'driver', 'model', 'memory', 'processors']
-  const lines = [table(head, deviceRows(fabric.devices))]
+  const head = ['name', 'driver', 'model', 'memory', 'free', 'processors', 'PCI']
+  const lines = [table(head, deviceRows(devices))]
   if (topology.devices.length > 1) {
     lines.push('links', table(['from \\ to', ...topology.devices], linkRows(topology)))
     lines.push(`ring order: ${topology.ring.join(' ')}`)
   }
+  if (nvml !== undefined) lines.push(...versionLines(devices, nvml))
   process.stdout.write(`${lines.join('\n')}\n`)
 }
 

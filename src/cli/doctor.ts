@@ -6,7 +6,7 @@ import { cpus, release, totalmem } from 'node:os'
 import { pathToFileURL } from 'node:url'
 import type { Command } from 'commander'
 import { addonCandidates, findAddon, packageRoot } from '../native/load.js'
-import type { BuildInfo } from '../native/types.js'
+import type { BuildInfo, NvmlReport } from '../native/types.js'
 import { formatBytes } from './format-bytes.js'
 
 const loadLimitMs = 30_000
@@ -59,6 +59,15 @@ function machine(): Finding[] {
 }
 
 async function requirements(): Promise<Finding[]> {
+  // A bundle brings what it needs; nothing is built where it lies.
+  const bundle = `${packageRoot}bundle.json`
+  if (existsSync(bundle)) {
+    const { commit, date, cuda } = JSON.parse(readFileSync(bundle, 'utf8')) as Record<
+      string,
+      string
+    >
+    return [note('bundle', `of ${commit}, made ${date}, device code for ${cuda}`)]
+  }
   const scripts = pathToFileURL(`${packageRoot}scripts/`)
   const versions = JSON.parse(readFileSync(new URL('versions.json', scripts), 'utf8'))
   const module = (await import(new URL('requirements.mjs', scripts).href)) as RequirementsModule
@@ -70,13 +79,17 @@ async function requirements(): Promise<Finding[]> {
   }))
 }
 
-/** Loads the addon in a child process: what it was built with, or why it does not load. */
-function loadInChild(path: string): Promise<BuildInfo | string> {
-  const program = 'process.stdout.write(JSON.stringify(require(process.argv[1]).buildInfo()))'
+type Loaded = BuildInfo & { nvml: NvmlReport }
+
+/** Loads the addon in a child process: what it was built with and finds, or why it does not load. */
+function loadInChild(path: string): Promise<Loaded | string> {
+  const program =
+    'const addon = require(process.argv[1]);' +
+    'process.stdout.write(JSON.stringify({ ...addon.buildInfo(), nvml: addon.nvml() }))'
   const args = ['--input-type=commonjs', '-e', program, path]
   return new Promise((resolve) => {
     execFile(process.execPath, args, { timeout: loadLimitMs }, (error, stdout, stderr) => {
-      if (!error) resolve(JSON.parse(stdout) as BuildInfo)
+      if (!error) resolve(JSON.parse(stdout) as Loaded)
       else if (error.signal) resolve(`loading it ended the process by ${error.signal}`)
       else resolve(/^Error: (.*)$/m.exec(stderr)?.[1] ?? error.message)
     })
@@ -91,7 +104,7 @@ function describeBlas(info: BuildInfo): Finding {
   )
 }
 
-async function addon(): Promise<{ findings: Finding[]; info: BuildInfo | undefined }> {
+async function addon(): Promise<{ findings: Finding[]; info: Loaded | undefined }> {
   const path = findAddon()
   const missing = (detail: string, remedy: string): { findings: Finding[]; info: undefined } => ({
     findings: [{ name: 'addon', state: 'missing', detail, remedy }],
@@ -112,10 +125,18 @@ async function addon(): Promise<{ findings: Finding[]; info: BuildInfo | undefin
 }
 
 /** The state of CUDA, from what is installed and what the addon was built with. */
-export function describeCuda(facts: { driver: string | undefined; built: boolean }): Finding {
+export function describeCuda(facts: {
+  driver: string | undefined
+  built: boolean
+  nvml: NvmlReport | undefined
+}): Finding[] {
   const driver = facts.driver ? `NVIDIA driver ${facts.driver}` : 'no NVIDIA driver on this machine'
   const built = facts.built ? 'the addon has the cuda driver' : 'this build has no cuda driver'
-  return note('CUDA', `${driver}; ${built}`)
+  const cuda = note('CUDA', `${driver}; ${built}`)
+  if (facts.nvml === undefined) return [cuda]
+  const { found, driverVersion, detail } = facts.nvml
+  const nvml = found ? `found: ${detail}, driver ${driverVersion}` : `not found: ${detail}`
+  return [cuda, note('NVML', nvml)]
 }
 
 function nvidiaDriver(): string | undefined {
@@ -128,8 +149,10 @@ function nvidiaDriver(): string | undefined {
 
 async function examine(): Promise<Finding[]> {
   const [required, native] = await Promise.all([requirements(), addon()])
-  const cuda = describeCuda({ driver: nvidiaDriver(), built: native.info?.cuda ?? false })
-  return [...machine(), ...required, ...native.findings, cuda]
+  const nvml = native.info?.nvml
+  const driver = nvidiaDriver() ?? (nvml?.driverVersion || undefined)
+  const cuda = describeCuda({ driver, built: native.info?.cuda ?? false, nvml })
+  return [...machine(), ...required, ...native.findings, ...cuda]
 }
 
 async function doctor(flags: { json?: boolean }): Promise<void> {

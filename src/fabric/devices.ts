@@ -3,7 +3,7 @@
 // use.
 import { native } from '../native/addon.js'
 import { DeviceError } from '../native/errors.js'
-import type { NativeDevice } from '../native/types.js'
+import type { NativeDevice, NvmlReport } from '../native/types.js'
 
 /** A device of the fabric: see NativeDevice for the fields. */
 export type DeviceInfo = Readonly<NativeDevice>
@@ -51,6 +51,16 @@ export function setDefaultDevice(name: string): void {
 /** @internal Makes `name` the default unless one was chosen before. */
 export function preferDevice(name: string): void {
   defaultName ??= name
+}
+
+/** Bytes of the device's memory that nobody, in any process, has taken now; 0: not told. */
+export function freeBytes(name?: string): number {
+  return native.freeBytes(deviceIndex(name))
+}
+
+/** @internal What tells about links between GPUs, and the NVIDIA driver's version. */
+export function nvmlReport(): NvmlReport {
+  return native.nvml()
 }
 
 /** GPUs that the cuda driver of this build finds; 0 without the driver. */

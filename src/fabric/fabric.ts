@@ -3,6 +3,7 @@
 // them.
 import { native } from '../native/addon.js'
 import { DeviceError, UsageError } from '../native/errors.js'
+import type { NativeLink } from '../native/types.js'
 import type { DeviceChoice } from './device-names.js'
 import { deviceNames } from './device-names.js'
 import type { DeviceInfo } from './devices.js'
@@ -31,8 +32,8 @@ export interface FabricOptions {
 /** Links between devices, by name. */
 export interface Topology {
   devices: string[]
-  /** One row for each direction of each pair. `gbps` is measured GB/s, 0 when not measured. */
-  links: { from: string; to: string; kind: string; peerAccess: boolean; gbps: number }[]
+  /** One row for each direction of each pair: the kind of link, its lanes and GB/s. */
+  links: (Omit<NativeLink, 'from' | 'to'> & { from: string; to: string })[]
   /** Devices in the order of the ring that collectives use. */
   ring: string[]
 }

@@ -25,8 +25,15 @@ export interface SnapshotLink {
   from: number
   to: number
   peerAccess: boolean
+  /** Measured, 0 when not. */
   gbps: number
   kind: string
+  /** NVLinks or PCIe lanes side by side, 0 when not told. */
+  lanes: number
+  /** What they promise in one direction, 0 when not told. */
+  nominalGbps: number
+  /** "NVSwitch", "host bridge", …; "" when direct or not told. */
+  through: string
 }
 
 export interface SnapshotStream {
@@ -58,7 +65,10 @@ export interface SnapshotEvent {
   /** Tensor handle, collective sequence or operator id, by kind. */
   id: number
   hostNs: number
-  /** When it ran on the device; 0 unless the log mode is 'timing'. */
+  /**
+   * When its stream was done with it; 0 when not known: the log mode was not 'timing', the kind
+   * names nothing that runs on a stream, it was captured into a graph, or it is not done yet.
+   */
   deviceNs: number
   detail: number
   flags: number
@@ -67,7 +77,8 @@ export interface SnapshotEvent {
 }
 
 const magic = 0x50534657
-const version = 1
+const version = 2
+const oldest = 1
 const headerBytes = 64
 const noDevice = 0xffff
 const eventBytes = 64
@@ -89,6 +100,8 @@ export class Snapshot {
   /** Events that the log keeps. */
   readonly capacity: number
   readonly logMode: (typeof logModes)[number]
+  /** Version of the packed bytes. */
+  readonly version: number
   readonly #view: DataView
   readonly #sections = new Map<number, { count: number; offset: number; bytes: number }>()
   #events: SnapshotEvent[] | undefined
@@ -99,9 +112,12 @@ export class Snapshot {
       throw new CheckpointError('this is not a weft snapshot')
     }
     const found = view.getUint32(4, true)
-    if (found !== version) {
-      throw new CheckpointError(`snapshot version ${found}; this weft reads version ${version}`)
+    if (found < oldest || found > version) {
+      throw new CheckpointError(
+        `snapshot version ${found}; this weft reads versions ${oldest} to ${version}`,
+      )
     }
+    this.version = found
     if (view.getUint32(8, true) > bytes.byteLength)
       throw new CheckpointError('the snapshot is cut short')
     this.bytes = bytes
@@ -144,12 +160,16 @@ export class Snapshot {
   }
 
   get links(): SnapshotLink[] {
-    return this.#rows(section.links, 24, (at, v) => ({
+    const short = this.version < 2
+    return this.#rows(section.links, short ? 24 : 48, (at, v) => ({
       from: v.getUint16(at, true),
       to: v.getUint16(at + 2, true),
       peerAccess: v.getUint32(at + 4, true) !== 0,
       gbps: v.getFloat64(at + 8, true),
       kind: this.#text(at + 16),
+      nominalGbps: short ? 0 : v.getFloat64(at + 24, true),
+      through: short ? '' : this.#text(at + 32),
+      lanes: short ? 0 : v.getUint32(at + 40, true),
     }))
   }
 
@@ -192,7 +212,7 @@ export class Snapshot {
 
   /** Everything decoded, for JSON.stringify. */
   toJSON(): object {
-    const { takenNs, takenUnixMs, nextSequence, dropped, capacity, logMode } = this
+    const { version, takenNs, takenUnixMs, nextSequence, dropped, capacity, logMode } = this
     const { devices, links, streams, memory, counters, events } = this
     return {
       ...{ version, takenNs, takenUnixMs, nextSequence, dropped, capacity, logMode },

@@ -30,6 +30,10 @@ export interface NativeDevice {
   capabilityMinor: number
   uuid: string
   pci: string
+  /** Of the GPU's kernel driver, "580.95.05"; "" on host devices. */
+  driverVersion: string
+  /** CUDA runtime in this build, "13.0"; "" on host devices. */
+  runtimeVersion: string
 }
 
 /** One direction between two devices. */
@@ -40,6 +44,21 @@ export interface NativeLink {
   peerAccess: boolean
   /** Measured GB/s, 0 when not measured. */
   gbps: number
+  /** NVLinks or PCIe lanes side by side, 0 when not told. */
+  lanes: number
+  /** What they promise in one direction, 0 when not told. */
+  nominalGbps: number
+  /** "NVSwitch", "host bridge", …; "" when direct or not told. */
+  through: string
+}
+
+/** The library that tells about links between GPUs; GPUs work without it. */
+export interface NvmlReport {
+  found: boolean
+  /** "" when not found. */
+  driverVersion: string
+  /** The library that answered, or why none did. */
+  detail: string
 }
 
 /** What `tables()` returns: the lists that TypeScript keeps copies of. */
@@ -138,6 +157,10 @@ export interface Addon {
   openDevice(name: string, virtualCount: number): NativeDevice
   /** All open devices by index. */
   devices(): NativeDevice[]
+  /** Memory of the device that nobody has taken now; 0 when it cannot tell. */
+  freeBytes(device: number): number
+  /** Loads NVML on the first call. */
+  nvml(): NvmlReport
   /** Links between the given devices (all when empty). */
   topology(indices: number[]): NativeLink[]
   /** Positions in `indices` in ring order. */
@@ -192,6 +215,7 @@ export interface Addon {
   setDeviceDelay(ordinal: number, microseconds: number): void
   failAllocations(ordinal: number, count: number, skip: number): void
   setPeerAccess(a: number, b: number, allowed: boolean): void
+  illegalAddress(device: number): void
   clearFaults(): void
 
   // Random numbers

@@ -89,7 +89,44 @@ test('a view into a larger buffer decodes too', () => {
 test('other data, other versions and cut files are refused', () => {
   expect(() => Snapshot.decode(new ArrayBuffer(100))).toThrow(CheckpointError)
   const newer = packed([])
-  new DataView(newer).setUint32(4, 2, true)
-  expect(() => Snapshot.decode(newer)).toThrow(/version 2/)
+  new DataView(newer).setUint32(4, 3, true)
+  expect(() => Snapshot.decode(newer)).toThrow(/version 3/)
   expect(() => Snapshot.decode(packed([]).slice(0, 100))).toThrow(/cut short/)
+})
+
+/** A snapshot of the given version with one link, kind and way between as its two texts. */
+function withLink(version: 1 | 2) {
+  const stride = version === 1 ? 24 : 48
+  const text = new TextEncoder().encode('nvlinkNVSwitch')
+  const buffer = new ArrayBuffer(64 + 2 * 16 + 16 + stride)
+  const view = new DataView(buffer)
+  view.setUint32(0, 0x50534657, true)
+  view.setUint32(4, version, true)
+  view.setUint32(8, buffer.byteLength, true)
+  view.setUint32(12, 2, true)
+  ;[1, text.length, 96, text.length, 3, 1, 112, stride].forEach((value, i) => {
+    view.setUint32(64 + 4 * i, value, true)
+  })
+  new Uint8Array(buffer).set(text, 96)
+  view.setUint16(112 + 2, 1, true)
+  view.setUint32(112 + 4, 1, true)
+  view.setFloat64(112 + 8, 381, true)
+  view.setUint32(112 + 20, 6, true)
+  if (version === 2) {
+    view.setFloat64(112 + 24, 478, true)
+    view.setUint32(112 + 32, 6, true)
+    view.setUint32(112 + 36, 8, true)
+    view.setUint32(112 + 40, 18, true)
+  }
+  return buffer
+}
+
+test('links of this version and of the one before', () => {
+  const measured = { from: 0, to: 1, peerAccess: true, gbps: 381, kind: 'nvlink' }
+  expect(Snapshot.decode(withLink(2)).links).toEqual([
+    { ...measured, lanes: 18, nominalGbps: 478, through: 'NVSwitch' },
+  ])
+  expect(Snapshot.decode(withLink(1)).links).toEqual([
+    { ...measured, lanes: 0, nominalGbps: 0, through: '' },
+  ])
 })
