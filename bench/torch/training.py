@@ -1,0 +1,88 @@
+"""PyTorch's side of bench/training.ts: the same models, sizes, optimizers and clipping.
+
+One fixed batch on the device, 8 steps to warm up, the median of 5 rounds; one JSON line a workload and
+mode. Run: python3 bench/torch/training.py [reverse,vit,minigpt] [eager,compile,reduce-overhead] [steps]
+TF32=0 turns TF32 off, DEVICE=cpu runs without a GPU.
+"""
+
+import json
+import math
+import os
+import statistics
+import sys
+import time
+
+import torch
+
+from models import WORKLOADS
+
+DEVICE = torch.device(os.environ.get("DEVICE", "cuda:0"))
+ON_GPU = DEVICE.type == "cuda"
+
+
+def synchronize():
+    if ON_GPU:
+        torch.cuda.synchronize()
+
+
+def fixed_batch(work):
+    shape = (work.batch, *work.sample)
+    if len(work.sample) > 1:
+        x = torch.randn(shape, device=DEVICE)
+    else:
+        x = torch.randint(work.classes, shape, device=DEVICE)
+    return x, torch.randint(work.classes, (work.batch, *work.targets), device=DEVICE)
+
+
+def measure(name, mode, steps):
+    work = WORKLOADS[name]
+    torch.manual_seed(0)
+    torch._dynamo.reset()
+    if ON_GPU:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    model = work.model(DEVICE).to(DEVICE)
+    forward = model
+    if mode != "eager":
+        forward = torch.compile(model, mode=None if mode == "compile" else mode)
+    parameters = list(model.parameters())
+    optimizer = work.optimizer(parameters, fused=True)
+    x, y = fixed_batch(work)
+    for _ in range(8):
+        loss = work.step(forward, parameters, optimizer, x, y)
+    synchronize()
+    rounds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(steps):
+            loss = work.step(forward, parameters, optimizer, x, y)
+        synchronize()
+        rounds.append((time.perf_counter() - start) / steps * 1e3)
+    ms = statistics.median(rounds)
+    units = work.batch * math.prod(work.targets)
+    peak = torch.cuda.max_memory_allocated() >> 20 if ON_GPU else 0
+    return {
+        "work": name,
+        "mode": mode,
+        "gpus": 1,
+        "ms": round(ms, 4),
+        "per_s": round(units / ms * 1e3),
+        "peak_mb": peak,
+        "loss": round(loss.item(), 4),
+    }
+
+
+def main():
+    tf32 = os.environ.get("TF32", "1") == "1"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    names = sys.argv[1].split(",") if len(sys.argv) > 1 else list(WORKLOADS)
+    modes = sys.argv[2].split(",") if len(sys.argv) > 2 else ["eager", "compile", "reduce-overhead"]
+    steps = int(sys.argv[3]) if len(sys.argv) > 3 else 50
+    for name in names:
+        for mode in modes:
+            print(json.dumps(measure(name, mode, steps)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
