@@ -49,6 +49,7 @@ export const nativeFolders = [
   'native',
   'ops',
   'optim',
+  'graph',
   'parallel',
   'random',
 ]

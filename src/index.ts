@@ -27,6 +27,9 @@ export { createStream, currentStream, streamWait, withStream } from './fabric/st
 export { synchronize } from './fabric/synchronize.js'
 export { TimedEvent } from './fabric/timed-event.js'
 export { Work } from './fabric/work.js'
+// Captured work
+export type { CaptureOptions } from './graph/graph.js'
+export { captureGraph, Graph } from './graph/graph.js'
 // Errors
 export * from './native/errors.js'
 export * as nn from './nn/index.js'

@@ -5,14 +5,15 @@
 #include <string>
 
 #include "fabric/event_log.h"
+#include "fabric/graph.h"
 
 namespace fabric {
 namespace {
 
 constexpr size_t kAttachedEvents = 64;
 
-constexpr const char* kKindNames[] = {"all_reduce",     "broadcast", "all_gather",
-                                      "reduce_scatter", "reduce",    "barrier"};
+constexpr const char* kKindNames[] = {"all_reduce", "broadcast", "all_gather", "reduce_scatter",
+                                      "reduce",     "barrier",   "replay"};
 constexpr const char* kEventNames[] = {
 #define WEFT_EVENT(enumerator, name) name,
 #include "fabric/event_kinds.def"
@@ -31,6 +32,7 @@ bool has_root(CollectiveKind kind) {
 const char* difference(const CollectiveArgs& a, const CollectiveArgs& b) {
   if (a.kind != b.kind) return "kind";
   if (a.kind == CollectiveKind::kBarrier) return nullptr;
+  if (a.kind == CollectiveKind::kReplay) return a.graph == b.graph ? nullptr : "graph";
   if (a.count != b.count) return "count";
   if (a.dtype != b.dtype) return "dtype";
   if (has_op(a.kind) && a.op != b.op) return "op";
@@ -46,7 +48,8 @@ std::string shape_of(const CollectiveArgs& args) {
 std::string aspect(const CollectiveArgs& args, const std::string& differs) {
   if (differs == "op") return std::string("with op ") + reduce_op_name(args.op);
   if (differs == "root") return "with root " + std::to_string(args.root);
-  if (args.kind == CollectiveKind::kBarrier) return "without data";
+  if (differs == "graph") return "of graph " + std::to_string(args.graph ? args.graph->id() : 0);
+  if (args.kind >= CollectiveKind::kBarrier) return "without data";
   return "with " + shape_of(args);
 }
 
@@ -56,6 +59,7 @@ std::string value_of(const CollectiveArgs& args, const std::string& differs) {
   if (differs == "count") return std::to_string(args.count);
   if (differs == "dtype") return quoted(dtype_name(args.dtype));
   if (differs == "op") return quoted(reduce_op_name(args.op));
+  if (differs == "graph") return std::to_string(args.graph ? args.graph->id() : 0);
   return std::to_string(args.root);
 }
 
@@ -147,7 +151,8 @@ std::optional<Error> find_bad_argument(std::span<const CollectiveArgs> args) {
     return usage("root " + std::to_string(first.root) + " is not a rank of a group of " +
                  std::to_string(n));
   }
-  if (first.kind == CollectiveKind::kBarrier || first.count == 0) return std::nullopt;
+  if (first.kind == CollectiveKind::kReplay && !first.graph) return usage("no graph was given");
+  if (first.kind >= CollectiveKind::kBarrier || first.count == 0) return std::nullopt;
   for (int r = 0; r < n; ++r) {
     const bool reads = first.kind != CollectiveKind::kBroadcast || r == first.root;
     const bool writes = first.kind != CollectiveKind::kReduce || r == first.root;

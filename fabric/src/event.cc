@@ -4,6 +4,7 @@
 #include "fabric/device.h"
 #include "fabric/error.h"
 #include "fabric/event_log.h"
+#include "fabric/graph.h"
 #include "gate_watch.h"
 
 namespace fabric {
@@ -64,6 +65,8 @@ bool Event::synchronize(int64_t timeout_ms) const {
 void order_after(Stream& later, Stream& earlier) {
   if (&later == &earlier) return;
   if (&later.device().driver() != &earlier.device().driver()) {
+    require_eager(earlier.device(), "an edge to another kind of device");
+    require_eager(later.device(), "an edge to another kind of device");
     auto gate = std::make_shared<Gate>();
     watch_gate(gate, "stream " + std::to_string(later.id()) + " of " + later.device().name());
     earlier.device().driver().notify(earlier.handle(), [gate] { gate->open(); });

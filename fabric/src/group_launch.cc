@@ -23,6 +23,7 @@
 
 #include "collective_algorithms.h"
 #include "collective_errors.h"
+#include "fabric/graph.h"
 
 namespace fabric {
 namespace {
@@ -36,6 +37,7 @@ std::mutex& launch_mutex() {
 // the comm stream elsewhere, so there only in timing mode.
 bool logs_done(const Device& device) {
   const int mode = event_log::g_mode.load(std::memory_order_relaxed);
+  if (device.capturing()) return false;  // a callback belongs to one run, not to every replay
   return mode == static_cast<int>(LogMode::kTiming) ||
          (mode != 0 && device.kind() == DriverKind::kHost);
 }
@@ -58,13 +60,22 @@ void enqueue(Slot& slot) {
   std::vector<CollectiveArgs>& args = slot.args();
   const CollectiveArgs& call = args[0];
   const uint64_t bytes = payload_bytes(call);
-  const Algorithm& algorithm = choose_algorithm(call.kind, call.op, call.dtype, ranks, bytes);
+  const Algorithm* algorithm =
+      call.kind == CollectiveKind::kReplay
+          ? nullptr
+          : &choose_algorithm(call.kind, call.op, call.dtype, ranks, bytes);
   const uint64_t launch_ns = event_log::now_ns();
   std::lock_guard lock(launch_mutex());
   for (int r = 0; r < ranks; ++r) {
     if (slot.producer(r)) slot.producer(r).wait(group.devices[r]->comm());
   }
-  algorithm.launch(args, group.devices);
+  if (algorithm != nullptr) {
+    algorithm->launch(args, group.devices);
+  } else {
+    std::vector<Stream*> streams;
+    for (Device* device : group.devices) streams.push_back(&device->comm());
+    call.graph->launch(streams);
+  }
   for (int r = 0; r < ranks; ++r) {
     Device& device = *group.devices[r];
     Stream& comm = device.comm();
@@ -91,7 +102,7 @@ void enqueue(Slot& slot) {
 }  // namespace
 
 uint64_t payload_bytes(const CollectiveArgs& args) {
-  return args.kind == CollectiveKind::kBarrier ? 0 : args.count * dtype_bytes(args.dtype);
+  return args.kind >= CollectiveKind::kBarrier ? 0 : args.count * dtype_bytes(args.dtype);
 }
 
 uint32_t event_detail(const CollectiveArgs& args, uint32_t group) {
@@ -128,6 +139,7 @@ void launch_call(Slot& slot) {
   const uint64_t bytes = payload_bytes(args[0]);
   for (CollectiveArgs& part : args) {
     part.keep_alive.reset();
+    part.graph.reset();
     part.on_launched = nullptr;
   }
   group.calls.fetch_add(1, std::memory_order_relaxed);

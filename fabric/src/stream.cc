@@ -2,6 +2,7 @@
 #include "fabric/device.h"
 #include "fabric/error.h"
 #include "fabric/fabric.h"
+#include "fabric/graph.h"
 
 namespace fabric {
 
@@ -14,6 +15,7 @@ Stream::Stream(Device* device, StreamPurpose purpose, uint16_t id, int priority)
 Stream::~Stream() { device_->driver().destroy_stream(handle_); }
 
 void Stream::synchronize(int64_t timeout_ms) {
+  require_eager(*device_, "waiting for a stream");
   if (device_->driver().synchronize_stream(handle_, timeout_ms)) {
     check_poison();
     return;

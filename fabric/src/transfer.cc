@@ -11,6 +11,7 @@
 #include <atomic>
 
 #include "fabric/fabric.h"
+#include "fabric/graph.h"
 #include "lane.h"
 
 namespace fabric {
@@ -27,6 +28,8 @@ Stream& transfer_across(void* dst, Stream& dst_stream, const void* src, Stream& 
                         size_t bytes) {
   Device& from = src_stream.device();
   Device& to = dst_stream.device();
+  require_eager(from, "a copy to another kind of device");
+  require_eager(to, "a copy from another kind of device");
   Driver& pinned = from.kind() == DriverKind::kHost ? to.driver() : from.driver();
   StagingBuffer staging = acquire_staging(pinned, bytes);
   from.driver().copy(staging.ptr, kHostMemory, src, from.ordinal(), bytes, src_stream.handle());
@@ -88,6 +91,7 @@ Stream& transfer(void* dst, Stream& dst_stream, const void* src, Stream& src_str
       from.driver().copy(dst, to.ordinal(), src, from.ordinal(), bytes, out.handle());
       event_log::log(EventKind::kCopy, from.index(), out.id(), to.index(), bytes, 0);
     } else {
+      require_eager(from, "a copy through staging memory");
       Stream& in = to.stream(StreamPurpose::kCopyIn);
       order_after(in, dst_stream);
       for (size_t done = 0; done < bytes; done += kStagedPiece) {

@@ -129,9 +129,11 @@ FunctionList memory_functions();
 FunctionList random_functions();
 FunctionList precision_functions();
 FunctionList reducer_functions();
+FunctionList graph_functions();
 FunctionList table_functions();
 
-/// Drops the reducers that an ended environment left.
+/// Drops the reducers, and the captured steps, that an ended environment left.
 void release_reducers(uint32_t owner);
+void release_graphs(uint32_t owner);
 
 }  // namespace weft::binding

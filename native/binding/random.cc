@@ -6,6 +6,7 @@
 #include "binding/entry.h"
 #include "binding/manual_seed.h"
 #include "fabric/fabric.h"
+#include "fabric/graph.h"
 #include "random/generator.h"
 
 namespace weft::binding {
@@ -18,11 +19,15 @@ napi_value seed(Frame& f) {
   int64_t index = f.signed_integer(0);
   uint64_t value = f.bigint(1);
   if (index >= 0) {
+    fabric::require_eager(f.device(0), "seeding the generator");
     seed_device(f.device(0), value);
     return undefined(f.env);
   }
   std::lock_guard<std::mutex> guard(g_mutex);
   g_manual_seed = value;
+  for (Device* device : fabric::devices()) {
+    fabric::require_eager(*device, "seeding the generators");
+  }
   for (Device* device : fabric::devices()) seed_device(*device, value);
   return undefined(f.env);
 }
@@ -36,6 +41,7 @@ napi_value get_state(Frame& f) {
 }
 
 napi_value set_state(Frame& f) {
+  fabric::require_eager(f.device(0), "setting the generator");
   set_generator_state(f.device(0), {f.bigint(1), f.bigint(2)});
   return undefined(f.env);
 }

@@ -14,6 +14,7 @@
 #include "dispatch/op_table.h"
 #include "fabric/event_log.h"
 #include "fabric/fabric.h"
+#include "fabric/graph.h"
 
 namespace weft::binding {
 namespace {
@@ -29,6 +30,7 @@ struct Parcel {
 
 void begin_read(Environment& state, const Tensor& source, napi_deferred deferred) {
   fabric::check_poison();
+  fabric::require_eager(source.device(), "reading a value");
   NoGradGuard no_grad;
   Tensor t = source.is_contiguous() ? source : call(Op::contiguous, {source});
   Device& device = t.device();

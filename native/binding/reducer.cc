@@ -70,6 +70,12 @@ napi_value reducer_finish(Frame& f) {
   return make_number(f.env, static_cast<double>(reducer_at(f)->finish()));
 }
 
+// reducerAbandon(id: number): void
+napi_value reducer_abandon(Frame& f) {
+  reducer_at(f)->abandon();
+  return nullptr;
+}
+
 // reducerStats(id: number): {steps, timedSteps, buckets, bytes, waitUs, hostWaitUs}
 napi_value reducer_stats(Frame& f) {
   ReducerStats stats = reducer_at(f)->stats();
@@ -96,9 +102,9 @@ napi_value reducer_dispose(Frame& f) {
 }
 
 constexpr Function kFunctions[] = {
-    {"reducerCreate", entry<reducer_create>},   {"reducerBegin", entry<reducer_begin>},
-    {"reducerFinish", entry<reducer_finish>},   {"reducerStats", entry<reducer_stats>},
-    {"reducerDispose", entry<reducer_dispose>},
+    {"reducerCreate", entry<reducer_create>}, {"reducerBegin", entry<reducer_begin>},
+    {"reducerFinish", entry<reducer_finish>}, {"reducerAbandon", entry<reducer_abandon>},
+    {"reducerStats", entry<reducer_stats>},   {"reducerDispose", entry<reducer_dispose>},
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "binding/completion.h"
 #include "binding/entry.h"
 #include "fabric/event_log.h"
+#include "fabric/graph.h"
 
 namespace weft::binding {
 namespace {
@@ -71,6 +72,7 @@ napi_value from_host(Frame& f) {
     fail(ErrorCode::kShape, "shape %s of %s needs %zu bytes, the data has %zu",
          to_string(shape).c_str(), dtype_name(dtype), bytes, view.bytes);
   }
+  fabric::require_eager(device, "making a tensor from host data");
   Tensor t = empty(shape, dtype, device);
   if (bytes > 0) {
     Stream& stream = current_stream(device);

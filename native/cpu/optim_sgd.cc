@@ -44,10 +44,12 @@ void sgd(const OptimParam* params, int count, const SgdArgs& args, Stream& strea
   check_param_dtypes(params, count, "sgd");
   fabric::host::enqueue(
       stream.handle(), [list = std::vector<OptimParam>(params, params + count), args] {
+        SgdArgs now = args;
+        if (args.live != nullptr) now.lr = args.live[0];
         const auto chunks = cut_params(list);
         for_each_chunk(chunks, [&](int64_t, const ParamChunk& chunk) {
           const OptimParam& p = list[chunk.param];
-          p.dtype == DType::kF64 ? step<double>(p, chunk, args) : step<float>(p, chunk, args);
+          p.dtype == DType::kF64 ? step<double>(p, chunk, now) : step<float>(p, chunk, now);
         });
       });
 }

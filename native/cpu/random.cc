@@ -190,10 +190,15 @@ void random(const RandomArgs& args, Stream& stream) {
     auto run = draw.args.kind == Kind::kRandInt ? run_integers
                : draw.lane == Lane::kF64        ? run_floating<double>
                                                 : run_floating<float>;
+    Draw now = draw;
+    if (const uint64_t* live = draw.args.live) {
+      now.args.seed = live[0];
+      now.args.offset += live[1];
+    }
     static_assert(kElementGrain % kTile == 0, "a task must start at a counter");
-    if (draw.args.count <= kElementGrain) return run(draw, 0, draw.args.count);
-    fabric::host::parallel_for(draw.args.count, kElementGrain,
-                               [&](int64_t begin, int64_t end) { run(draw, begin, end); });
+    if (now.args.count <= kElementGrain) return run(now, 0, now.args.count);
+    fabric::host::parallel_for(now.args.count, kElementGrain,
+                               [&](int64_t begin, int64_t end) { run(now, begin, end); });
   });
 }
 

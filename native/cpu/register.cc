@@ -30,6 +30,7 @@ void register_cpu_kernels() {
   table.adamw = cpu::adamw;
   table.grad_norm = cpu::grad_norm;
   table.grad_clip = cpu::grad_clip;
+  table.store = cpu::store;
   register_kernels(fabric::DriverKind::kHost, table);
 }
 

@@ -2,7 +2,6 @@
 // Called through the kernel table. Semantics and order of operations are those of
 // native/cpu/optim_sgd.cc and optim_adamw.cc: torch.optim.SGD and torch.optim.AdamW (Kingma & Ba
 // 2015, Loshchilov & Hutter 2019).
-#include <cmath>
 
 #include "cuda/arithmetic.cuh"
 #include "cuda/kernel_list.h"
@@ -13,19 +12,19 @@ namespace {
 
 /// What an AdamW step has in common for all parameters.
 struct AdamWFactors {
-  double shrink;  // 1 - lr * weight_decay
   double beta2;
   double take1, take2;  // 1 - beta
-  double step_size;     // lr / (1 - beta1^step)
-  double unbias;        // 1 / sqrt(1 - beta2^step)
   double eps;
+  AdamWRates rates;
+  const double* live;  // an AdamWRates in device memory, or nullptr
 };
 
 template <typename T>
 __device__ __forceinline__ void adamw_chunk(const ParamEntry& p, const AdamWFactors& f) {
   using L = Lane<T>;
-  const L shrink = f.shrink, beta2 = f.beta2, take1 = f.take1, take2 = f.take2;
-  const L step_size = f.step_size, unbias = f.unbias, eps = f.eps;
+  const AdamWRates r = f.live != nullptr ? AdamWRates{f.live[0], f.live[1], f.live[2]} : f.rates;
+  const L shrink = r.shrink, beta2 = f.beta2, take1 = f.take1, take2 = f.take2;
+  const L step_size = r.step_size, unbias = r.unbias, eps = f.eps;
   each_pack(p, [&](int64_t i, int present) {
     L g[kParamPack], x[kParamPack], m[kParamPack], v[kParamPack];
     read_four<T>(p.grad, i, p.packs, present, g);
@@ -62,7 +61,7 @@ __global__ void __launch_bounds__(kParamThreads, 3)
 template <typename T>
 __device__ __forceinline__ void sgd_chunk(const ParamEntry& p, const SgdArgs& args) {
   using L = Lane<T>;
-  const L lr = args.lr, decay = args.weight_decay;
+  const L lr = args.live != nullptr ? args.live[0] : args.lr, decay = args.weight_decay;
   const bool buffered = args.momentum != 0 && p.state0 != nullptr;
   // The first step takes the gradient itself, without dampening; what the buffer holds then may be
   // anything.
@@ -118,14 +117,12 @@ void sgd(const OptimParam* params, int count, const SgdArgs& args, Stream& strea
 
 void adamw(const OptimParam* params, int count, const AdamWArgs& args, Stream& stream) {
   check_params(params, count, "adamw");
-  const auto t = static_cast<double>(args.step);
-  const AdamWFactors factors{.shrink = 1 - args.lr * args.weight_decay,
-                             .beta2 = args.beta2,
+  const AdamWFactors factors{.beta2 = args.beta2,
                              .take1 = 1 - args.beta1,
                              .take2 = 1 - args.beta2,
-                             .step_size = args.lr / (1 - std::pow(args.beta1, t)),
-                             .unbias = 1 / std::sqrt(1 - std::pow(args.beta2, t)),
-                             .eps = args.eps};
+                             .eps = args.eps,
+                             .rates = args.live != nullptr ? AdamWRates{} : adamw_rates(args),
+                             .live = args.live};
   const cudaStream_t s = enter(stream);
   for_each_list(params, count, [&](const ParamList& list, uint32_t blocks) {
     adamw_kernel<<<blocks, kParamThreads, 0, s>>>(list, factors);

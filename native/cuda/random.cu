@@ -33,7 +33,13 @@ __device__ __forceinline__ void store_four(T* out, int64_t first, int64_t count,
 struct Draw {
   uint64_t seed, offset;
   int64_t count;
-  bool packs;  ///< every pointer suits packs of four
+  bool packs;            ///< every pointer suits packs of four
+  const uint64_t* live;  ///< {seed, offset} in device memory, or nullptr
+
+  __device__ __forceinline__ philox::Words words(int64_t counter) const {
+    if (live == nullptr) return philox::generate(seed, offset + counter);
+    return philox::generate(live[0], live[1] + offset + counter);
+  }
 };
 
 /// Normals come in pairs: words 0 and 1 make elements 0 and 1, words 2 and 3 the others.
@@ -59,7 +65,7 @@ __global__ void __launch_bounds__(kRandomThreads)
   const int64_t counter = static_cast<int64_t>(blockIdx.x) * kRandomThreads + threadIdx.x;
   if (counter * 4 >= draw.count) return;
   L x[4];
-  draw_numbers<L>(kKind, philox::generate(draw.seed, draw.offset + counter), x);
+  draw_numbers<L>(kKind, draw.words(counter), x);
   Pack<T, 4> y;
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
@@ -84,7 +90,7 @@ __global__ void __launch_bounds__(kRandomThreads)
     for (int k = 0; k < 4; ++k)
       if (first + k < draw.count) x.v[k] = in[first + k];
   }
-  const philox::Words words = philox::generate(draw.seed, draw.offset + counter);
+  const philox::Words words = draw.words(counter);
   Pack<T, 4> y;
   Pack<uint8_t, 4> kept;
 #pragma unroll
@@ -103,7 +109,7 @@ __global__ void __launch_bounds__(kRandomThreads)
     integers_kernel(Draw draw, T* out, int64_t low, uint64_t span) {
   const int64_t counter = static_cast<int64_t>(blockIdx.x) * kRandomThreads + threadIdx.x;
   if (counter * 4 >= draw.count) return;
-  const philox::Words words = philox::generate(draw.seed, draw.offset + counter);
+  const philox::Words words = draw.words(counter);
   Pack<T, 4> y;
 #pragma unroll
   for (int k = 0; k < 4; ++k)
@@ -188,7 +194,8 @@ void random(const RandomArgs& args, Stream& stream) {
   const bool dropout = args.kind == Kind::kDropout;
   const Draw draw{args.seed, args.offset, args.count,
                   is_aligned(args.out, pack) &&
-                      (!dropout || (is_aligned(args.in, pack) && is_aligned(args.mask, 4)))};
+                      (!dropout || (is_aligned(args.in, pack) && is_aligned(args.mask, 4))),
+                  args.live};
   if (args.kind != Kind::kRandInt)
     return with_floating(args.dtype, "random", [&](auto type) {
       launch_floating<typename decltype(type)::type>(args, draw, s);

@@ -34,6 +34,7 @@ void register_cuda_kernels() {
   table.adamw = cuda::adamw;
   table.grad_norm = cuda::grad_norm;
   table.grad_clip = cuda::grad_clip;
+  table.store = cuda::store;
   register_kernels(fabric::DriverKind::kCuda, table);
   set_async_error_source(cuda::poll_device_error);
 }

@@ -1,5 +1,7 @@
-// The kernel tables of the drivers in this build.
+// The kernel tables of the drivers in this build, and what their kernels compute alike on the host.
 #include "dispatch/kernels.h"
+
+#include <cmath>
 
 namespace weft {
 namespace {
@@ -18,6 +20,13 @@ const KernelTable& kernels(const Device& device) {
     fail(ErrorCode::kDevice, "this build has no kernels for %s", device.name().c_str());
   }
   return *table;
+}
+
+AdamWRates adamw_rates(const AdamWArgs& args) {
+  const double t = static_cast<double>(args.step);
+  return {.shrink = 1 - args.lr * args.weight_decay,
+          .step_size = args.lr / (1 - std::pow(args.beta1, t)),
+          .unbias = 1 / std::sqrt(1 - std::pow(args.beta2, t))};
 }
 
 }  // namespace weft

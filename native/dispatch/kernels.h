@@ -236,6 +236,9 @@ struct RandomArgs {
   uint64_t seed, offset;
   const void* in = nullptr;  ///< dropout: x, contiguous
   void* mask = nullptr;      ///< dropout: bool (count,), true where kept
+  /// Device memory {seed, offset}, read when the work runs: its seed replaces `seed`, its offset is
+  /// added to `offset`. nullptr outside captured steps.
+  const uint64_t* live = nullptr;
 };
 
 /// out[i] = start + i * step.
@@ -260,11 +263,27 @@ struct SgdArgs {
   double lr, momentum, weight_decay, dampening;
   bool nesterov;
   bool first_step;  ///< momentum buffers start as the gradient
+  /// Device memory {lr}, read when the work runs instead of `lr`. nullptr outside captured steps.
+  const double* live = nullptr;
 };
 struct AdamWArgs {
   double lr, beta1, beta2, eps, weight_decay;
   int64_t step;  ///< from 1
+  /// Device memory that holds an AdamWRates, read when the work runs instead of what lr and step
+  /// make. nullptr outside captured steps.
+  const double* live = nullptr;
 };
+/// What of an AdamW step changes from step to step. One function makes it for every driver, so that
+/// a captured step and an eager one give the same bits.
+struct AdamWRates {
+  double shrink;     ///< 1 - lr * weight_decay
+  double step_size;  ///< lr / (1 - beta1^step)
+  double unbias;     ///< 1 / sqrt(1 - beta2^step)
+};
+AdamWRates adamw_rates(const AdamWArgs& args);
+
+/// Most words of one KernelTable::store.
+inline constexpr int kStoreWords = 64;
 
 using fabric::Stream;
 
@@ -299,6 +318,9 @@ struct KernelTable {
   /// grad *= min(1, max_norm / (*norm + 1e-6)).
   void (*grad_clip)(const OptimParam* params, int count, const float* norm, double max_norm,
                     Stream& stream);
+  /// dst[i] = words[i] for at most kStoreWords words, which travel with the call: nothing of the
+  /// caller's is read later.
+  void (*store)(uint64_t* dst, const uint64_t* words, int count, Stream& stream);
 };
 
 /// The table of a driver. native/cpu and native/cuda register theirs before the first operator

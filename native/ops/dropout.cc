@@ -21,7 +21,7 @@ void forward(OpCall& call) {
     auto run = kernel(kernels(device).random, "dropout", device);
     RandomRange range = take_random(device, x.numel());
     run(RandomArgs{RandomArgs::Kind::kDropout, x.dtype(), out.data(), x.numel(), p, 1, range.seed,
-                   range.offset, x.data(), mask.data()},
+                   range.offset, x.data(), mask.data(), range.live},
         stream_for(out, x, mask));
   }
   call.result(std::move(out));

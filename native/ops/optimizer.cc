@@ -3,6 +3,7 @@
 // still needs an old parameter says so. No gradients flow through.
 #include <vector>
 
+#include "graph/live_words.h"
 #include "ops/gradient.h"
 #include "ops/launch.h"
 
@@ -99,9 +100,10 @@ void sgd_step(OpCall& call) {
   Stream& stream = current_stream(device);
   auto run = kernel(kernels(device).sgd, kName, device);
   touch_all(call, stream);
-  run(list.data(), static_cast<int>(list.size()),
-      SgdArgs{call.number(3), momentum, call.number(5), call.number(6), call.flag(7), call.flag(8)},
-      stream);
+  SgdArgs args{call.number(3), momentum,     call.number(5),
+               call.number(6), call.flag(7), call.flag(8)};
+  if (LiveWords* live = live_words(device)) args.live = live->add_sgd(args);
+  run(list.data(), static_cast<int>(list.size()), args, stream);
   written(params, call.op);
 }
 
@@ -131,10 +133,10 @@ void adamw_step(OpCall& call) {
   Stream& stream = current_stream(device);
   auto run = kernel(kernels(device).adamw, kName, device);
   touch_all(call, stream);
-  run(list.data(), static_cast<int>(list.size()),
-      AdamWArgs{call.number(4), call.number(5), call.number(6), call.number(7), call.number(8),
-                call.integer(9)},
-      stream);
+  AdamWArgs args{call.number(4), call.number(5), call.number(6),
+                 call.number(7), call.number(8), call.integer(9)};
+  if (LiveWords* live = live_words(device)) args.live = live->add_adamw(args);
+  run(list.data(), static_cast<int>(list.size()), args, stream);
   written(params, call.op);
 }
 

@@ -224,17 +224,28 @@ uint64_t Reducer::finish() {
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 
   Stream& compute = current_stream(s.device());
-  Shared::Timing timing{fabric::Event(s.device(), true), fabric::Event(s.device(), true)};
-  timing.before.record(compute);
+  // An event that a graph records again at each replay has no one time.
+  const bool timed = !s.device().capturing();
+  Shared::Timing timing;
+  if (timed) timing = {fabric::Event(s.device(), true), fabric::Event(s.device(), true)};
+  if (timed) timing.before.record(compute);
   for (Bucket& bucket : s.buckets) {
     bucket.work->stream_wait(compute);
     votes |= bucket.work->votes();
   }
-  timing.after.record(compute);
-  s.timings.push_back(std::move(timing));
-  if (s.timings.size() > 64) stats();
-  if (!s.order_known && s.mode == BackwardMode::kReduce) agree_on_order();
+  if (timed) {
+    timing.after.record(compute);
+    s.timings.push_back(std::move(timing));
+    if (s.timings.size() > 64) stats();
+  }
+  if (timed && !s.order_known && s.mode == BackwardMode::kReduce) agree_on_order();
   return votes;
+}
+
+void Reducer::abandon() {
+  Shared& s = *shared_;
+  s.step_open = false;
+  for (Bucket& bucket : s.buckets) bucket.work.reset();
 }
 
 void Reducer::agree_on_order() {

@@ -65,6 +65,8 @@ class Reducer {
   /// {"unused":[indices]} when a parameter got no gradient, DesyncError, CollectiveTimeoutError, or
   /// what Group::abort was given.
   uint64_t finish();
+  /// Forgets a step that began and cannot be finished: the next begin() starts one.
+  void abandon();
   ReducerStats stats();
 
  private:

@@ -8,9 +8,11 @@ namespace weft {
 namespace {
 
 struct Generator {
-  std::mutex mutex;  // guards state
+  std::mutex mutex;  // guards the rest
   GeneratorState state{0, 0};
   bool seeded = false;
+  const uint64_t* live = nullptr;  // in a capture
+  uint64_t captured = 0;           // counters drawn in it
 };
 Generator& generator(const Device& device) {
   static auto* table = new std::array<Generator, 256>();
@@ -28,9 +30,15 @@ void start(Generator& g, const Device& device) {
 RandomRange take_random(const Device& device, int64_t count) {
   Generator& g = generator(device);
   std::lock_guard<std::mutex> guard(g.mutex);
+  const auto counters = static_cast<uint64_t>((count + 3) / 4);
+  if (g.live != nullptr) {
+    RandomRange range{0, g.captured, g.live};
+    g.captured += counters;
+    return range;
+  }
   start(g, device);
   RandomRange range{g.state.seed, g.state.offset};
-  g.state.offset += static_cast<uint64_t>((count + 3) / 4);
+  g.state.offset += counters;
   return range;
 }
 
@@ -48,6 +56,29 @@ void set_generator_state(const Device& device, GeneratorState state) {
   std::lock_guard<std::mutex> guard(g.mutex);
   g.state = state;
   g.seeded = true;
+}
+
+void begin_captured_draws(const Device& device, const uint64_t* live) {
+  Generator& g = generator(device);
+  std::lock_guard<std::mutex> guard(g.mutex);
+  g.live = live;
+  g.captured = 0;
+}
+
+uint64_t end_captured_draws(const Device& device) {
+  Generator& g = generator(device);
+  std::lock_guard<std::mutex> guard(g.mutex);
+  g.live = nullptr;
+  return g.captured;
+}
+
+GeneratorState take_counters(const Device& device, uint64_t counters) {
+  Generator& g = generator(device);
+  std::lock_guard<std::mutex> guard(g.mutex);
+  start(g, device);
+  GeneratorState first = g.state;
+  g.state.offset += counters;
+  return first;
 }
 
 }  // namespace weft

@@ -1,5 +1,7 @@
 // The random generator of a device: a seed and a running offset into Philox's sequence. Owned by
-// the process, one a device; operators take a range of it when they enqueue.
+// the process, one a device; operators take a range of it when they enqueue. While a step is
+// captured, ranges are counted from the start of the step, and the kernels add what lies in device
+// memory when they run: each replay writes a fresh piece of the sequence there.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +12,8 @@ namespace weft {
 
 struct RandomRange {
   uint64_t seed;
-  uint64_t offset;  ///< first counter; the draw owns ceil(count / 4) counters
+  uint64_t offset;                 ///< first counter; the draw owns ceil(count / 4) counters
+  const uint64_t* live = nullptr;  ///< {seed, offset} in device memory, in a captured step
 };
 
 /// Reserves numbers for `count` elements on `device`. Thread safe.
@@ -22,5 +25,12 @@ struct GeneratorState {
 };
 GeneratorState generator_state(const Device& device);
 void set_generator_state(const Device& device, GeneratorState state);
+
+/// From now on draws on `device` refer to `live` in device memory and leave the generator alone.
+void begin_captured_draws(const Device& device, const uint64_t* live);
+/// Ends that; returns the counters that one run of the captured step draws.
+uint64_t end_captured_draws(const Device& device);
+/// Reserves `counters` for one run; returns where they begin.
+GeneratorState take_counters(const Device& device, uint64_t counters);
 
 }  // namespace weft

@@ -24,6 +24,7 @@ interface TrainFlags
     | 'clipNorm'
     | 'timeoutMs'
     | 'virtual'
+    | 'graph'
   > {
   devices: string
   run?: string | false
@@ -65,6 +66,7 @@ export function trainCommand(program: Command): void {
     .option('--seed <number>', 'seed of weights and data', whole)
     .option('--lr <rate>', "learning rate instead of the optimizer's own", decimal)
     .option('--clip-norm <norm>', 'clip gradients to this norm', decimal)
+    .option('--graph', 'capture the training step and replay it')
     .option('--log-every <steps>', 'steps between log lines', whole)
     .option('--evaluate-every <steps>', 'steps between evaluations (0: only at the end)', whole)
     .option('--timeout-ms <ms>', 'how long a rank waits for the others', whole)
@@ -149,7 +151,7 @@ class TrainView {
     else if (event.kind === 'progress' && this.#bar) this.#update(event)
     else if (event.kind === 'log' && !this.#bar) this.#update(event)
     else if (event.kind === 'stopped') this.note(`stopped after step ${event.step}`)
-    else if (event.kind === 'print') this.note(event.line)
+    else if (event.kind === 'print' || event.kind === 'note') this.note(event.line)
     else if (event.kind === 'evaluation') {
       const { step, metrics, seconds } = event
       this.note(`step ${step}  held-out ${formatMetrics(metrics)}  (${formatDuration(seconds)})`)

@@ -44,6 +44,11 @@ export class GradientReducer {
     return native.reducerFinish(this.#id)
   }
 
+  /** Forgets a step that began and cannot be finished. */
+  abandon(): void {
+    native.reducerAbandon(this.#id)
+  }
+
   /**
    * Totals since the start: seconds that the device's compute stream stood still for the reduction,
    * and seconds that finish() blocked this thread because other ranks had not come.

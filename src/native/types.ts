@@ -285,6 +285,8 @@ export interface Addon {
   reducerBegin(id: number, mode: number, vote: number): void
   /** Blocks until every rank has come (bounded); returns the or of all votes. */
   reducerFinish(id: number): number
+  /** Forgets a step that began: the next reducerBegin starts one. */
+  reducerAbandon(id: number): void
   /**
    * waitUs: time the compute stream stood still over `timedSteps` steps; hostWaitUs: time finish()
    * blocked.
@@ -298,4 +300,27 @@ export interface Addon {
     hostWaitUs: number
   }
   reducerDispose(id: number): void
+
+  /** Begins a capture on the devices' compute streams; returns the graph's id. */
+  graphBegin(devices: readonly number[]): number
+  graphEnd(id: number): void
+  /** `rates`: {lr, step} of every optimizer call, one device after the other. */
+  graphReplay(id: number, rates: Float64Array): void
+  /** One rank's part of a run; blocks until every rank has come (bounded); the or of all votes. */
+  graphReplayRank(
+    id: number,
+    group: number,
+    rank: number,
+    rates: Float64Array,
+    vote: number,
+    timeoutMs: number,
+  ): number
+  /** Drops an open capture; blocks for the last run of a graph. */
+  graphDispose(id: number): void
+  /** The four calls of a capture by all ranks; Join, Enter and Finish block (bounded). */
+  groupCaptureJoin(group: number, rank: number, timeoutMs: number): number
+  groupCaptureEnter(capture: number, rank: number): void
+  groupCaptureLeave(capture: number, rank: number): void
+  /** `failure` is empty when this rank captured its part; returns the graph's id. */
+  groupCaptureFinish(capture: number, rank: number, failure: string): number
 }

@@ -1,4 +1,6 @@
 // AdamW: Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019).
+import { activeRates } from '../graph/replay-rates.js'
+import { UsageError } from '../native/errors.js'
 import { zerosLike } from '../tensor/factory.js'
 import { adamwStep } from '../tensor/optimizer-steps.js'
 import { keep } from '../tensor/scope.js'
@@ -38,6 +40,10 @@ export class AdamW extends Optimizer<AdamWOptions> {
     } = this.groups[group]?.options ?? {}
     const options = { lr, beta1: betas[0], beta2: betas[1], eps, weightDecay }
     const moments = this.#moments[group] ?? []
+    const rates = activeRates()
+    if (rates !== undefined && indices.some((p) => moments[p] === undefined)) {
+      throw new UsageError('adamw: take a step before the capture, so that the moments exist')
+    }
     // Parameters that skipped a step have a count of their own: one launch for each count.
     const byCount = new Map<number, number[]>()
     for (const [i, p] of indices.entries()) {
@@ -53,13 +59,21 @@ export class AdamW extends Optimizer<AdamWOptions> {
     }
     for (const [step, chosen] of byCount) {
       const state = chosen.map((i) => moments[indices[i] as number] as Moments)
-      adamwStep(
+      const calls = adamwStep(
         chosen.map((i) => params[i] as Tensor),
         chosen.map((i) => grads[i] as Tensor),
         state.map((m) => m.first),
         state.map((m) => m.second),
         { ...options, step },
       )
+      if (rates === undefined) continue
+      // The capture ran nothing: each replay counts, and uses the learning rate of its time.
+      for (const m of state) m.steps -= 1
+      rates.add((params[0] as Tensor).device, () => {
+        for (const m of state) m.steps += 1
+        const now = [this.groups[group]?.options.lr ?? 0, state[0]?.steps ?? 0]
+        return Array.from({ length: calls }, () => now).flat()
+      })
     }
   }
 

@@ -1,5 +1,6 @@
 // What every optimizer shares: parameter groups, the learning rate, gradients taken and cleared. Used by the
 // trainer through step(), zeroGrad() and lr; SGD and AdamW add the fused update.
+import { activeRates } from '../graph/replay-rates.js'
 import { UsageError } from '../native/errors.js'
 import type { Tensor } from '../tensor/tensor.js'
 
@@ -65,9 +66,14 @@ export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
     for (const p of this.parameters()) p.zeroGrad()
   }
 
-  /** Updates every parameter that has a gradient, in place, in one fused launch a group. Enqueues and returns. */
+  /**
+   * Updates every parameter that has a gradient, in place, in one fused launch a group. Enqueues and
+   * returns. Inside a capture nothing runs or counts yet: each replay counts a step.
+   */
   step(): void {
-    this.steps += 1
+    const rates = activeRates()
+    if (rates === undefined) this.steps += 1
+    else rates.onReplay(() => void (this.steps += 1))
     for (let g = 0; g < this.groups.length; g++) {
       const updates = this.#updates(g)
       if (updates.params.length > 0) this.update(g, updates)

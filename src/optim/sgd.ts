@@ -1,4 +1,5 @@
 // Stochastic gradient descent, with momentum as PyTorch's SGD has it.
+import { activeRates } from '../graph/replay-rates.js'
 import { zerosLike } from '../tensor/factory.js'
 import { sgdStep } from '../tensor/optimizer-steps.js'
 import { keep } from '../tensor/scope.js'
@@ -35,8 +36,14 @@ export class SGD extends Optimizer<SgdOptions> {
     } = this.groups[group]?.options ?? {}
     const options = { lr, momentum, weightDecay, dampening, nesterov }
     const buffers = this.#momentum[group] ?? []
+    const replayed = (calls: number) => {
+      activeRates()?.add((params[0] as Tensor).device, () => {
+        const now = [this.groups[group]?.options.lr ?? 0, 0]
+        return Array.from({ length: calls }, () => now).flat()
+      })
+    }
     if (momentum === 0) {
-      sgdStep(params, grads, [], { ...options, firstStep: false })
+      replayed(sgdStep(params, grads, [], { ...options, firstStep: false }))
       return
     }
     // A parameter's first gradient becomes its momentum; later ones are blended in.
@@ -49,7 +56,7 @@ export class SGD extends Optimizer<SgdOptions> {
         return buffers[p] as Tensor
       })
       const pick = (list: Tensor[]) => chosen.map((i) => list[i] as Tensor)
-      sgdStep(pick(params), pick(grads), own, { ...options, firstStep: first })
+      replayed(sgdStep(pick(params), pick(grads), own, { ...options, firstStep: first }))
       if (first && chosen.length === indices.length) break
     }
   }

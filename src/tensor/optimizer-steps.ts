@@ -26,14 +26,17 @@ export interface AdamwStep {
   step: number
 }
 
-/** One SGD step on lists of equal length; `momentumBuffers` is empty without momentum. */
+/**
+ * One SGD step on lists of equal length; `momentumBuffers` is empty without momentum. Returns the
+ * operator calls that it took.
+ */
 export function sgdStep(
   params: readonly Tensor[],
   grads: readonly Tensor[],
   momentumBuffers: readonly Tensor[],
   o: SgdStep,
-): void {
-  inPieces(params.length, 3, (from, to) => {
+): number {
+  return inPieces(params.length, 3, (from, to) => {
     let at = writeTensors(0, params.slice(from, to))
     at = writeTensors(at, grads.slice(from, to))
     at = writeTensors(at, momentumBuffers.slice(from, to))
@@ -42,15 +45,15 @@ export function sgdStep(
   })
 }
 
-/** One AdamW step on lists of equal length. */
+/** One AdamW step on lists of equal length. Returns the operator calls that it took. */
 export function adamwStep(
   params: readonly Tensor[],
   grads: readonly Tensor[],
   firstMoments: readonly Tensor[],
   secondMoments: readonly Tensor[],
   o: AdamwStep,
-): void {
-  inPieces(params.length, 4, (from, to) => {
+): number {
+  return inPieces(params.length, 4, (from, to) => {
     let at = writeTensors(0, params.slice(from, to))
     at = writeTensors(at, grads.slice(from, to))
     at = writeTensors(at, firstMoments.slice(from, to))
@@ -73,8 +76,13 @@ export function clipGradNorm(grads: readonly Tensor[], maxNorm: number): Tensor 
   return result(Op.clip_grad_norm, at + 1)
 }
 
-/** Runs `step` over index ranges whose `lists` lists fit in the call buffer together. */
-function inPieces(count: number, lists: number, step: (from: number, to: number) => void): void {
+/**
+ * Runs `step` over index ranges whose `lists` lists fit in the call buffer together; returns how
+ * many.
+ */
+function inPieces(count: number, lists: number, step: (from: number, to: number) => void): number {
   const most = Math.floor((wordCount - 64) / lists) - 1
-  for (let from = 0; from < count; from += most) step(from, Math.min(count, from + most))
+  let calls = 0
+  for (let from = 0; from < count; from += most, calls++) step(from, Math.min(count, from + most))
+  return calls
 }

@@ -92,7 +92,7 @@ export class Coordinator {
 
   /** Rank 0's weights go to all ranks; returns the steps of the whole run where they are known. */
   async #begin(crew: Crew, group: Group, { settings }: Omit<Loaded, 'totalSteps'>) {
-    const { bucketMegabytes, timeoutMs, lr } = this.#options
+    const { bucketMegabytes, timeoutMs, lr, graph } = this.#options
     const { batchSize, accumulate, clipNorm, steps } = settings
     const replies = await crew.sendAll<'begin'>(() => ({
       kind: 'begin',
@@ -103,6 +103,7 @@ export class Coordinator {
       lr,
       bucketBytes: Math.round(bucketMegabytes * 2 ** 20),
       timeoutMs,
+      graph,
       steps,
       epochs: settings.epochs,
     }))

@@ -40,6 +40,8 @@ export type TrainEvent =
   | { kind: 'evaluation'; step: number; metrics: Metrics; seconds: number }
   /** A stop was asked for and has happened. */
   | { kind: 'stopped'; step: number }
+  /** A line about how the run goes, such as whether its step was captured. */
+  | { kind: 'note'; step: number; line: string }
   /** A line that the task's finish() prints. */
   | { kind: 'print'; line: string }
 

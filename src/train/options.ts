@@ -27,6 +27,7 @@ function makeSchema({ z }: typeof Zod) {
     evaluateEvery: z.int().nonnegative().optional(),
     logEvery: count.optional(),
     clipNorm: z.number().positive().optional(),
+    graph: z.boolean().default(false),
     bucketMegabytes: z.number().positive().max(4096).default(25),
     timeoutMs: milliseconds.default(30_000),
     stallMs: milliseconds.default(600_000),
@@ -47,6 +48,9 @@ let schema: Schema | undefined
  *  - steps | epochs: length of the run; the task's defaults otherwise
  *  - batchSize: samples a step, device and micro-step; accumulate: micro-steps a step
  *  - lr: replaces the optimizer's own rate; evaluateEvery: steps between evaluations, 0: only at the end
+ *  - graph: after a few steps, capture the whole step and replay it; where the task cannot be captured
+ *    one line says so and training goes on without. Needs batches of one shape; what the task draws or
+ *    decides in JavaScript inside `loss` is frozen at the capture
  *  - bucketMegabytes: gradients reduced at a time; timeoutMs: how long a rank waits for the others
  *  - stallMs: the run fails when no rank finishes a step for so long
  *  - run: name of the folder under runsFolder; false writes nothing

@@ -65,6 +65,11 @@ export class Recorder {
     this.#options.emit({ kind: 'log', timeMs, ...report })
   }
 
+  /** Passes on a line about how the run goes. */
+  note(line: string): void {
+    this.#options.emit({ kind: 'note', step: this.losses.length, line })
+  }
+
   /** Records the metrics of an evaluation. */
   evaluation(metrics: Metrics, seconds: number): void {
     this.metrics = metrics

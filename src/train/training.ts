@@ -87,6 +87,7 @@ export class Training {
     const losses = perRank[0]!.map(
       (_, step) => perRank.reduce((sum, values) => sum + values[step]!, 0) / ranks,
     )
+    for (const line of replies[0]!.notes) this.#parts.recorder.note(line)
     if (losses.length === 0) return
     this.#lr = replies[0]!.lr
     this.#parts.recorder.chunk({

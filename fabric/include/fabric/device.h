@@ -90,6 +90,10 @@ class Device {
   std::vector<Stream*> streams();                 ///< those that exist so far
   void synchronize(int64_t timeout_ms = 60'000);  ///< all streams; blocks the caller
 
+  /// A capture over this device is going on (fabric/graph.h sets it).
+  bool capturing() const { return capturing_.load(std::memory_order_relaxed); }
+  void set_capturing(bool on) { capturing_.store(on, std::memory_order_relaxed); }
+
   // Event pool; used by Event.
   EventHandle take_event(bool timing);
   void give_event(EventHandle event, bool timing);
@@ -102,6 +106,7 @@ class Device {
   std::string name_;
   DeviceProperties properties_;
   std::unique_ptr<Allocator> allocator_;
+  std::atomic<bool> capturing_{false};
   std::mutex mutex_;  // guards streams_ growth and the event pools
   std::array<std::atomic<Stream*>, 4> own_{};
   std::vector<std::unique_ptr<Stream>> streams_;

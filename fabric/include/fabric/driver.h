@@ -127,6 +127,8 @@ class Driver {
   // Graphs: record what is enqueued on a stream (and on streams that join it by events) and replay.
   virtual void begin_capture(StreamHandle stream) = 0;
   virtual GraphHandle end_capture(StreamHandle stream) = 0;
+  /// Ends the capture that began on `stream` and drops what it recorded; also one that broke.
+  virtual void abandon_capture(StreamHandle stream) noexcept = 0;
   virtual void launch_graph(GraphHandle graph, StreamHandle stream) = 0;
   virtual void destroy_graph(GraphHandle graph) = 0;
 

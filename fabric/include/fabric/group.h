@@ -30,6 +30,8 @@
 
 namespace fabric {
 
+class Graph;
+
 enum class CollectiveKind : uint8_t {
   kAllReduce = 0,
   kBroadcast = 1,
@@ -37,13 +39,14 @@ enum class CollectiveKind : uint8_t {
   kReduceScatter = 3,
   kReduce = 4,
   kBarrier = 5,
+  kReplay = 6,  ///< runs a graph over the group's devices
 };
 const char* collective_name(CollectiveKind kind);
 
 /// One rank's part of a collective. `count` is in elements:
 ///  all-reduce, broadcast, reduce: `in` and `out` (count,), in place when equal
 ///  all-gather: `in` (count,) -> `out` (ranks * count,)    reduce-scatter: `in` (ranks * count,) ->
-///  `out` (count,) barrier: no buffers
+///  `out` (count,) barrier: no buffers    replay: `graph`, the same at every rank
 struct CollectiveArgs {
   CollectiveKind kind = CollectiveKind::kAllReduce;
   ReduceOp op = ReduceOp::kSum;
@@ -52,8 +55,9 @@ struct CollectiveArgs {
   int root = 0;
   const void* in = nullptr;
   void* out = nullptr;
-  Stream* stream = nullptr;  ///< producer of `in`; the collective starts after its work so far
-  uint64_t vote = 0;         ///< small word, combined by bitwise or over ranks and given to all
+  Stream* stream = nullptr;      ///< producer of `in`; the collective starts after its work so far
+  std::shared_ptr<Graph> graph;  ///< of a replay
+  uint64_t vote = 0;             ///< small word, combined by bitwise or over ranks and given to all
   std::shared_ptr<void> keep_alive;  ///< held until launched
   std::function<void(Stream& comm)>
       on_launched;  ///< called by the launching thread, under no lock of

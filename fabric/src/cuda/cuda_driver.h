@@ -67,6 +67,7 @@ class CudaDriver final : public Driver {
 
   void begin_capture(StreamHandle stream) override;
   GraphHandle end_capture(StreamHandle stream) override;
+  void abandon_capture(StreamHandle stream) noexcept override;
   void launch_graph(GraphHandle graph, StreamHandle stream) override;
   void destroy_graph(GraphHandle graph) override;
 

@@ -5,9 +5,11 @@
 
 namespace fabric::cuda {
 
+// Relaxed: the allocator maps memory and other threads enqueue while a capture goes on. What must
+// not happen in one is refused above this layer (fabric/graph.h), by name.
 void CudaDriver::begin_capture(StreamHandle stream) {
   use_device(device_of(stream));
-  check(cudaStreamBeginCapture(static_cast<cudaStream_t>(stream), cudaStreamCaptureModeThreadLocal),
+  check(cudaStreamBeginCapture(static_cast<cudaStream_t>(stream), cudaStreamCaptureModeRelaxed),
         "cudaStreamBeginCapture");
 }
 
@@ -20,6 +22,15 @@ GraphHandle CudaDriver::end_capture(StreamHandle stream) {
   cudaGraphDestroy(graph);
   check(made, "cudaGraphInstantiate");
   return exec;
+}
+
+void CudaDriver::abandon_capture(StreamHandle stream) noexcept {
+  cudaGraph_t graph = nullptr;
+  if (cudaStreamEndCapture(static_cast<cudaStream_t>(stream), &graph) == cudaSuccess &&
+      graph != nullptr) {
+    cudaGraphDestroy(graph);
+  }
+  cudaGetLastError();  // a broken capture is what is being cleaned up
 }
 
 void CudaDriver::launch_graph(GraphHandle graph, StreamHandle stream) {

@@ -61,6 +61,7 @@ class HostDriver final : public Driver {
 
   void begin_capture(StreamHandle stream) override;
   GraphHandle end_capture(StreamHandle stream) override;
+  void abandon_capture(StreamHandle stream) noexcept override;
   void launch_graph(GraphHandle graph, StreamHandle stream) override;
   void destroy_graph(GraphHandle graph) override;
 

@@ -123,6 +123,16 @@ GraphHandle HostDriver::end_capture(StreamHandle stream) {
   return handle;
 }
 
+void HostDriver::abandon_capture(StreamHandle stream) noexcept {
+  auto* queue = static_cast<Queue*>(stream);
+  auto capture = queue->capture();
+  if (capture == nullptr || !capture->starts_at(*queue)) return;
+  try {
+    capture->finish();
+  } catch (const Error&) {  // a fork that was not joined: its streams have left the capture too
+  }
+}
+
 void HostDriver::launch_graph(GraphHandle graph, StreamHandle stream) {
   static_cast<Graph*>(graph)->launch(*static_cast<Queue*>(stream));
 }

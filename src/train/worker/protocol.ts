@@ -45,6 +45,8 @@ export interface BeginMessage {
   lr: number | undefined
   bucketBytes: number
   timeoutMs: number
+  /** Capture the step and replay it. */
+  graph: boolean
   steps: number | undefined
   epochs: number | undefined
 }
@@ -127,6 +129,8 @@ export interface RunReply {
   ended: 'count' | 'stop' | 'epochs' | 'unequal'
   /** Where this rank stands in its data; compared over ranks when `ended` is 'unequal'. */
   position: DataPosition
+  /** Lines for the user. */
+  notes: string[]
 }
 
 /** Where a rank stands in its data. */

@@ -74,7 +74,7 @@ export class Replica {
 
   /** Takes rank 0's weights and gets ready for the first step. */
   async begin(message: BeginMessage): Promise<BeginReply> {
-    const { group, accumulate, batchSize, steps, epochs, bucketBytes, timeoutMs } = message
+    const { group, accumulate, batchSize, steps, epochs, bucketBytes, timeoutMs, graph } = message
     const { rank, device } = this.#place
     const { parameters, buffers } = this.#state
     const state = [...parameters, ...buffers]
@@ -112,6 +112,9 @@ export class Replica {
       feed,
       clipNorm: message.clipNorm,
       totalSteps,
+      graph,
+      group,
+      timeoutMs,
     })
     this.#begun = { stepper, reducer, feed }
     return { hash, totalSteps }
@@ -155,6 +158,7 @@ export class Replica {
   /** Ends the data and the reducer; the thread's end frees the tensors. */
   async close(): Promise<Record<string, never>> {
     await this.#begun?.feed.close()
+    this.#begun?.stepper.dispose()
     this.#begun?.reducer.dispose()
     this.#begun = undefined
     return {}

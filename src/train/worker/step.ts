@@ -9,8 +9,9 @@ import { clipGradNorm } from '../../optim/clip.js'
 import { zeros } from '../../tensor/factory.js'
 import { scope } from '../../tensor/scope.js'
 import type { Tensor } from '../../tensor/tensor.js'
-import type { Task, TaskOptimizer } from '../task.js'
+import type { Batch, HostBatch, Task, TaskOptimizer } from '../task.js'
 import { disposeBatch, type Feed, type StepBatches, toDevice } from './batches.js'
+import { GraphMode } from './graph-mode.js'
 import {
   CONTROL_BEATS,
   CONTROL_STEPS,
@@ -37,6 +38,11 @@ export interface StepParts {
   feed: Feed
   clipNorm: number | undefined
   totalSteps: number | undefined
+  /** Captures the step when it can be captured. */
+  graph: boolean
+  /** Id of the group. */
+  group: number
+  timeoutMs: number
 }
 
 /** Trains one replica. */
@@ -44,6 +50,7 @@ export class Stepper {
   readonly #parts: StepParts
   readonly #parameters: Tensor[]
   readonly #baseLr: number
+  readonly #graph: GraphMode | undefined
   #deviceWait = 0
   #hostWait = 0
   /** The step in progress, from 1. */
@@ -53,6 +60,23 @@ export class Stepper {
     this.#parts = parts
     this.#parameters = parts.trainable.map((entry) => entry.tensor)
     this.#baseLr = parts.optimizer.lr
+    if (!parts.graph) return
+    const { group, rank, device, timeoutMs, reducer } = parts
+    this.#graph = new GraphMode({
+      group,
+      rank,
+      device,
+      timeoutMs,
+      passes: (batches, taken, loss) => this.#passes(batches, taken, loss, 0),
+      finish: () => this.#finish(),
+      update: () => this.#update(),
+      abandon: () => reducer.abandon(),
+    })
+  }
+
+  /** Frees a captured step. */
+  dispose(): void {
+    this.#graph?.dispose()
   }
 
   /** Trains up to `count` steps; ends early where all ranks agreed to. */
@@ -86,6 +110,7 @@ export class Stepper {
         lr: optimizer.lr,
         ended,
         position,
+        notes: this.#graph?.takeNotes() ?? [],
       }
     } finally {
       losses.dispose()
@@ -94,33 +119,56 @@ export class Stepper {
 
   /** Everything between two turns of the event loop. */
   #step(taken: StepBatches, losses: Tensor, slot: number): VoteResult {
-    const { reducer, optimizer, clipNorm } = this.#parts
     const vote = packVote({
       stop: Atomics.load(this.#parts.control, CONTROL_STOP) !== 0,
       ended: taken.endsEpoch,
       samples: taken.samples,
     })
-    const last = taken.batches.length - 1
-    taken.batches.forEach((batch, micro) => {
-      reducer.begin(micro === last ? 'reduce' : 'accumulate', vote)
+    this.#schedule()
+    const replayed = this.#graph?.run(taken, vote)
+    if (replayed !== undefined) {
+      scope(() => noGrad(() => losses.narrow(0, slot, 1).copy_(replayed.loss)))
+      for (const batch of taken.batches) disposeBatch(batch)
+      return readVotes(replayed.votes)
+    }
+    scope(() => {
+      const sum = losses.narrow(0, slot, 1)
+      this.#passes(taken.batches, taken, sum, vote)
+    })
+    for (const batch of taken.batches) disposeBatch(batch)
+    const votes = readVotes(this.#finish())
+    if (!votes.unequal) this.#update()
+    return votes
+  }
+
+  /** Forward and backward of a step's batches; adds their weighted losses to `sum`. */
+  #passes(
+    batches: readonly (HostBatch | Batch)[],
+    taken: StepBatches,
+    sum: Tensor,
+    vote: number,
+  ): void {
+    const { reducer, device } = this.#parts
+    batches.forEach((batch, micro) => {
+      reducer.begin(micro === batches.length - 1 ? 'reduce' : 'accumulate', vote)
       const weight = taken.counts[micro]! / taken.samples
       scope(() => {
-        const loss = this.#loss(toDevice(batch, this.#parts.device))
+        const loss = this.#loss(toDevice(batch, device))
         noGrad(() => {
           const weighted = weight === 1 ? loss : loss.mul(weight)
-          losses.narrow(0, slot, 1).add_(weighted.reshape([1]))
+          sum.add_(weighted.reshape([1]))
         })
         const scaled = weight === 1 ? loss : loss.mul(weight)
         scaled.backward()
       })
-      disposeBatch(batch)
     })
-    const votes = readVotes(this.#finish())
-    if (votes.unequal) return votes
+  }
+
+  /** Clips the averaged gradients and updates the parameters. */
+  #update(): void {
+    const { optimizer, clipNorm } = this.#parts
     if (clipNorm !== undefined) scope(() => void clipGradNorm(this.#parameters, clipNorm))
-    this.#schedule()
     optimizer.step()
-    return votes
   }
 
   #loss(batch: ReturnType<typeof toDevice>): Tensor {

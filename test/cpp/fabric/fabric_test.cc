@@ -105,6 +105,7 @@ TEST(Fabric, ASecondDriverOfAKindIsRefused) {
     double measured_gbps(int, int) override { return 0; }
     void begin_capture(StreamHandle) override {}
     GraphHandle end_capture(StreamHandle) override { return nullptr; }
+    void abandon_capture(StreamHandle) noexcept override {}
     void launch_graph(GraphHandle, StreamHandle) override {}
     void destroy_graph(GraphHandle) override {}
   };

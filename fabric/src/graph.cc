@@ -1,0 +1,153 @@
+// Captures over one or several devices and the launches of their graphs; design in fabric/graph.h.
+#include "fabric/graph.h"
+
+#include <atomic>
+#include <utility>
+
+#include "fabric/allocator.h"
+#include "fabric/error.h"
+#include "fabric/event_log.h"
+#include "fabric/fabric.h"
+
+namespace fabric {
+namespace {
+
+constexpr int64_t kDestroyMs = 60'000;
+
+/// The streams that work of `device` may allocate on during a capture of `main`.
+std::vector<Stream*> allocating_streams(Device& device, Stream& main) {
+  std::vector<Stream*> streams{&device.compute(), &device.comm(),
+                               &device.stream(StreamPurpose::kCopyIn),
+                               &device.stream(StreamPurpose::kCopyOut)};
+  if (main.purpose() == StreamPurpose::kUser) streams.push_back(&main);
+  return streams;
+}
+
+}  // namespace
+
+void require_eager(const Device& device, const char* what) {
+  if (!device.capturing()) [[likely]]
+    return;
+  fail(ErrorCode::kUsage,
+       "%s cannot be part of a captured step (%s is capturing): do it before the capture or after "
+       "a replay",
+       what, device.name().c_str());
+}
+
+std::unique_ptr<Capture> Capture::begin(std::vector<Stream*> streams) {
+  if (streams.empty()) fail(ErrorCode::kUsage, "a capture needs at least one stream");
+  check_poison();
+  Driver& driver = streams[0]->device().driver();
+  for (size_t i = 0; i < streams.size(); ++i) {
+    Device& device = streams[i]->device();
+    require_eager(device, "another capture");
+    if (&device.driver() != &driver) {
+      fail(ErrorCode::kDevice, "one graph cannot span %s and %s: their drivers differ",
+           streams[0]->device().name().c_str(), device.name().c_str());
+    }
+    for (size_t j = 0; j < i; ++j) {
+      if (&streams[j]->device() == &device) {
+        fail(ErrorCode::kUsage, "%s is in the capture twice", device.name().c_str());
+      }
+    }
+  }
+  std::unique_ptr<Capture> capture(new Capture());
+  capture->streams_ = std::move(streams);
+  for (Stream* main : capture->streams_) {
+    Device& device = main->device();
+    const uint32_t pool = device.allocator().create_pool();
+    capture->pools_.push_back(pool);
+    for (Stream* stream : allocating_streams(device, *main)) {
+      device.allocator().begin_pool(pool, *stream);
+      capture->pooled_.emplace_back(&device, stream);
+    }
+  }
+  Stream& origin = *capture->streams_[0];
+  driver.begin_capture(origin.handle());
+  capture->open_ = true;
+  for (Stream* main : capture->streams_) {
+    main->device().set_capturing(true);
+    order_after(*main, origin);
+  }
+  return capture;
+}
+
+std::shared_ptr<Graph> Capture::end() {
+  if (!open_) fail(ErrorCode::kUsage, "the capture has ended");
+  Stream& origin = *streams_[0];
+  try {
+    for (Stream* main : streams_) order_after(origin, *main);
+  } catch (...) {
+    close();
+    throw;
+  }
+  open_ = false;
+  GraphHandle handle = nullptr;
+  try {
+    handle = origin.device().driver().end_capture(origin.handle());
+  } catch (...) {
+    close();
+    throw;
+  }
+  static std::atomic<uint32_t> next_id{1};
+  std::shared_ptr<Graph> graph(new Graph());
+  graph->id_ = next_id.fetch_add(1, std::memory_order_relaxed);
+  graph->handle_ = handle;
+  graph->origin_ = &origin;
+  for (Stream* main : streams_) graph->devices_.push_back(&main->device());
+  graph->pools_ = std::exchange(pools_, {});
+  close();
+  event_log::log(EventKind::kGraph, origin.device().index(), origin.id(), kNoDevice, 0, graph->id_);
+  return graph;
+}
+
+Capture::~Capture() { close(); }
+
+// Leaves every device as it was; with a graph under way, the graph owns the pools by now.
+void Capture::close() {
+  if (streams_.empty()) return;
+  if (std::exchange(open_, false)) {
+    Stream& origin = *streams_[0];
+    Driver& driver = origin.device().driver();
+    try {
+      for (Stream* main : streams_) order_after(origin, *main);
+    } catch (const Error&) {  // the recording is broken already; it is dropped below
+    }
+    driver.abandon_capture(origin.handle());
+  }
+  for (auto [device, stream] : pooled_) device->allocator().end_pool(*stream);
+  pooled_.clear();
+  for (Stream* main : streams_) main->device().set_capturing(false);
+  for (size_t i = 0; i < pools_.size(); ++i) {
+    streams_[i]->device().allocator().release_pool(pools_[i]);
+  }
+  streams_.clear();
+}
+
+void Graph::launch(std::span<Stream* const> streams) {
+  check_poison();
+  for (Device* device : devices_) require_eager(*device, "launching a graph");
+  std::lock_guard lock(mutex_);
+  for (Stream* stream : streams) order_after(*origin_, *stream);
+  origin_->device().driver().launch_graph(handle_, origin_->handle());
+  if (!last_) last_ = Event(origin_->device());
+  last_.record(*origin_);
+  for (Stream* stream : streams) {
+    if (stream != origin_) last_.wait(*stream);
+  }
+  launches_.fetch_add(1, std::memory_order_relaxed);
+  event_log::log(EventKind::kGraph, origin_->device().index(), origin_->id(), kNoDevice, 0, id_, 1);
+}
+
+Graph::~Graph() {
+  if (handle_ == nullptr) return;
+  try {
+    // Memory of a graph that still runs must not be given back: a late one keeps it.
+    if (last_ && !last_.synchronize(kDestroyMs)) return;
+    origin_->device().driver().destroy_graph(handle_);
+    for (size_t i = 0; i < devices_.size(); ++i) devices_[i]->allocator().release_pool(pools_[i]);
+  } catch (const Error&) {  // a poisoned fabric: the process is to end, its memory with it
+  }
+}
+
+}  // namespace fabric

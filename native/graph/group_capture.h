@@ -1,0 +1,63 @@
+// One capture by all ranks of a group, each in the thread that drives its device. Used by the
+// trainer's workers through the binding, once a run.
+//
+// Design. Ranks meet in join(): the last one begins the capture over all devices, so that no rank
+// still enqueues uncaptured work. Then they enqueue by turns, in rank order (enter and leave, as
+// often as all ranks do), because a capture is one growing graph; between turns they may wait for
+// each other, for example in Reducer::finish(). They meet again in finish(): the last one ends the
+// capture, and every rank gets the same step, or the same error.
+//  - Who signals: everything under one mutex and one condition variable.
+//  - A rank that fails says so in finish(): the group's open calls are failed, so that nobody waits
+//    for that rank, ranks that wait for their turn get the error, and once all have come the last
+//    one drops the capture and resets the group, which then works as before.
+//  - Every wait ends at the time limit with CollectiveTimeoutError naming the missing ranks; the
+//    capture is dropped then.
+//  - What breaks it: a rank that calls enter() more often than another.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fabric/group.h"
+#include "graph/step_graph.h"
+
+namespace weft {
+
+class GroupCapture {
+ public:
+  /// Arrives for `rank`; BLOCKS until all ranks have.
+  static std::shared_ptr<GroupCapture> join(std::shared_ptr<fabric::Group> group, int rank,
+                                            int64_t timeout_ms);
+  GroupCapture(std::shared_ptr<fabric::Group> group, int64_t timeout_ms);
+
+  /// BLOCKS until it is this rank's turn. Throws the error of a rank that failed.
+  void enter(int rank);
+  void leave(int rank);
+  /// Arrives at the end, with the reason when this rank failed; BLOCKS until all ranks have. Throws
+  /// the first failure.
+  std::shared_ptr<StepGraph> finish(int rank, const std::optional<Error>& failure);
+
+ private:
+  template <typename Ready>
+  void wait(std::unique_lock<std::mutex>& lock, const std::vector<char>& arrived, const char* what,
+            Ready ready);
+  void give_up(const Error& error);
+
+  const std::shared_ptr<fabric::Group> group_;
+  const int64_t timeout_ms_;
+  std::mutex mutex_;  // guards the rest
+  std::condition_variable changed_;
+  std::vector<char> joined_, finished_;  // by rank
+  bool begun_ = false;
+  uint64_t turn_ = 0;
+  std::shared_ptr<StepGraph> step_;
+  std::optional<Error> failure_;
+  bool done_ = false;
+};
+
+}  // namespace weft
