@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "dispatch/op_table.h"
 #include "fabric/fabric.h"
 #include "ops/ops.h"
 
