@@ -1,4 +1,4 @@
-// Faults and delays of the host driver, for tests. src/fabric/faults.ts calls these.
+// Faults and delays for tests. src/fabric/faults.ts calls these.
 #include "binding/completion.h"
 #include "binding/entry.h"
 #include "fabric/faults.h"
@@ -21,15 +21,18 @@ napi_value set_peer_access(Frame& f) {
                                   static_cast<int>(f.integer(1, 65535)), f.flag(2));
   return undefined(f.env);
 }
+napi_value illegal_address(Frame& f) {
+  fabric::faults::illegal_address(f.device(0).compute());
+  return undefined(f.env);
+}
 napi_value clear_faults(Frame& f) {
   fabric::faults::clear();
   return undefined(f.env);
 }
 
 constexpr Function kFunctions[] = {
-    {"setDeviceDelay", entry<set_device_delay>},
-    {"failAllocations", entry<fail_allocations>},
-    {"setPeerAccess", entry<set_peer_access>},
+    {"setDeviceDelay", entry<set_device_delay>}, {"failAllocations", entry<fail_allocations>},
+    {"setPeerAccess", entry<set_peer_access>},   {"illegalAddress", entry<illegal_address>},
     {"clearFaults", entry<clear_faults>},
 };
 

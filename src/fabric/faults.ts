@@ -1,5 +1,7 @@
-// Faults and delays of the host driver, for tests: real code paths see them. Process-wide.
+// Faults and delays for tests: real code paths see them. Process-wide. All are the host driver's but
+// illegalAddress, which is for every device.
 import { native } from '../native/addon.js'
+import { deviceIndex } from './devices.js'
 
 export const faults = {
   /** Every task on host device `ordinal` takes at least this many microseconds more; 0 ends it. */
@@ -13,6 +15,11 @@ export const faults = {
   /** Host devices `a` and `b` can no longer, or again, reach each other's memory. */
   setPeerAccess: (a: number, b: number, allowed: boolean): void =>
     native.setPeerAccess(a, b, allowed),
+  /**
+   * A kernel on `device`'s compute stream writes to an illegal address: once it ran, every call
+   * throws FabricPoisonedError, and clear() does not help.
+   */
+  illegalAddress: (device: string): void => native.illegalAddress(deviceIndex(device)),
   /** Removes every injected fault. */
   clear: (): void => native.clearFaults(),
 }

@@ -1,8 +1,13 @@
 // Faults and delays that tests inject into the host driver: a slow device, a failed allocation, a
-// lost peer, any peer-access matrix. Real code paths see them; nothing here exists on CUDA.
+// lost peer, any peer-access matrix. Real code paths see them. One fault is for both drivers: an
+// illegal address, after which the process must restart.
 #pragma once
 
 #include <cstdint>
+
+namespace fabric {
+class Stream;
+}
 
 namespace fabric::faults {
 
@@ -12,7 +17,10 @@ void set_device_delay_us(int ordinal, int64_t delay_us);
 void fail_allocations(int ordinal, int count, int skip = 0);
 /// Devices `a` and `b` can no longer (or again) reach each other's memory.
 void set_peer_access(int a, int b, bool allowed);
-/// Removes every injected fault.
+/// Enqueues a kernel that writes to an illegal address. On CUDA the context is lost for good; the
+/// host driver's twin is a task that throws. The fabric is poisoned once it ran.
+void illegal_address(Stream& stream);
+/// Removes every injected fault; what illegal_address() did stays.
 void clear();
 
 }  // namespace fabric::faults

@@ -48,7 +48,8 @@ void CompletionPoller::loop() {
       }
       if (status == cudaErrorCudartUnloading) return;  // the process is ending; nobody waits
       if (status != cudaSuccess)
-        poison(std::string("waiting for the GPU: ") + cudaGetErrorString(status));
+        poison(std::string("waiting for the GPU: ") + cudaGetErrorName(status) + " (" +
+               cudaGetErrorString(status) + ")");
       Item item = std::move(pending[i]);
       pending.erase(pending.begin() + static_cast<std::ptrdiff_t>(i));
       item.give_back(item.ordinal, item.event);

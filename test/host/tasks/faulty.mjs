@@ -37,6 +37,7 @@ const inLoss = {
     batch.x.dispose()
     batch.x.sum()
   },
+  'illegal-address': (batch) => faults.illegalAddress(batch.x.device),
   memory: () => {
     faults.failAllocations(faultRank, 1_000)
     zeros([1 << 24])
