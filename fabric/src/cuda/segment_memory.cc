@@ -18,6 +18,11 @@ CUmemAllocationProp properties_of(int ordinal) {
   return prop;
 }
 
+/// The driver API's codes are the runtime's: a lost context poisons the fabric here too.
+void check(CUresult status, const char* what) {
+  cuda::check(static_cast<cudaError_t>(status), what);
+}
+
 }  // namespace
 
 SegmentMemory::SegmentMemory(int devices)
@@ -62,8 +67,7 @@ void* SegmentMemory::alloc_mapped(int ordinal, size_t bytes) {
   CUmemGenericAllocationHandle handle;
   CUresult made = api.mem_create(&handle, rounded, &prop, 0);
   if (made == CUDA_ERROR_OUT_OF_MEMORY) return nullptr;
-  if (made != CUDA_SUCCESS)
-    fail(ErrorCode::kCuda, "cuMemCreate of %zu bytes failed: error %d", rounded, made);
+  check(made, "cuMemCreate");
   CUdeviceptr address = 0;
   if (api.mem_address_reserve(&address, rounded, 0, 0, 0) != CUDA_SUCCESS) {
     api.mem_release(handle);
@@ -114,8 +118,7 @@ void SegmentMemory::free(int ordinal, void* ptr) {
   CUresult status = api.mem_unmap(address, mapping.bytes);
   if (status == CUDA_SUCCESS) status = api.mem_release(mapping.handle);
   if (status == CUDA_SUCCESS) status = api.mem_address_free(address, mapping.bytes);
-  if (status != CUDA_SUCCESS)
-    fail(ErrorCode::kCuda, "giving a segment back failed: error %d", status);
+  check(status, "giving a segment back");
 }
 
 void SegmentMemory::open_to_peer(int from, int to) {
