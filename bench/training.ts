@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
 import {
   allowTf32,
+  captureGraph,
   manualSeed,
   memory,
   openFabric,
@@ -16,7 +17,6 @@ import {
   type Tensor,
 } from 'weft'
 import { count } from './training/arguments.js'
-import { type CapturedStep, captureStep } from './training/captured-step.js'
 import { trainStep, type Workload, workload } from './training/workloads.js'
 
 const warmupSteps = 8
@@ -63,15 +63,15 @@ async function measure(work: Workload, settings: Settings) {
   const optimizer = work.optimizer(parameters)
   const { x, y } = fixedBatch(work, settings)
 
+  const whole = () => trainStep(work, model, parameters, optimizer, x, y)
   let loss: Tensor | undefined
   const step = () => {
-    const next = scope(() => trainStep(work, model, parameters, optimizer, x, y))
+    const next = scope(whole)
     loss?.dispose()
     loss = next
   }
   for (let i = 0; i < warmupSteps; i++) step()
-  let captured: CapturedStep | undefined
-  if (graph) captured = captureStep(step, optimizer, device)
+  const captured = graph ? captureGraph(whole, { devices: device }) : undefined
   const ms = median(await time(captured ? () => captured.replay() : step, settings))
   const line = {
     work: work.name,
@@ -80,7 +80,7 @@ async function measure(work: Workload, settings: Settings) {
     ms: Number(ms.toFixed(4)),
     per_s: Math.round((batch * product(work.target) * 1000) / ms),
     peak_mb: Math.floor((memory()[device]?.peakAllocatedBytes ?? 0) / 2 ** 20),
-    loss: Number((await (loss as Tensor).item()).toFixed(4)),
+    loss: Number((await (captured?.result ?? (loss as Tensor)).item()).toFixed(4)),
   }
   captured?.dispose()
   return line
