@@ -1,7 +1,7 @@
 // Kernels of reductions: outputs of short runs by a few lanes each, long runs by a block a chunk,
 // and outputs that lie side by side in memory by a thread each. Chunks depend on the shape alone
-// and are combined in order by finish_kernel, so the same input gives the same bits. reduce_*.cu
-// instantiate them with an operator:
+// and are combined in order by reduce_finish.cuh, so the same input gives the same bits.
+// reduce_*.cu instantiate them with an operator:
 //
 //   Lane            what elements are converted to
 //   Value           a partial result, of 4-byte words; starts as start()
@@ -14,6 +14,7 @@
 #include "cuda/arithmetic.cuh"
 #include "cuda/element.cuh"
 #include "cuda/launch.h"
+#include "cuda/reduce_finish.cuh"
 #include "cuda/reduce_shape.h"
 
 namespace weft::cuda {
@@ -43,20 +44,6 @@ struct AnyElements {
   }
 };
 
-template <typename V>
-__device__ __forceinline__ V shuffle_xor(V v, int mask) {
-  static_assert(sizeof(V) % 4 == 0);
-  union {
-    V value;
-    uint32_t words[sizeof(V) / 4];
-  } from, to;
-  from.value = v;
-#pragma unroll
-  for (int w = 0; w < static_cast<int>(sizeof(V) / 4); ++w)
-    to.words[w] = __shfl_xor_sync(0xffffffffu, from.words[w], mask);
-  return to.value;
-}
-
 /// Elements begin + rank, begin + rank + step, ... of the run at `base`, any strides.
 template <typename Op, typename E>
 __device__ __forceinline__ typename Op::Value strided_run(const Op& op, const E& elements,
@@ -78,10 +65,7 @@ __device__ __forceinline__ typename Op::Value strided_run(const Op& op, const E&
     for (int u = 0; u < U; ++u) op.add(t[u], x[u], i + u * step);
   }
   for (; i < end; i += step) op.add(t[0], elements.template at<L>(base + walk.offset(i)), i);
-  typename Op::Value v = op.value(t[0]);
-#pragma unroll
-  for (int u = 1; u < U; ++u) v = op.merge(v, op.value(t[u]));
-  return v;
+  return merge_accumulators(op, t);
 }
 
 /// The same of a run that is dense in memory, in packs of 16 bytes between its ends.
@@ -116,10 +100,7 @@ __device__ __forceinline__ typename Op::Value dense_run(const Op& op, const T* r
     for (int k = 0; k < V; ++k) op.add(t[k], convert<L>(x.v[k]), i + k);
   }
   for (i = last + rank; i < end; i += step) op.add(t[0], convert<L>(run[i]), i);
-  typename Op::Value v = op.value(t[0]);
-#pragma unroll
-  for (int k = 1; k < V; ++k) v = op.merge(v, op.value(t[k]));
-  return v;
+  return merge_accumulators(op, t);
 }
 
 template <bool kDense, typename Op, typename E>
@@ -146,21 +127,8 @@ __global__ void __launch_bounds__(kLineThreads, 3)
     v = any_run<kDense>(op, elements, shape, shape.kept.offset(output), 0, shape.count,
                         threadIdx.x % lanes, lanes);
   }
-  for (int m = lanes / 2; m > 0; m >>= 1) v = op.merge(v, shuffle_xor(v, m));
+  v = lanes_merge(op, v, lanes);
   if (present && threadIdx.x % lanes == 0) op.store(target, output, v, shape.count);
-}
-
-/// The block's threads' values in order of warps; thread 0 has the result.
-template <typename Op>
-__device__ __forceinline__ typename Op::Value block_merge(const Op& op, typename Op::Value v) {
-  __shared__ typename Op::Value parts[32];
-#pragma unroll
-  for (int m = 16; m > 0; m >>= 1) v = op.merge(v, shuffle_xor(v, m));
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = v;
-  __syncthreads();
-  if (threadIdx.x == 0)
-    for (unsigned w = 1; w < blockDim.x / 32; ++w) v = op.merge(v, parts[w]);
-  return v;
 }
 
 /// A block a chunk of an output's run; partials[output * chunks + chunk] when there are several.
@@ -209,33 +177,6 @@ __global__ void __launch_bounds__(kColumnThreads* kColumnLines, 3)
   } else {
     op.store(target, output, v, shape.count);
   }
-}
-
-/// A warp an output: chunk c of output o lies at partials[o * output_step + c * chunk_step].
-template <typename Op>
-__global__ void __launch_bounds__(kLineThreads, 3)
-    finish_kernel(Op op, const typename Op::Value* partials, ReduceShape shape, int64_t output_step,
-                  int64_t chunk_step, ReduceTarget target) {
-  const int64_t output = static_cast<int64_t>(blockIdx.x) * (kLineThreads / 32) + threadIdx.x / 32;
-  if (output >= shape.outputs) return;
-  typename Op::Value v = op.start();
-  const typename Op::Value* of = partials + output * output_step;
-#pragma unroll 4
-  for (unsigned c = threadIdx.x % 32; c < shape.chunks; c += 32)
-    v = op.merge(v, of[c * chunk_step]);
-#pragma unroll
-  for (int m = 16; m > 0; m >>= 1) v = op.merge(v, shuffle_xor(v, m));
-  if (threadIdx.x % 32 == 0) op.store(target, output, v, shape.count);
-}
-
-template <typename Op>
-void launch_finish(const Op& op, const typename Op::Value* partials, const ReduceShape& shape,
-                   int64_t output_step, int64_t chunk_step, const ReduceTarget& target,
-                   cudaStream_t s) {
-  if (shape.chunks <= 1) return;
-  finish_kernel<<<block_count(shape.outputs, kLineThreads / 32), kLineThreads, 0, s>>>(
-      op, partials, shape, output_step, chunk_step, target);
-  check_launch("reduce");
 }
 
 /// Scratch memory for the partials of `shape`, if it has chunks.
