@@ -46,22 +46,25 @@ const torchNames: Record<string, string> = { f32: 'torch.float32', bf16: 'torch.
 const median = (list: number[]) => [...list].sort((a, b) => a - b)[list.length >> 1] as number
 const now = () => Number(process.hrtime.bigint())
 
-/** Host microseconds a call: the median of five rounds of `calls`, each after the device is idle. */
-async function hostTime(
+/** Host microseconds a call of each body, by round. Rounds interleave the bodies, since the cost of a
+ * launch drifts by a quarter within seconds; each starts with an idle device. */
+async function hostTimes(
   device: string,
   calls: number,
-  body: (times: number) => void,
-): Promise<number> {
-  body(calls) // compiles, fills caches
-  const rounds: number[] = []
-  for (let round = 0; round < 5; round++) {
-    await synchronize(device)
-    const start = now()
-    body(calls)
-    rounds.push((now() - start) / calls / 1e3)
+  bodies: ((times: number) => void)[],
+): Promise<number[][]> {
+  const rounds: number[][] = bodies.map(() => [])
+  for (let round = -1; round < 11; round++) {
+    for (const [i, body] of bodies.entries()) {
+      await synchronize(device)
+      const start = now()
+      body(calls)
+      const us = (now() - start) / calls / 1e3
+      if (round >= 0) (rounds[i] as number[]).push(us) // the first compiles and fills caches
+    }
   }
   await synchronize(device)
-  return median(rounds)
+  return rounds
 }
 
 /** `body` `times` times, in scopes of at most 100. */
@@ -80,34 +83,24 @@ async function measureDispatch(device: string, calls: number): Promise<Figure[]>
   const b = zeros([16], { device })
   const leaf = zeros([16], { device, requiresGrad: true })
   const launch = launchProbe(device)
-  const rows: Figure[] = []
-  const measure = async (op: string, body: (times: number) => void, n = calls) => {
-    rows.push({ op, unit: 'us', value: await hostTime(device, n, body) })
-  }
   const repeat = (body: () => void) => (times: number) => {
     for (let i = 0; i < times; i++) body()
   }
-  await measure('bare launch', repeat(launch))
-  await measure(
-    'dispatch add (16 elems)',
-    inScopes(() => a.add(b)),
-  )
-  await measure(
-    'dispatch add, dispose()',
-    repeat(() => a.add(b).dispose()),
-  )
-  await measure('dispatch add_ no_grad', (times) => noGrad(() => repeat(() => a.add_(b))(times)))
-  await measure(
-    'dispatch add autograd fwd',
-    inScopes(() => leaf.add(b)),
-  )
-  await measure(
-    'mul+sum+backward tiny',
-    inScopes(() => leaf.mul(b).sum().backward()),
-    calls >> 2,
-  )
-  const [bare, add] = rows as [Figure, Figure]
-  rows.splice(2, 0, { op: 'add over a bare launch', unit: 'us', value: add.value - bare.value })
+  const bodies: Record<string, (times: number) => void> = {
+    'bare launch': repeat(launch),
+    'dispatch add (16 elems)': inScopes(() => a.add(b)),
+    'dispatch add, dispose()': repeat(() => a.add(b).dispose()),
+    'dispatch add_ no_grad': (times) => noGrad(() => repeat(() => a.add_(b))(times)),
+    'dispatch add autograd fwd': inScopes(() => leaf.add(b)),
+    'mul+sum+backward tiny': inScopes(() => leaf.mul(b).sum().backward()),
+  }
+  const times = await hostTimes(device, calls, Object.values(bodies))
+  const rows: Figure[] = Object.keys(bodies).map((op, i) => {
+    return { op, unit: 'us', value: median(times[i] as number[]) }
+  })
+  const [bare, add] = times as [number[], number[]]
+  const over = median(add.map((us, i) => us - (bare[i] as number)))
+  rows.splice(2, 0, { op: 'add over a bare launch', unit: 'us', value: over })
   for (const each of [a, b, leaf]) each.dispose()
   return rows
 }
@@ -216,7 +209,7 @@ allowTf32(true)
 
 const rows: Figure[] = []
 if (parts.includes('dispatch')) {
-  rows.push(...(await measureDispatch(device, Number(values.calls ?? 20000))))
+  rows.push(...(await measureDispatch(device, Number(values.calls ?? 5000))))
 }
 const flush = zeros([onGpu ? 2 ** 26 : 2 ** 12], { device })
 if (parts.includes('bandwidth')) rows.push(...(await measureBandwidth(device, elements, flush)))
