@@ -43,10 +43,11 @@ export class MultiHeadAttention extends Module {
     const qkv = this.qkv
       .forward(x) // (B,T,C)·(C,3C) → (B,T,3C)
       .view([batch, length, 3, this.heads, perHead])
-      .permute([2, 0, 3, 1, 4]) // (3,B,H,T,C/H)
-    let q = qkv.select(0, 0)
-    let k = qkv.select(0, 1)
-    const v = qkv.select(0, 2)
+    // Cut before the heads move forward: gradients then gather in the projection's own layout.
+    const part = (i: number) => qkv.select(2, i).transpose(1, 2) // (B,H,T,C/H)
+    let q = part(0)
+    let k = part(1)
+    const v = part(2)
     if (this.position) {
       q = this.position(q)
       k = this.position(k)
