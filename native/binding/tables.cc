@@ -83,7 +83,13 @@ napi_value build_info(Frame& f) {
 #else
   constexpr bool cuda = false;
 #endif
+#if defined(WEFT_DEVICE_CODE)
+  const char* device_code = WEFT_DEVICE_CODE;
+#else
+  const char* device_code = "";
+#endif
   set(f.env, out, "cuda", make_bool(f.env, cuda));
+  set(f.env, out, "deviceCode", make_text(f.env, device_code));
   napi_value drivers = make_array(f.env, 0);
   uint32_t n = 0;
   for (auto kind : {fabric::DriverKind::kHost, fabric::DriverKind::kCuda}) {

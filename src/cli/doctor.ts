@@ -128,10 +128,13 @@ async function addon(): Promise<{ findings: Finding[]; info: Loaded | undefined 
 export function describeCuda(facts: {
   driver: string | undefined
   built: boolean
+  deviceCode: string
   nvml: NvmlReport | undefined
 }): Finding[] {
   const driver = facts.driver ? `NVIDIA driver ${facts.driver}` : 'no NVIDIA driver on this machine'
-  const built = facts.built ? 'the addon has the cuda driver' : 'this build has no cuda driver'
+  const built = facts.built
+    ? `the addon has the cuda driver and device code for ${facts.deviceCode}`
+    : 'this build has no cuda driver'
   const cuda = note('CUDA', `${driver}; ${built}`)
   if (facts.nvml === undefined) return [cuda]
   const { found, driverVersion, detail } = facts.nvml
@@ -151,7 +154,8 @@ async function examine(): Promise<Finding[]> {
   const [required, native] = await Promise.all([requirements(), addon()])
   const nvml = native.info?.nvml
   const driver = nvidiaDriver() ?? (nvml?.driverVersion || undefined)
-  const cuda = describeCuda({ driver, built: native.info?.cuda ?? false, nvml })
+  const { cuda: built = false, deviceCode = '' } = native.info ?? {}
+  const cuda = describeCuda({ driver, built, deviceCode, nvml })
   return [...machine(), ...required, ...native.findings, ...cuda]
 }
 

@@ -80,6 +80,8 @@ export interface BuildInfo {
   threads: number
   /** Is the cuda driver part of this build? */
   cuda: boolean
+  /** Architectures that it has device code for, "90a, 100a"; "" without the cuda driver. */
+  deviceCode: string
   drivers: { name: string; devices: number }[]
 }
 

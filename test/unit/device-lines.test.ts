@@ -34,12 +34,12 @@ test('without NVML the table says where its kinds come from', () => {
 
 test('the doctor tells the driver and whether NVML is there', () => {
   const there = { found: true, driverVersion: '580.1', detail: 'libnvidia-ml.so.1' }
-  const lines = describeCuda({ driver: '580.1', built: true, nvml: there })
+  const lines = describeCuda({ driver: '580.1', built: true, deviceCode: '90a', nvml: there })
   expect(lines.map((each) => each.detail)).toEqual([
-    'NVIDIA driver 580.1; the addon has the cuda driver',
+    'NVIDIA driver 580.1; the addon has the cuda driver and device code for 90a',
     'found: libnvidia-ml.so.1, driver 580.1',
   ])
-  const none = describeCuda({ driver: undefined, built: false, nvml: missing })
+  const none = describeCuda({ driver: undefined, built: false, deviceCode: '', nvml: missing })
   expect(none[1]?.detail).toBe('not found: libnvidia-ml.so.1: no such file')
   expect(none.every((each) => each.state === 'note')).toBe(true)
 })
