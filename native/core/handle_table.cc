@@ -9,8 +9,11 @@
 // Chunk pointers are published with release order and never change.
 #include "core/handle_table.h"
 
+#include <algorithm>
 #include <mutex>
 #include <vector>
+
+#include "core/tally.h"
 
 namespace weft::handles {
 namespace {
@@ -30,7 +33,6 @@ struct Table {
   std::mutex mutex;  // guards free_slots and used
   std::vector<uint32_t> free_slots;
   uint64_t used = 0;  // slots ever taken from the chunks
-  std::atomic<size_t> live{0};
 };
 
 Table& table() {
@@ -99,7 +101,7 @@ void vacate(Slot& slot, uint64_t index, uint32_t generation) {
   slot.tensor = Tensor();
   slot.owner = 0;
   unlock(slot, next_generation(generation));
-  table().live.fetch_sub(1, std::memory_order_relaxed);
+  tally::add(tally::kHandles, -1);
   ThreadSlots& own = t_slots;
   if (!own.opened) [[unlikely]]
     open_slots();
@@ -149,7 +151,7 @@ Handle insert(Tensor tensor, uint32_t owner) {
   slot.tensor = std::move(tensor);
   slot.owner = owner;
   unlock(slot, generation);
-  table().live.fetch_add(1, std::memory_order_relaxed);
+  tally::add(tally::kHandles, 1);
   return (static_cast<uint64_t>(generation) << kSlotBits) | index;
 }
 
@@ -210,6 +212,6 @@ size_t release_owner(uint32_t owner) {
   return released;
 }
 
-size_t live() { return table().live.load(std::memory_order_relaxed); }
+size_t live() { return static_cast<size_t>(std::max<int64_t>(0, tally::total(tally::kHandles))); }
 
 }  // namespace weft::handles

@@ -11,8 +11,16 @@ namespace weft {
 class RefCounted {
  public:
   void retain() const { count_.fetch_add(1, std::memory_order_relaxed); }
-  /// True when the caller dropped the last reference and must delete the object.
-  bool release() const { return count_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
+  /// The first reference, taken by the maker before anyone else knows the object.
+  void retain_new() const {
+    count_.store(count_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+  /// True when the caller dropped the last reference and must delete the object. Nobody can take a
+  /// reference from the last holder, so that one needs no locked instruction.
+  bool release() const {
+    return count_.load(std::memory_order_acquire) == 1 ||
+           count_.fetch_sub(1, std::memory_order_acq_rel) == 1;
+  }
   uint32_t use_count() const { return count_.load(std::memory_order_acquire); }
 
  protected:
@@ -23,10 +31,14 @@ class RefCounted {
   mutable std::atomic<uint32_t> count_{0};
 };
 
+struct Owned {};
+inline constexpr Owned kOwned{};
+
 template <typename T>
 class Ref {
  public:
   Ref() = default;
+  Ref(T* p, Owned) : p_(p) {}  ///< takes over a reference that was counted
   explicit Ref(T* p) : p_(p) {
     if (p_) p_->retain();
   }
@@ -51,7 +63,9 @@ class Ref {
 
 template <typename T, typename... A>
 Ref<T> make_ref(A&&... args) {
-  return Ref<T>(new T(std::forward<A>(args)...));
+  T* made = new T(std::forward<A>(args)...);
+  made->retain_new();
+  return Ref<T>(made, kOwned);
 }
 
 }  // namespace weft

@@ -1,36 +1,24 @@
 // Storage and Tensor: lifetime, views, the current stream and the live counts.
 #include "core/tensor.h"
 
-#include <array>
-
 #include "autograd/node.h"
+#include "core/tally.h"
 
 namespace weft {
 namespace {
 
-constexpr int kMaxDevices = 256;
-
-struct Counts {
-  std::atomic<int64_t> tensors{0};
-  std::atomic<int64_t> bytes{0};
-};
-// Leaked on purpose: tensors may be released while the process ends.
-std::array<Counts, kMaxDevices>& counts() {
-  static auto* table = new std::array<Counts, kMaxDevices>();
-  return *table;
-}
-Counts& counts(const Device& device) { return counts()[device.index() % kMaxDevices]; }
+constexpr int kMaxDevices = tally::kDevices;
 
 thread_local Stream* t_streams[kMaxDevices] = {};
 
 }  // namespace
 
 Storage::Storage(fabric::Block* block, size_t bytes) : block_(block), bytes_(bytes) {
-  counts(*block->device).bytes.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed);
+  tally::add(tally::bytes_of(block->device->index()), static_cast<int64_t>(bytes));
 }
 
 Storage::~Storage() {
-  counts(*block_->device).bytes.fetch_sub(static_cast<int64_t>(bytes_), std::memory_order_relaxed);
+  tally::add(tally::bytes_of(block_->device->index()), -static_cast<int64_t>(bytes_));
   block_->device->allocator().free(block_);
 }
 
@@ -52,12 +40,10 @@ TensorImpl::TensorImpl(Ref<Storage> storage_in, const Dims& shape_in, const Dims
     expected *= shape.v[i];
   }
   if (numel == 0) contiguous = true;
-  counts(storage->device()).tensors.fetch_add(1, std::memory_order_relaxed);
+  tally::add(tally::tensors_of(storage->device().index()), 1);
 }
 
-TensorImpl::~TensorImpl() {
-  counts(storage->device()).tensors.fetch_sub(1, std::memory_order_relaxed);
-}
+TensorImpl::~TensorImpl() { tally::add(tally::tensors_of(storage->device().index()), -1); }
 
 Stream& current_stream(Device& device) {
   Stream* stream = t_streams[device.index() % kMaxDevices];
@@ -107,8 +93,8 @@ Tensor detach(const Tensor& t) {
 }
 
 TensorCounts tensor_counts(const Device& device) {
-  Counts& c = counts(device);
-  return {c.tensors.load(std::memory_order_relaxed), c.bytes.load(std::memory_order_relaxed)};
+  return {tally::total(tally::tensors_of(device.index())),
+          tally::total(tally::bytes_of(device.index()))};
 }
 
 }  // namespace weft
