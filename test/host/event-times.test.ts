@@ -1,10 +1,21 @@
 // Device times of events in log mode timing. Runs on the device that WEFT_TEST_DEVICE names, a GPU
 // too; by default on a host device.
 import { afterEach, beforeAll, expect, test } from 'vitest'
-import { functional as F, type Fabric, ones, openFabric, rand, type SnapshotEvent } from 'weft'
+import {
+  captureGraph,
+  functional as F,
+  type Fabric,
+  noGrad,
+  ones,
+  openFabric,
+  rand,
+  type SnapshotEvent,
+} from 'weft'
+import { device } from './device.js'
 
-const device = process.env['WEFT_TEST_DEVICE'] ?? 'host:0'
-const onStreams = new Set(['operator', 'copy', 'event_record', 'event_wait', 'collective_launch'])
+const onStreams = new Set([
+  ...['operator', 'copy', 'event_record', 'event_wait', 'collective_launch', 'graph'],
+])
 let fabric: Fabric
 beforeAll(async () => {
   fabric = await openFabric({ devices: [device] })
@@ -81,4 +92,40 @@ test('a snapshot in the middle of the work waits for nothing and has what is kno
   }
   using x = ones([1], { device })
   expect(await x.item()).toBe(1)
+})
+
+test('work captured into a graph has none, the replay has', async () => {
+  fabric.logMode = 'timing'
+  using x = ones([16, 16], { device })
+  const { nextSequence } = fabric.snapshot({ limit: 0 })
+  const graph = captureGraph(() => noGrad(() => F.matmul(x, x).add(1)), { devices: device })
+  const captured = fabric.snapshot({ since: nextSequence }).nextSequence
+  graph.replay()
+  await fabric.synchronize()
+  const events = fabric.snapshot({ since: nextSequence }).events
+  const inside = events.filter((e) => e.kind === 'operator' && e.sequence < captured)
+  expect(inside.length).toBeGreaterThanOrEqual(2)
+  const replay = events.filter((e) => e.kind === 'graph' && e.sequence >= captured)
+  expect(replay.map((e) => e.deviceNs >= e.hostNs)).toEqual([true])
+  expect(await graph.result.toArray()).toEqual(new Array(16).fill(new Array(16).fill(17)))
+  graph.dispose()
+  graph.result.dispose()
+})
+
+test('each rank of a collective has the time at which its part was done', async () => {
+  const choice = device.startsWith('cuda')
+    ? { devices: ['cuda:0/0', 'cuda:0/1'], virtual: 2 }
+    : { devices: 'host:2' }
+  const pair = await openFabric(choice)
+  using group = pair.group()
+  const parts = pair.devices.map((each) => ones([1024], { device: each.name }))
+  pair.logMode = 'timing'
+  const { nextSequence } = pair.snapshot({ limit: 0 })
+  await group.allReduce(parts).done
+  await pair.synchronize()
+  const events = pair.snapshot({ since: nextSequence }).events
+  const launches = events.filter((event) => event.kind === 'collective_launch')
+  expect(launches.map((event) => event.device)).toEqual(pair.devices.map((each) => each.index))
+  for (const event of launches) expect(event.deviceNs).toBeGreaterThanOrEqual(event.hostNs)
+  for (const part of parts) part.dispose()
 })
