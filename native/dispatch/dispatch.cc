@@ -155,7 +155,7 @@ void dispatch(OpCall& call) {
     }
   }
   if (record) record_node(call, row);
-  if (!call.outputs.empty()) {
+  if (fabric::event_log::g_mode.load(std::memory_order_relaxed) != 0 && !call.outputs.empty()) {
     const Tensor& out = call.outputs[0];
     Device& device = out.device();
     fabric::event_log::log(fabric::EventKind::kOperator, device.index(),

@@ -56,11 +56,24 @@ TensorIterator TensorIterator::build(std::initializer_list<const Tensor*> list, 
   const int rank = shape.n;
   bool all_dense = true;
   for (const Tensor* t : list) {
-    IterOperand& operand = it.operand[it.operands];
-    if (it.operands > 0) check_output(out, *t, op);
+    IterOperand& operand = it.operand[it.operands++];
+    if (t != &out) check_output(out, *t, op);
     operand.data = t->data();
     operand.dtype = t->dtype();
     all_dense = all_dense && t->is_contiguous() && t->shape() == shape;
+  }
+  if (all_dense) {  // the usual case: one dimension
+    it.contiguous = true;
+    it.ndim = it.numel == 1 ? 0 : 1;
+    it.shape[0] = it.numel;
+    for (int o = 0; o < it.operands; ++o)
+      it.operand[o].strides[0] = static_cast<int64_t>(dtype_bytes(it.operand[o].dtype));
+    return it;
+  }
+
+  IterOperand* next = it.operand;
+  for (const Tensor* t : list) {
+    IterOperand& operand = *next++;
     auto width = static_cast<int64_t>(dtype_bytes(t->dtype()));
     int shift = rank - t->rank();
     if (shift < 0) {
@@ -76,19 +89,7 @@ TensorIterator TensorIterator::build(std::initializer_list<const Tensor*> list, 
       }
       operand.strides[i] = size == 1 ? 0 : t->strides()[from] * width;
     }
-    ++it.operands;
   }
-  if (all_dense) {  // the usual case: one dimension
-    it.contiguous = true;
-    it.ndim = it.numel == 1 ? 0 : 1;
-    it.shape[0] = it.numel;
-    for (int o = 0; o < it.operands; ++o) {
-      it.operand[o].strides[0] = static_cast<int64_t>(dtype_bytes(it.operand[o].dtype));
-      for (int i = 1; i < rank; ++i) it.operand[o].strides[i] = 0;
-    }
-    return it;
-  }
-
   // Order: fastest first by the output's stride, then the inputs'; insertion sort, since the usual
   // input is sorted already. A dimension of size 1 goes wherever; it merges away below.
   int order[kMaxDims];
