@@ -69,8 +69,7 @@ export class Rotary extends nn.Module {
     const half = this.width / 2
     const cos = this.cos.narrow(0, 0, length)
     const sin = this.sin.narrow(0, 0, length)
-    const a = x.narrow(-1, 0, half) // (B,H,T,D/2)
-    const b = x.narrow(-1, half, half)
+    const [a, b] = x.split(half, -1) as [Tensor, Tensor] // (B,H,T,D/2) each
     return F.cat([a.mul(cos).add(b.mul(sin)), b.mul(cos).sub(a.mul(sin))], -1)
   }
 }

@@ -72,7 +72,9 @@ void record_node(OpCall& call, const RowData& row) {
   node->formula = row.row.gradient;
   node->name = op_name(call.op);
   node->sequence = g_sequence.fetch_add(1, std::memory_order_relaxed);
-  const int visible = row.writes_first ? 1 : row.visible_outputs;
+  const int visible = row.writes_first                     ? 1
+                      : row.visible_outputs == kAnyOutputs ? static_cast<int>(call.outputs.size())
+                                                           : row.visible_outputs;
   node->outputs = visible;
   for (size_t i = 0; i < call.tensors.size(); ++i) {
     const Tensor& t = call.tensors[i];

@@ -56,7 +56,7 @@ void parse(const char* schema, RowData& row) {
     row.kinds[row.arguments++] = parse_kind(one.substr(0, one.find(' ')), &row.writes_first);
     at = comma + 2;
   }
-  row.visible_outputs = std::atoi(text.c_str() + arrow + 2);
+  row.visible_outputs = text.back() == '*' ? kAnyOutputs : std::atoi(text.c_str() + arrow + 2);
 }
 
 std::array<RowData, kOpCount>& rows() {

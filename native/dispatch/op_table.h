@@ -137,7 +137,9 @@ void implement(Op op, const OpRow& row);
 void set_override(Op op, ForwardFn forward);
 /// Runs the call: outputs are in call.outputs, visible ones first.
 void dispatch(OpCall& call);
+/// Results that the caller sees; kAnyOutputs: as many as the call makes ("-> *").
 int visible_outputs(Op op);
+inline constexpr int kAnyOutputs = -1;
 std::span<const ArgKind> argument_kinds(Op op);
 bool writes_first_argument(Op op);
 

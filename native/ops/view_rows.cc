@@ -1,6 +1,8 @@
 // Rows of the views: boxed forwards and gradient formulas. A part of a tensor (select, narrow,
-// slice) sends its gradient into zeros of the whole; the others just show the gradient in the old
-// shape.
+// slice) sends its gradient into zeros of the whole, all parts of a tensor (unbind, split) theirs
+// to their places in one buffer; the others just show the gradient in the old shape.
+#include <algorithm>
+
 #include "ops/gradient.h"
 
 namespace weft::ops {
@@ -28,6 +30,48 @@ void narrow_grad(GradCall& call) {
   Tensor whole = zeros_for(call, 0);
   copy_(narrow(whole, call.integer(1), call.integer(2), call.integer(3)), call.grad());
   call.set(0, std::move(whole));
+}
+
+/// Parts share one buffer: each gradient is copied to its place, once.
+template <typename Part>
+Tensor assemble(GradCall& call, int64_t parts, Part part) {
+  Tensor whole = empty(call.input_shape(0), call.input_dtype(0), call.input_device(0));
+  for (int64_t i = 0; i < parts; ++i) copy_(part(whole, i), call.grad(static_cast<int>(i)));
+  return whole;
+}
+
+void unbind_forward(OpCall& call) {
+  const Tensor& a = call.tensor(0);
+  if (a.rank() == 0) fail(ErrorCode::kShape, "unbind: a scalar has no dimension to take apart");
+  const int dim = normalize_dim(call.integer(1), a.rank(), "unbind");
+  if (a.size(dim) == 0) fail(ErrorCode::kShape, "unbind: dimension %d is empty", dim);
+  for (int64_t i = 0; i < a.size(dim); ++i) call.result(select(a, dim, i));
+}
+
+void unbind_grad(GradCall& call) {
+  const int dim = normalize_dim(call.integer(1), call.input_shape(0).n, "unbind");
+  call.set(0, assemble(call, call.input_shape(0)[dim],
+                       [dim](const Tensor& whole, int64_t i) { return select(whole, dim, i); }));
+}
+
+void split_forward(OpCall& call) {
+  const Tensor& a = call.tensor(0);
+  const int64_t size = call.integer(2);
+  if (a.rank() == 0) fail(ErrorCode::kShape, "split: a scalar has no dimension to take apart");
+  if (size < 1) fail(ErrorCode::kUsage, "split: size is %lld and counts from 1", (long long)size);
+  const int dim = normalize_dim(call.integer(1), a.rank(), "split");
+  if (a.size(dim) == 0) fail(ErrorCode::kShape, "split: dimension %d is empty", dim);
+  for (int64_t at = 0; at < a.size(dim); at += size) {
+    call.result(narrow(a, dim, at, std::min(size, a.size(dim) - at)));
+  }
+}
+
+void split_grad(GradCall& call) {
+  const int dim = normalize_dim(call.integer(1), call.input_shape(0).n, "split");
+  const int64_t size = call.integer(2), whole_size = call.input_shape(0)[dim];
+  call.set(0, assemble(call, (whole_size + size - 1) / size, [&](const Tensor& whole, int64_t i) {
+             return narrow(whole, dim, i * size, std::min(size, whole_size - i * size));
+           }));
 }
 
 void slice_grad(GradCall& call) {
@@ -75,6 +119,8 @@ void register_view_ops() {
                                                 call.integer(3), call.integer(4)));
                             },
                         .gradient = slice_grad});
+  implement(Op::unbind, {.forward = unbind_forward, .gradient = unbind_grad});
+  implement(Op::split, {.forward = split_forward, .gradient = split_grad});
   implement(Op::expand,
             {.forward = [](OpCall& call) { call.result(expand(call.tensor(0), call.dims(1))); },
              .gradient = expand_grad});

@@ -44,10 +44,7 @@ export class MultiHeadAttention extends Module {
       .forward(x) // (B,T,C)·(C,3C) → (B,T,3C)
       .view([batch, length, 3, this.heads, perHead])
     // Cut before the heads move forward: gradients then gather in the projection's own layout.
-    const part = (i: number) => qkv.select(2, i).transpose(1, 2) // (B,H,T,C/H)
-    let q = part(0)
-    let k = part(1)
-    const v = part(2)
+    let [q, k, v] = qkv.unbind(2).map((part) => part.transpose(1, 2)) as [Tensor, Tensor, Tensor] // (B,H,T,C/H)
     if (this.position) {
       q = this.position(q)
       k = this.position(k)

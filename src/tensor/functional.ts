@@ -54,8 +54,10 @@ export {
   reshape,
   select,
   slice,
+  split,
   squeeze,
   transpose,
+  unbind,
   unsqueeze,
   view,
 } from './view.js'

@@ -40,6 +40,13 @@ export function result(op: number, count: number): Tensor {
   return new Tensor(nativeCall(op, count))
 }
 
+/** Runs the call whose `count` words were written, of an operator with any number of results. */
+export function results(op: number, count: number): Tensor[] {
+  const made = nativeCall(op, count)
+  const handles = words.slice(0, made) // a Tensor may be made while debugging writes to the buffer
+  return Array.from(handles, (handle) => new Tensor(handle))
+}
+
 /** Runs an operator without results. */
 export function run(op: number, count: number): void {
   nativeCall(op, count)

@@ -243,6 +243,14 @@ export class Tensor extends TensorObject {
   select(dim: number, index: number): Tensor {
     return view.select(this, dim, index)
   }
+  /** All slices along `dim` (default 0), without it. */
+  unbind(dim = 0): Tensor[] {
+    return view.unbind(this, dim)
+  }
+  /** Pieces of `size` along `dim` (default 0); the last one may be shorter. */
+  split(size: number, dim = 0): Tensor[] {
+    return view.split(this, size, dim)
+  }
   /** Elements start..start+length-1 of `dim`. */
   narrow(dim: number, start: number, length: number): Tensor {
     return view.narrow(this, dim, start, length)

@@ -3,7 +3,7 @@
 import { words } from '../native/addon.js'
 import { ShapeError } from '../native/errors.js'
 import { Op } from '../native/operators.js'
-import { callNumber, callNumbers, result, writeInts } from './invoke.js'
+import { callNumber, callNumbers, result, results, writeInts } from './invoke.js'
 import type { Dims } from './reduction.js'
 import { dimList } from './reduction.js'
 import type { Tensor } from './tensor.js'
@@ -71,6 +71,19 @@ export function narrow(a: Tensor, dim: number, start: number, length: number): T
   words[2] = start
   words[3] = length
   return result(Op.narrow, 4)
+}
+/** All slices along `dim`, which is removed: [select(a, dim, 0), select(a, dim, 1), …]. */
+export function unbind(a: Tensor, dim = 0): Tensor[] {
+  words[0] = a.handle
+  words[1] = dim
+  return results(Op.unbind, 2)
+}
+/** Pieces of `size` along `dim`, the last one shorter where it does not divide. */
+export function split(a: Tensor, size: number, dim = 0): Tensor[] {
+  words[0] = a.handle
+  words[1] = dim
+  words[2] = size
+  return results(Op.split, 3)
 }
 /** Elements start..stop-1 of `dim`, every `step`-th. */
 export function slice(a: Tensor, dim: number, start: number, stop?: number, step = 1): Tensor {

@@ -128,3 +128,39 @@ test('dimensions that are not there', () => {
   expect(() => F.cat([x, x.t()])).toThrow(ShapeError)
   expect(x.size(-1)).toBe(3)
 })
+
+test('unbind and split: every part of a dimension, and gradients of the parts that were used', async () => {
+  const x = grid()
+  expect(await Promise.all(x.unbind(1).map((part) => part.toArray()))).toEqual([
+    [0, 3],
+    [1, 4],
+    [2, 5],
+  ])
+  const parts = x.split(2, -1)
+  expect(parts.map((part) => part.shape)).toEqual([
+    [2, 2],
+    [2, 1],
+  ])
+  parts[1]?.zero_() // a view of x
+  expect(await x.toArray()).toEqual([
+    [0, 1, 0],
+    [3, 4, 0],
+  ])
+  const w = grid().requiresGrad_()
+  const [, second, third] = w.unbind(1) as [Tensor, Tensor, Tensor]
+  second.mul(third).sum().backward()
+  expect(await w.grad?.toArray()).toEqual([
+    [0, 2, 1],
+    [0, 5, 4],
+  ])
+  const [left] = w.split(1, 0) as [Tensor]
+  w.zeroGrad()
+  left.pow(2).sum().backward()
+  expect(await w.grad?.toArray()).toEqual([
+    [0, 2, 4],
+    [0, 0, 0],
+  ])
+  expect(() => x.split(0)).toThrow(/size is 0 and counts from 1/)
+  expect(() => x.unbind(2)).toThrow(ShapeError)
+  expect(() => tensor(1).unbind()).toThrow(ShapeError)
+})
