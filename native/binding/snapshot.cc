@@ -131,6 +131,18 @@ class Packer {
   std::string strings_;
 };
 
+/// What `ask` answers; `lost` where a device failed for good and answers nothing. Its snapshot is
+/// wanted all the more.
+template <typename F, typename T>
+T answer(F ask, T lost) {
+  try {
+    return ask();
+  } catch (const Error&) {
+    if (!fabric::poisoned()) throw;
+    return lost;
+  }
+}
+
 void add_device(Packer& packer, Device& device) {
   const fabric::DeviceProperties& p = device.properties();
   packer.devices.push_back({device.index(), static_cast<uint16_t>(device.kind()), device.ordinal(),
@@ -139,8 +151,9 @@ void add_device(Packer& packer, Device& device) {
                             packer.text(p.pci), static_cast<uint16_t>(p.capability_major),
                             static_cast<uint16_t>(p.capability_minor), 0});
   for (Stream* stream : device.streams()) {
+    const bool idle = answer([&] { return stream->idle(); }, false);
     packer.streams.push_back(
-        {device.index(), stream->id(), static_cast<uint8_t>(stream->purpose()), stream->idle(), 0});
+        {device.index(), stream->id(), static_cast<uint8_t>(stream->purpose()), idle, 0});
   }
   TensorCounts counts = tensor_counts(device);
   packer.memory.push_back({device.index(), static_cast<uint64_t>(counts.tensors),
@@ -154,7 +167,9 @@ napi_value snapshot(Frame& f) {
   Packer packer;
   std::vector<Device*> devices = fabric::devices();
   for (Device* device : devices) add_device(packer, *device);
-  for (const fabric::Link& link : fabric::topology(devices)) {
+  const std::vector<fabric::Link> links =
+      answer([&] { return fabric::topology(devices); }, std::vector<fabric::Link>());
+  for (const fabric::Link& link : links) {
     packer.links.push_back({link.from, link.to, link.peer_access, link.gbps, packer.text(link.kind),
                             link.nominal_gbps, packer.text(link.through),
                             static_cast<uint32_t>(link.lanes), 0});

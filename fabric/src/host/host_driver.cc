@@ -117,7 +117,10 @@ void HostDriver::destroy_stream(StreamHandle stream) {
   queue->close();  // the worker holds its own reference and leaves once the queue is empty
 }
 
-bool HostDriver::query_stream(StreamHandle stream) { return static_cast<Queue*>(stream)->idle(); }
+bool HostDriver::query_stream(StreamHandle stream) {
+  check_poison();  // a lost CUDA context answers no query either
+  return static_cast<Queue*>(stream)->idle();
+}
 
 bool HostDriver::synchronize_stream(StreamHandle stream, int64_t timeout_ms) {
   auto* queue = static_cast<Queue*>(stream);

@@ -1,6 +1,8 @@
 // The host driver's events and graphs: what becomes a ticket, and what becomes part of a capture.
+// record() and the queries throw once the fabric is poisoned, as they do on a lost CUDA context.
 #include "fabric/error.h"
 #include "fabric/event_log.h"
+#include "fabric/fabric.h"
 #include "fabric/host_queue.h"
 #include "host/host_driver.h"
 #include "host/signal.h"
@@ -30,6 +32,7 @@ void HostDriver::destroy_event(EventHandle event) {
 }
 
 void HostDriver::record(EventHandle event, StreamHandle stream) {
+  check_poison();
   auto* signal = static_cast<Signal*>(event);
   auto* queue = static_cast<Queue*>(stream);
   if (queue->capturing()) [[unlikely]] {
@@ -68,6 +71,7 @@ void HostDriver::wait(StreamHandle stream, EventHandle event) {
 }
 
 bool HostDriver::query_event(EventHandle event) {
+  check_poison();
   auto* signal = static_cast<Signal*>(event);
   if (is_captured(*signal)) fail_captured("a query");
   return Signal::passed(signal->latest());
