@@ -4,7 +4,8 @@
 // Design. One cache a driver, under one mutex held for a few list operations. A buffer that a
 // stream still uses waits with an event; acquire() and release() look at the oldest events first
 // and stop at one that has not passed. The cache is bounded: what is over kMaxCached goes back to
-// the system.
+// the system. release() never throws, since destructors call it: a buffer whose device was lost is
+// kept for good.
 #include <array>
 #include <atomic>
 #include <deque>
@@ -107,24 +108,22 @@ StagingBuffer acquire_staging(Driver& driver, size_t bytes) {
 void release_staging(StagingBuffer buffer, Stream* stream) {
   if (buffer.ptr == nullptr) return;
   Cache& cache = cache_of(*buffer.driver);
-  Event event;
-  if (stream != nullptr) {
-    event = Event(stream->device());
-    event.record(*stream);
-    try {
-      event.query();
-    } catch (const Error&) {
-      return;  // recorded by a capture: every replay uses the buffer, so it is never handed out
-               // again
+  try {
+    Event event;
+    if (stream != nullptr) {
+      event = Event(stream->device());
+      event.record(*stream);
+      event.query();  // throws where a capture recorded it: every replay uses the buffer
     }
+    std::lock_guard lock(cache.mutex);
+    if (stream != nullptr) {
+      cache.waiting[stream].push_back({buffer, std::move(event)});
+    } else {
+      give(cache, buffer);
+    }
+    collect(cache);
+  } catch (const Error&) {  // a capture or a lost device: never handed out again
   }
-  std::lock_guard lock(cache.mutex);
-  if (stream != nullptr) {
-    cache.waiting[stream].push_back({buffer, std::move(event)});
-  } else {
-    give(cache, buffer);
-  }
-  collect(cache);
 }
 
 uint64_t staging_bytes() { return g_bytes.load(std::memory_order_relaxed); }

@@ -1,6 +1,7 @@
 // Staging buffers are used again, and never while a stream still works on them.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <vector>
 
 #include "test_device.h"
@@ -58,6 +59,33 @@ TEST(Staging, AnEmptyRequestHoldsNothing) {
 
 TEST(Staging, TooMuchIsOutOfMemory) {
   EXPECT_THROW(acquire_staging(*find_driver(DriverKind::kHost), size_t{1} << 60), Error);
+}
+
+// Destructors give buffers back: a throw there would end the process without its named error. What
+// ends the fabric runs in a process of its own.
+TEST(Staging, ALostDeviceDoesNotMakeReleasingThrow) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        Device& device = fresh_device();
+        Gate gate;
+        gate.hold(device.compute());
+        StagingBuffer waiting = acquire_staging(device.driver(), 5000);
+        StagingBuffer held = acquire_staging(device.driver(), 5000);
+        StagingBuffer idle = acquire_staging(device.driver(), 5000);
+        release_staging(waiting, &device.compute());
+        poison("lost");
+        int thrown = 0;
+        try {
+          release_staging(held, &device.compute());
+          release_staging(idle, nullptr);
+        } catch (const Error&) {
+          thrown = 1;
+        }
+        gate.open();
+        std::_Exit(thrown);
+      },
+      testing::ExitedWithCode(0), "");
 }
 
 }  // namespace
