@@ -2,8 +2,6 @@
 // Called by tensor storage, collectives' scratch and graphs.
 #include "fabric/allocator.h"
 
-#include <ctime>
-
 #include "allocator_state.h"
 #include "fabric/error.h"
 #include "fabric/event_log.h"
@@ -15,14 +13,6 @@ namespace {
 thread_local uint32_t t_tag = 0;
 
 constexpr int64_t kReleaseMs = 10'000;
-
-/// The clock of event_log::now_ns(), some milliseconds behind: cheap enough for every allocation,
-/// and blocks' ages need no more.
-uint64_t coarse_now_ns() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 }  // namespace
 
@@ -78,7 +68,7 @@ Block* Allocator::allocate(size_t bytes, Stream& stream) {
   node->state = Impl::State::kLive;
   node->requested = bytes;
   node->tag = t_tag;
-  node->since_ns = coarse_now_ns();
+  node->since_ticks = ticks();
   ++node->segment->pool->in_use;
   auto& stats = state.stats;
   ++stats.live_blocks;

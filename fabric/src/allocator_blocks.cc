@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "allocator_state.h"
-#include "fabric/event_log.h"
 
 namespace fabric {
 
@@ -77,7 +76,7 @@ void Allocator::Impl::split(Node* node, size_t bytes) {
   rest->bytes = node->bytes - bytes;
   rest->stream = node->stream;
   rest->segment = node->segment;
-  rest->since_ns = node->since_ns;
+  rest->since_ticks = node->since_ticks;
   rest->previous = node;
   rest->next = node->next;
   if (rest->next != nullptr) rest->next->previous = rest;
@@ -157,7 +156,7 @@ Allocator::Impl::Node* Allocator::Impl::take_segment(Pool& pool, Stream& stream,
   node->bytes = size;
   node->stream = &stream;
   node->segment = segment;
-  node->since_ns = event_log::now_ns();
+  node->since_ticks = ticks();
   segment->first = node;
   ++stats.segments;
   ++stats.segment_allocations;

@@ -45,7 +45,7 @@ AllocatorStats Allocator::stats() const {
 
 std::vector<SegmentInfo> Allocator::snapshot() const {
   std::lock_guard lock(impl_->mutex);
-  const uint64_t now = event_log::now_ns();
+  const TickClock::Reading now(impl_->clock);
   std::vector<SegmentInfo> result;
   result.reserve(impl_->segments.size());
   for (const Impl::Segment* segment : impl_->segments) {
@@ -60,7 +60,7 @@ std::vector<SegmentInfo> Allocator::snapshot() const {
                              .stream = node->stream->id(),
                              .state = static_cast<uint8_t>(node->state),
                              .tag = node->tag,
-                             .age_ns = now > node->since_ns ? now - node->since_ns : 0});
+                             .age_ns = now.age_ns(node->since_ticks)});
     }
     result.push_back(std::move(info));
   }

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "fabric/allocator.h"
+#include "tick_clock.h"
 
 namespace fabric {
 
@@ -63,7 +64,7 @@ struct Allocator::Impl {
     Node* next = nullptr;
     State state = State::kFree;
     uint32_t tag = 0;
-    uint64_t since_ns = 0;
+    uint64_t since_ticks = 0;
     int events = 0;             // of a pending node, still to pass
     std::vector<Stream*> uses;  // other streams
     FreeList::node_type slot;   // list node kept while not in a free list
@@ -112,6 +113,7 @@ struct Allocator::Impl {
   [[noreturn]] void fail_out_of_memory(size_t requested, const Stream& stream);
 
   Device& device;
+  const TickClock clock;
   mutable std::mutex mutex;
   AllocatorStats stats;
   uint64_t limit = 0;
