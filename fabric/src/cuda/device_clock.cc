@@ -60,13 +60,13 @@ void DeviceClock::start(int ordinal) {
     }
   }
   started_.store(true, std::memory_order_release);
-  poll_anchor(kStartNs);
+  poll_anchor(kStartNs, UINT64_MAX);
 }
 
-void DeviceClock::poll_anchor(uint64_t limit_ns) {
+// Takes an anchor that is known better than `best_ns`.
+void DeviceClock::poll_anchor(uint64_t limit_ns, uint64_t best_ns) {
   const uint64_t now = event_log::now_ns();
   renewed_at_ns_.store(now, std::memory_order_relaxed);
-  uint64_t best_ns = UINT64_MAX;
   for (int i = 0; i < kTries && best_ns > kGoodGapNs; ++i) {
     if (!try_anchor(now + limit_ns, &best_ns)) return;
   }
@@ -210,7 +210,7 @@ void DeviceClock::collect() {
   if (!old && waiting_.load(std::memory_order_relaxed) == 0) return;
   RelaxedCapture relaxed;
   if (std::unique_lock anchoring(anchoring_, std::defer_lock); old && anchoring.try_lock()) {
-    poll_anchor(kAgainNs);
+    poll_anchor(kAgainNs, kSoonNs);
   }
   for (bool more = true; more;) {
     std::lock_guard lock(mutex_);

@@ -9,7 +9,7 @@
 //    happened between the record and the query that finds it passed; the middle is taken. start()
 //    and collect() poll for it, at most kStartNs and kAgainNs, with no lock held; stamp() records a
 //    candidate and looks at it in the next stamp(), which is soon where work is enqueued steadily.
-//    A GPU that does not answer in time keeps its old anchor. Host and GPU clocks drift apart by
+//    A GPU that does not answer soon keeps its old anchor. Host and GPU clocks drift apart by
 //    some us a second, so the anchor is renewed when it is kAnchorNs old.
 //  - A float millisecond count is exact to 60 ns up to half a second and to 1 µs up to 8 s: a stamp
 //    later than kHopNs after the anchor becomes the anchor itself.
@@ -57,7 +57,7 @@ class DeviceClock {
   };
 
   bool try_anchor(uint64_t deadline_ns, uint64_t* gap_ns);  // under anchoring_
-  void poll_anchor(uint64_t limit_ns);                      // under anchoring_
+  void poll_anchor(uint64_t limit_ns, uint64_t best_ns);    // under anchoring_
   // The rest under mutex_.
   cudaEvent_t take_event();
   void adopt_anchor(cudaEvent_t event, uint64_t begin_ns, uint64_t end_ns);
