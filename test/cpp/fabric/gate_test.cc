@@ -38,8 +38,8 @@ TEST(Gate, AGateThatNobodyOpensPoisonsTheFabricAndLetsTheHeldStreamGo) {
         Device& device = open_device("host:0");
         auto in_time = std::make_shared<Gate>();
         auto never = std::make_shared<Gate>();
-        watch_gate(in_time, "stream 1", std::chrono::milliseconds(1));
         in_time->open();
+        watch_gate(in_time, "stream 1", std::chrono::milliseconds(1));  // not blamed
         std::atomic<bool> poisoned_first{false};
         device.driver().hold(device.compute().handle(), never);
         host::enqueue(device.compute().handle(), [&] { poisoned_first = poisoned(); });
