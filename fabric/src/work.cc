@@ -1,5 +1,6 @@
 // The Work handle of one rank: waits on the rank's slot until launched, then on its done event.
 // Made by Group::submit; holds the slot, never the group.
+#include "fabric/graph.h"
 #include "group_slot.h"
 
 namespace fabric {
@@ -43,6 +44,7 @@ class RankWork final : public Work {
   uint64_t votes() const override { return slot_->launched() ? slot_->votes() : 0; }
   uint64_t sequence() const override { return slot_->sequence(); }
   void on_done(std::function<void(const Error*)> fn) override {
+    require_eager(*slot_->group().devices[static_cast<size_t>(rank_)], "waiting for a collective");
     slot_->on_done(rank_, std::move(fn));
   }
 

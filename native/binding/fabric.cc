@@ -8,6 +8,7 @@
 #include "binding/entry.h"
 #include "binding/manual_seed.h"
 #include "core/async_error.h"
+#include "fabric/graph.h"
 #include "fabric/machine.h"
 
 namespace weft::binding {
@@ -99,6 +100,7 @@ napi_value synchronize(Frame& f) {
   Device& device = f.device(0);
   return f.state->completions->promise([&](napi_deferred deferred) {
     fabric::check_poison();
+    fabric::require_eager(device, "waiting for a device");
     std::vector<Stream*> streams = device.streams();
     if (streams.empty()) streams.push_back(&device.compute());
     auto left = std::make_shared<std::atomic<size_t>>(streams.size());

@@ -154,8 +154,29 @@ describe('what cannot be captured', () => {
     await works()
   })
 
-  it('waiting for the device is a UsageError', () => {
-    expect(() => captureGraph(() => synchronize(), { devices: device })).toThrow(UsageError)
+  it('waiting for the device is a UsageError, and the device works on', async () => {
+    let waited: Promise<unknown> = Promise.resolve()
+    const body = () => {
+      waited = synchronize(device)
+      waited.catch(() => {})
+    }
+    captured(body).dispose()
+    await expect(waited).rejects.toThrow(/waiting for a device cannot be part of a captured step/)
+    await works()
+  })
+
+  it('waiting for a collective is a UsageError, and the group works on', async () => {
+    const group = fabric.group()
+    let waited: Promise<unknown> = Promise.resolve()
+    const body = () => {
+      waited = group.allReduce([x]).done
+      waited.catch(() => {})
+    }
+    captured(body).dispose()
+    await expect(waited).rejects.toThrow(UsageError)
+    await group.allReduce([x]).done
+    group.dispose()
+    await works()
   })
 })
 

@@ -202,6 +202,12 @@ void CudaDriver::give_notify_event(int ordinal, cudaEvent_t event) {
 void CudaDriver::notify(StreamHandle stream, std::function<void()> fn) {
   int ordinal = device_of(stream);
   use_device(ordinal);
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(raw(stream), &status), "cudaStreamIsCapturing");
+  if (status != cudaStreamCaptureStatusNone) {
+    // Its event would belong to the capture and could never be asked.
+    fail(ErrorCode::kUsage, "cuda:%d: a captured stream cannot notify the host", ordinal);
+  }
   cudaEvent_t event = take_notify_event(ordinal);
   check(cudaEventRecord(event, raw(stream)), "cudaEventRecord");
   poller_.add(ordinal, event, std::move(fn),

@@ -168,6 +168,10 @@ void HostDriver::combine(void* dst, const void* a, const void* b, size_t count, 
 }
 
 void HostDriver::notify(StreamHandle stream, std::function<void()> fn) {
+  const auto* queue = static_cast<Queue*>(stream);
+  if (queue->capturing()) {
+    fail(ErrorCode::kUsage, "host:%d: a captured stream cannot notify the host", queue->ordinal());
+  }
   enqueue(stream, std::move(fn));
 }
 
