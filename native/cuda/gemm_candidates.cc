@@ -55,8 +55,8 @@ double estimate(const GemmChoice& choice, const GemmProblem& p, int multiprocess
 GemmCandidates gemm_candidates(const GemmKind& kind, const GemmProblem& p, const Device& device) {
   GemmCandidates out;
   const int multiprocessors = device.properties().multiprocessors;
-  auto add = [&](const GemmKernel& kernel, int splits) {
-    if (out.count < GemmCandidates::kMost) out.at[out.count++] = {&kernel, splits};
+  auto add = [&](const GemmKernel& kernel, int splits, int swizzle = 1) {
+    if (out.count < GemmCandidates::kMost) out.at[out.count++] = {&kernel, splits, swizzle};
   };
   for (GemmFile file : kFiles) {
     if (file == nullptr) break;
@@ -66,9 +66,13 @@ GemmCandidates gemm_candidates(const GemmKind& kind, const GemmProblem& p, const
         continue;
       }
       add(kernel, 1);
+      const int64_t tiles = tiles_of(kernel, p);
+      // Many waves: the order of the tiles decides what of A and B the cache still holds.
+      if (tiles >= 4 * multiprocessors) {
+        for (int swizzle = 2; swizzle <= 8; swizzle *= 2) add(kernel, 1, swizzle);
+      }
       if (!kernel.can_split) continue;
       // Few tiles and a deep k: blocks share a tile's k. 0 leaves the cut to the kernel.
-      const int64_t tiles = tiles_of(kernel, p);
       if (tiles >= 4 * multiprocessors || p.k < 1024) continue;
       add(kernel, 0);
       for (int splits = 2; splits <= 16 && tiles * splits <= 2 * multiprocessors; splits *= 2) {
@@ -84,7 +88,7 @@ GemmChoice estimate_gemm(const GemmKind& kind, const GemmProblem& p, const Devic
   GemmChoice best;
   double least = std::numeric_limits<double>::infinity();
   for (int i = 0; i < candidates.count; ++i) {
-    if (candidates.at[i].splits == 0) continue;
+    if (candidates.at[i].splits == 0 || candidates.at[i].swizzle > 1) continue;
     const double cost = estimate(candidates.at[i], p, device.properties().multiprocessors);
     if (cost < least) least = cost, best = candidates.at[i];
   }
@@ -94,7 +98,8 @@ GemmChoice estimate_gemm(const GemmKind& kind, const GemmProblem& p, const Devic
 void launch_gemm(const GemmChoice& choice, const GemmProblem& p, Stream& stream) {
   Device& device = stream.device();
   const int ordinal = device.ordinal();
-  const GemmSetting setting{ordinal, fabric::cuda::multiprocessors(ordinal), choice.splits};
+  const GemmSetting setting{ordinal, fabric::cuda::multiprocessors(ordinal), choice.splits,
+                            choice.swizzle};
   fabric::Block* block = nullptr;
   // Kernels that never split need none, and asking costs.
   if (choice.kernel->can_split) {

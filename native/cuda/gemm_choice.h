@@ -10,6 +10,7 @@ namespace weft::cuda {
 struct GemmChoice {
   const GemmKernel* kernel = nullptr;  ///< nullptr: the menu has none for this device and layout
   int splits = 1;
+  int swizzle = 1;
 };
 
 /// What a product asks of the menu, sizes aside.

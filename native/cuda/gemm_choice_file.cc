@@ -1,5 +1,6 @@
 // GemmChoiceFile: see gemm_choice_file.h. One line an entry, in the order in which they were made:
-//   {"m":8192,"n":1024,"k":256,"batch":1,"kind":4,"kernel":"sm90_bf16_128x128_kk","splits":1}
+//   {"m":8192,"n":1024,"k":256,"batch":1,"kind":4,"kernel":"sm90_bf16_128x128_kk","splits":1,
+//    "swizzle":1}
 #include "cuda/gemm_choice_file.h"
 
 #include <unistd.h>
@@ -14,7 +15,8 @@
 namespace weft::cuda {
 namespace {
 
-constexpr int kVersion = 1;  // of the menu: raised when a kernel changes under its old name
+constexpr int kVersion =
+    2;  // of the menu and of the line: raised when a kernel changes under its old name
 
 std::string folder() {
   if (const char* own = std::getenv("WEFT_CACHE"); own && *own) return own;
@@ -54,9 +56,11 @@ bool parse(const std::string& line, GemmChoiceFile::Entry* entry) {
   char name[64];
   const int fields = std::sscanf(
       line.c_str(),
-      "{\"m\":%d,\"n\":%d,\"k\":%d,\"batch\":%d,\"kind\":%u,\"kernel\":\"%63[^\"]\",\"splits\":%d}",
-      &key.m, &key.n, &key.k, &key.batch, &key.kind, name, &choice.splits);
-  if (fields != 7 || choice.splits < 0 || choice.splits > 64) return false;
+      "{\"m\":%d,\"n\":%d,\"k\":%d,\"batch\":%d,\"kind\":%u,\"kernel\":\"%63[^\"]\","
+      "\"splits\":%d,\"swizzle\":%d}",
+      &key.m, &key.n, &key.k, &key.batch, &key.kind, name, &choice.splits, &choice.swizzle);
+  if (fields != 8 || choice.splits < 0 || choice.splits > 64) return false;
+  if (choice.swizzle < 1 || choice.swizzle > 8) return false;
   choice.kernel = find_kernel(name);
   if (choice.kernel == nullptr) return false;
   // A line changed by hand must not bring a kernel that reads its operands another way.
@@ -94,8 +98,9 @@ void GemmChoiceFile::append(const GemmKey& key, const GemmChoice& choice) const 
     char line[256];
     std::snprintf(line, sizeof line,
                   "{\"m\":%d,\"n\":%d,\"k\":%d,\"batch\":%d,\"kind\":%u,\"kernel\":\"%s\","
-                  "\"splits\":%d}",
-                  key.m, key.n, key.k, key.batch, key.kind, choice.kernel->name, choice.splits);
+                  "\"splits\":%d,\"swizzle\":%d}",
+                  key.m, key.n, key.k, key.batch, key.kind, choice.kernel->name, choice.splits,
+                  choice.swizzle);
     out << line << '\n';
     if (!out.flush()) {
       std::filesystem::remove(beside, ignored);

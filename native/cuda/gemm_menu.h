@@ -37,7 +37,8 @@ struct GemmProblem {
 struct GemmSetting {
   int ordinal;
   int multiprocessors;
-  int splits;  // of k; 1: none, 0: as the kernel sees fit. Only kernels with can_split heed it
+  int splits;   // of k; 1: none, 0: as the kernel sees fit. Only kernels with can_split heed it
+  int swizzle;  // tiles side by side that one after the other keep in the cache; 1: a plain order
 };
 
 struct GemmKernel {

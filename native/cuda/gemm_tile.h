@@ -186,6 +186,7 @@ class GemmTile {
     }
     args.hw_info.device_id = s.ordinal;
     args.hw_info.sm_count = s.multiprocessors;
+    if (s.swizzle > 1) args.scheduler.max_swizzle_size = s.swizzle;
     if constexpr (Recipe::kSplits) {
       using Mode = decltype(args.scheduler.decomposition_mode);
       using Reduction = decltype(args.scheduler.reduction_mode);

@@ -214,7 +214,8 @@ void through_menu(const Case& c, fabric::Stream& stream, Report& report) {
     cuda::launch_gemm(candidates.at[i], p, stream);
     stream.synchronize();
     report.note(std::string(candidates.at[i].kernel->name) + " splits " +
-                    std::to_string(candidates.at[i].splits) + ": " + name_of(c),
+                    std::to_string(candidates.at[i].splits) + " swizzle " +
+                        std::to_string(candidates.at[i].swizzle) + ": " + name_of(c),
                 setup.error(), limit_of(c.dtype));
   }
 }
@@ -314,8 +315,9 @@ void time_gemm(fabric::Stream& stream) {
                     work / ms[0], estimate.kernel ? estimate.kernel->name : "none",
                     estimate.splits);
         for (int i = 0; i < candidates.count; ++i)
-          std::printf("    %-28s splits %2d %8.0f TFLOP/s\n", candidates.at[i].kernel->name,
-                      candidates.at[i].splits, work / ms[i + 1]);
+          std::printf("    %-28s splits %2d swizzle %d %8.0f TFLOP/s\n",
+                      candidates.at[i].kernel->name, candidates.at[i].splits,
+                      candidates.at[i].swizzle, work / ms[i + 1]);
         std::fflush(stdout);
       }
     }
