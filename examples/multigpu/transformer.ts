@@ -10,7 +10,7 @@ export interface BlockOptions {
   expansion?: number
   bias?: boolean
   dropout?: number
-  position?: (x: Tensor) => Tensor
+  position?: (qkv: Tensor) => Tensor
 }
 
 /** Shapes: (batch, length, width) → the same. */
@@ -64,13 +64,9 @@ export class Rotary extends nn.Module {
     for (const t of [rates, angles]) t.dispose()
   }
 
-  forward(x: Tensor): Tensor {
-    const length = x.shape[2] ?? 0
-    const half = this.width / 2
-    const cos = this.cos.narrow(0, 0, length)
-    const sin = this.sin.narrow(0, 0, length)
-    const [a, b] = x.split(half, -1) as [Tensor, Tensor] // (B,H,T,D/2) each
-    return F.cat([a.mul(cos).add(b.mul(sin)), b.mul(cos).sub(a.mul(sin))], -1)
+  /** Turns q and k of (batch, length, 3, heads, width). */
+  forward(qkv: Tensor): Tensor {
+    return F.rotary(qkv, this.cos, this.sin, 2)
   }
 }
 
@@ -96,7 +92,7 @@ export class Gpt extends nn.Module {
     const { vocabulary, length, width, heads, layers, dropout = 0 } = options
     this.embedding = new nn.Embedding(vocabulary, width, { std: 0.02 })
     this.rotary = new Rotary(length, width / heads)
-    const position = (x: Tensor) => this.rotary.forward(x)
+    const position = (qkv: Tensor) => this.rotary.forward(qkv)
     this.blocks = Array.from(
       { length: layers },
       () => new Block({ width, heads, causal: true, dropout, position }),

@@ -26,6 +26,7 @@ void register_cpu_kernels() {
   table.gather_backward = cpu::gather_backward;
   table.attention_forward = cpu::attention_forward;
   table.attention_backward = cpu::attention_backward;
+  table.rotary = cpu::rotary;
   table.sgd = cpu::sgd;
   table.adamw = cpu::adamw;
   table.grad_norm = cpu::grad_norm;

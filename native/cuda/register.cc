@@ -30,6 +30,7 @@ void register_cuda_kernels() {
   table.gather_backward = cuda::gather_backward;
   table.attention_forward = cuda::attention_forward;
   table.attention_backward = cuda::attention_backward;
+  table.rotary = cuda::rotary;
   table.sgd = cuda::sgd;
   table.adamw = cuda::adamw;
   table.grad_norm = cuda::grad_norm;

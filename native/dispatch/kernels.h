@@ -224,6 +224,18 @@ struct AttentionArgs {
   bool causal;
 };
 
+/// Turns pairs of features (i, i + width/2) of each head by the angle of its position, row number
+/// modulo `length`; heads from `turned` on are copied. x and out (rows, heads, width), contiguous;
+/// tables (positions, width/2). `inverse` turns back.
+struct RotaryArgs {
+  DType dtype;
+  const void* x;
+  void* out;
+  const float *cos, *sin;
+  int64_t rows = 0, length = 0, heads = 0, turned = 0, width = 0;
+  bool inverse = false;
+};
+
 /// Philox 4x32-10: element i uses counter offset + i / 4, word i % 4, so numbers depend on (seed,
 /// offset, i) alone. See random/philox.h.
 struct RandomArgs {
@@ -311,6 +323,7 @@ struct KernelTable {
   void (*gather_backward)(const GatherArgs& args, Stream& stream);
   void (*attention_forward)(const AttentionArgs& args, Stream& stream);
   void (*attention_backward)(const AttentionArgs& args, Stream& stream);
+  void (*rotary)(const RotaryArgs& args, Stream& stream);
   void (*sgd)(const OptimParam* params, int count, const SgdArgs& args, Stream& stream);
   void (*adamw)(const OptimParam* params, int count, const AdamWArgs& args, Stream& stream);
   /// *norm = sqrt(sum of squares over all gradients), f32, summed in a fixed order.

@@ -117,9 +117,69 @@ void gradient(GradCall& call) {
   if (call.needs(kV)) call.set(kV, std::move(grad_v));
 }
 
+// q, k and v in one tensor, (batch, length, 3, heads, width), as one projection makes them: the
+// kernels read and write its parts through strides, so that nothing is cut and nothing gathered.
+
+/// Part `i` of 3 of a packed tensor: (batch, heads, length, width).
+Tensor part_of(const Tensor& packed, int i) { return transpose(select(packed, 2, i), 1, 2); }
+
+Tensor dense_packed(const Tensor& t) {
+  return t.strides()[4] == 1 || t.size(4) == 1 ? t : clone(t);
+}
+
+void packed_forward(OpCall& call) {
+  const Tensor& given = call.tensor(0);
+  if (given.rank() != 5 || given.size(2) != 3) [[unlikely]] {
+    fail(ErrorCode::kShape,
+         "attention_packed: qkv %s must be (batch, length, 3, heads, width); for separate tensors "
+         "use attention",
+         to_string(given.shape()).c_str());
+  }
+  Tensor packed = dense_packed(given);
+  Tensor q = part_of(packed, 0), k = part_of(packed, 1), v = part_of(packed, 2);
+  check(q, k, v);
+  Tensor out = empty({q.size(0), q.size(2), q.size(1), q.size(3)}, q.dtype(), q.device());
+  Tensor lse = empty({q.size(0), q.size(1), q.size(2)}, DType::kF32, q.device());
+  if (out.numel() > 0) {
+    auto run = kernel(kernels(q.device()).attention_forward, "attention", q.device());
+    run(attention_args(q, k, v, transpose(out, 1, 2), lse, call.flag(1), call.number(2)),
+        stream_for(out, packed, lse));
+  }
+  call.result(std::move(out));
+  call.result(std::move(lse));
+}
+
+void packed_gradient(GradCall& call) {
+  Tensor packed = dense_packed(call.input(0));
+  Tensor q = part_of(packed, 0), k = part_of(packed, 1), v = part_of(packed, 2);
+  Tensor out = transpose(call.output(0), 1, 2), lse = call.output(1);
+  Tensor g = dense_rows(transpose(call.grad(), 1, 2));
+  Tensor grad = empty(packed.shape(), packed.dtype(), packed.device());
+  if (grad.numel() > 0) {
+    Tensor grad_q = part_of(grad, 0), grad_k = part_of(grad, 1), grad_v = part_of(grad, 2);
+    AttentionArgs args = attention_args(q, k, v, out, lse, call.flag(1), call.number(2));
+    args.grad_out = g.data();
+    args.grad_q = grad_q.data();
+    args.grad_k = grad_k.data();
+    args.grad_v = grad_v.data();
+    put_strides(args.grad_out_stride, g);
+    put_strides(args.grad_q_stride, grad_q);
+    put_strides(args.grad_k_stride, grad_k);
+    put_strides(args.grad_v_stride, grad_v);
+    auto run = kernel(kernels(q.device()).attention_backward, "attention", q.device());
+    run(args, stream_for(out, packed, lse, g, grad));
+  }
+  call.set(0, std::move(grad));
+}
+
 }  // namespace
 
 void register_attention_ops() {
+  register_rotary_ops();
+  implement(Op::attention_packed, {.forward = packed_forward,
+                                   .gradient = packed_gradient,
+                                   .keep_inputs = 0b1,
+                                   .keep_outputs = 0b11});
   implement(Op::attention,
             {.forward = forward, .gradient = gradient, .keep_inputs = 0b111, .keep_outputs = 0b11});
 }

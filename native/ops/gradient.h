@@ -28,5 +28,6 @@ inline Tensor fresh(Tensor result, const Tensor& argument) {
 void register_softmax_ops();  // normalization
 void register_linear_ops();   // matmul
 void register_dropout_ops();  // embedding
+void register_rotary_ops();   // attention
 
 }  // namespace weft::ops

@@ -10,8 +10,8 @@ export interface AttentionOptions extends ParameterOptions {
   /** Position i sees positions up to i only. */
   causal?: boolean
   bias?: boolean
-  /** Applied to q and k (batch, heads, length, width/heads) before the products: rotary embedding. */
-  position?: (x: Tensor) => Tensor
+  /** Applied to q, k and v in one tensor (batch, length, 3, heads, width/heads): rotary positions. */
+  position?: (qkv: Tensor) => Tensor
 }
 
 /** Shapes: x (batch, length, width) → the same; `heads` divides width. */
@@ -19,7 +19,7 @@ export class MultiHeadAttention extends Module {
   qkv: Linear
   projection: Linear
   readonly causal: boolean
-  readonly position: ((x: Tensor) => Tensor) | undefined
+  readonly position: ((qkv: Tensor) => Tensor) | undefined
 
   constructor(
     readonly width: number,
@@ -43,13 +43,8 @@ export class MultiHeadAttention extends Module {
     const qkv = this.qkv
       .forward(x) // (B,T,C)·(C,3C) → (B,T,3C)
       .view([batch, length, 3, this.heads, perHead])
-    // Cut before the heads move forward: gradients then gather in the projection's own layout.
-    let [q, k, v] = qkv.unbind(2).map((part) => part.transpose(1, 2)) as [Tensor, Tensor, Tensor] // (B,H,T,C/H)
-    if (this.position) {
-      q = this.position(q)
-      k = this.position(k)
-    }
-    const y = F.scaledDotProductAttention(q, k, v, { causal: this.causal }) // (B,H,T,C/H)
-    return this.projection.forward(y.transpose(1, 2).reshape([batch, length, this.width]))
+    const placed = this.position ? this.position(qkv) : qkv
+    const y = F.packedAttention(placed, { causal: this.causal }) // (B,T,H,C/H)
+    return this.projection.forward(y.view([batch, length, this.width]))
   }
 }

@@ -41,7 +41,9 @@ export {
   dropout,
   embedding,
   layerNorm,
+  packedAttention,
   rmsNorm,
+  rotary,
   scaledDotProductAttention,
 } from './neural.js'
 export { argmax, max, mean, min, sum, variance } from './reduction.js'

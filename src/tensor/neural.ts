@@ -73,6 +73,34 @@ export function dropout(x: Tensor, p = 0.5): Tensor {
 }
 
 /**
+ * The same as scaledDotProductAttention over q, k and v in one tensor (batch, length, 3, heads, features), as one
+ * projection makes them -> (batch, length, heads, features). Cuts and gathers nothing, also not in the gradient.
+ */
+export function packedAttention(
+  qkv: Tensor,
+  options: { causal?: boolean; scale?: number } = {},
+): Tensor {
+  const scale = options.scale ?? 1 / Math.sqrt(qkv.size(-1))
+  words[0] = qkv.handle
+  words[1] = options.causal ? 1 : 0
+  words[2] = scale
+  return result(Op.attention_packed, 3)
+}
+
+/**
+ * Rotary positions: in x (batch, length, groups, heads, width), pairs of features (i, i + width/2) of the first
+ * `groups` groups are turned by the angle of their position; the other groups stay. Tables `cos` and `sin`
+ * (positions, width/2), f32.
+ */
+export function rotary(x: Tensor, cos: Tensor, sin: Tensor, groups: number): Tensor {
+  words[0] = x.handle
+  words[1] = cos.handle
+  words[2] = sin.handle
+  words[3] = groups
+  return result(Op.rotary, 4)
+}
+
+/**
  * softmax(q kᵀ · scale) v over (…, queries, features), (…, keys, features), (…, keys, values).
  * `causal` hides later keys; `scale` is 1 / sqrt(features) by default. Never stores the score
  * matrix.

@@ -252,6 +252,27 @@ export const cases: Case[] = [
       loose: 4,
     }),
   ),
+  // Halves of 16 bytes' packs, and ones that are not.
+  ...[32, 6].map((width): Case => {
+    const table: Input = { shape: [7, width / 2], low: -1, high: 1, dtype: 'f32', plain: true }
+    return {
+      name: `rotary ${width}`,
+      inputs: [{ shape: [2, 5, 3, 2, width], low: -2, high: 2 }, table, table],
+      run: ([x, cos, sin]) => F.rotary(x!, cos!, sin!, 2),
+      layouts: noEmpty,
+      loose: 2, // a sum of two products
+    }
+  }),
+  ...[false, true].map(
+    (causal): Case => ({
+      name: `packedAttention ${causal ? 'causal' : 'all'}`,
+      inputs: [{ shape: [2, 37, 3, 4, 32], low: -1, high: 1 }],
+      run: ([qkv]) => F.packedAttention(qkv!, { causal }),
+      dtypes: ['f32', 'f64'], // the kernels' own check holds the others to their bounds
+      layouts: ['contiguous', 'transposed', 'sliced', 'unaligned'],
+      loose: 16, // log-sum-exp is f32; sums over keys
+    }),
+  ),
   { name: 'permute', inputs: [{ ...square, shape: [6, 35, 70] }], run: permuted, layouts: noEmpty },
   ...(['f32', 'f64', 'f16', 'bf16'] as DType[]).map(
     (dtype): Case => ({

@@ -77,6 +77,8 @@ const movement: [string, (t: Tensor) => Tensor][] = [
   ['select', (t) => own(t.select(1, 3)).mul(2)],
   ['narrow', (t) => own(t.narrow(1, 1, 7)).mul(2)],
   ['split', (t) => F.cat(t.split(20, 1).map(own).reverse(), 1)],
+  ['unbind', (t) => F.stack(t.unbind(1).map(own).reverse(), 1)],
+  ['transpose', (t) => own(t.transpose(0, 1)).mul(2)],
   ['slice', (t) => own(t.slice(1, 1, 50, 3)).mul(2)],
   ['expand', (t) => own(own(t.unsqueeze(1)).expand([37, 5, 53])).mul(2)],
   ['squeeze', (t) => own(own(t.unsqueeze(0)).squeeze(0)).mul(2)],

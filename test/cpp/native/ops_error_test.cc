@@ -105,6 +105,26 @@ TEST(OpsError, Networks) {
                });
 }
 
+TEST(OpsError, PackedHeads) {
+  expect_error(ErrorCode::kShape, "attention_packed: qkv (1, 2, 2, 3, 4) must be",
+               [] { call(Op::attention_packed, {zeros({1, 2, 2, 3, 4}), false, 0.0}); });
+  auto rotary = [](Dims x, Dims tables, DType dtype, int groups) {
+    return
+        [=] { call(Op::rotary, {zeros(x), zeros(tables, dtype), zeros(tables, dtype), groups}); };
+  };
+  const Dims x{1, 2, 3, 1, 4};
+  expect_error(ErrorCode::kShape, "rotary: x (1, 2, 4) must be",
+               rotary({1, 2, 4}, {2, 2}, DType::kF32, 0));
+  expect_error(ErrorCode::kShape, "rotary: x (1, 2, 3, 1, 5) must be",
+               rotary({1, 2, 3, 1, 5}, {2, 2}, DType::kF32, 0));
+  expect_error(ErrorCode::kShape, "rotary: tables cos (1, 2) and sin (1, 2) must both be",
+               rotary(x, {1, 2}, DType::kF32, 2));
+  expect_error(ErrorCode::kDtype, "rotary: tables cos and sin must be f32",
+               rotary(x, {2, 2}, DType::kF64, 2));
+  expect_error(ErrorCode::kUsage, "rotary: groups is 4, x has 3",
+               rotary(x, {2, 2}, DType::kF32, 4));
+}
+
 TEST(OpsError, Views) {
   Tensor x = zeros({2, 3});
   expect_error(ErrorCode::kShape, "view: shape (4, -1) does not hold the 6 elements of (2, 3)",

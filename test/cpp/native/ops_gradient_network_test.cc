@@ -133,5 +133,48 @@ TEST(OpsGradientNetwork, HeadsAreSplitAndJoinedAroundAttention) {
       wide);
 }
 
+TEST(OpsGradientNetwork, PackedAttention) {
+  const CheckOptions wide{.step = 1e-4, .tolerance = 1e-4};
+  for (bool causal : {false, true}) {
+    check_gradient(
+        "attention_packed", {{2, 5, 3, 2, 4}},
+        [=](const Tensors& x) { return call(Op::attention_packed, {x[0], causal, kDefaultScale}); },
+        wide);
+  }
+  check_gradient(
+      "attention_packed of a permuted tensor", {{2, 3, 4, 2, 5}},
+      [](const Tensors& x) {
+        return call(Op::attention_packed,
+                    {call(Op::permute, {x[0], Dims{0, 4, 1, 3, 2}}), true, kDefaultScale});
+      },
+      wide);
+}
+
+TEST(OpsGradientNetwork, PackedAttentionIsAttentionOfItsParts) {
+  Tensor x = make({2, 5, 3, 2, 4}, DType::kF32, [](int64_t i) { return std::sin(0.7 * i); });
+  Tensors parts;
+  for (int i = 0; i < 3; ++i)
+    parts.push_back(call(Op::transpose, {call(Op::select, {x, 2, i}), 1, 2}));
+  Tensor one = call(Op::attention_packed, {x, true, 0.5});
+  Tensor three = call(Op::attention, {parts[0], parts[1], parts[2], true, 0.5});
+  EXPECT_EQ(values(one), values(call(Op::contiguous, {call(Op::transpose, {three, 1, 2})})));
+}
+
+TEST(OpsGradientNetwork, Rotary) {
+  Tensor cos = make({4, 2}, DType::kF32, [](int64_t i) { return std::cos(0.3 * i); });
+  Tensor sin = make({4, 2}, DType::kF32, [](int64_t i) { return std::sin(0.3 * i); });
+  for (int groups : {0, 2, 3}) {
+    check_gradient("rotary", {{2, 3, 3, 2, 4}},
+                   [=](const Tensors& x) { return call(Op::rotary, {x[0], cos, sin, groups}); });
+  }
+  // Position 2 of group 0 by hand; group 2 stays.
+  Tensor x = make({1, 3, 3, 1, 4}, DType::kF64, [](int64_t i) { return i + 1; });
+  const std::vector<double> in = values(x), out = values(call(Op::rotary, {x, cos, sin, 2}));
+  const double c = std::cos(1.2), s = std::sin(1.2);
+  EXPECT_NEAR(out[24], in[24] * c + in[26] * s, 1e-5);
+  EXPECT_NEAR(out[26], in[26] * c - in[24] * s, 1e-5);
+  for (size_t i = 32; i < 36; ++i) EXPECT_EQ(out[i], in[i]);
+}
+
 }  // namespace
 }  // namespace weft::test
