@@ -82,11 +82,17 @@ export class DevicePool {
       timer = setTimeout(resolve, limitMs, false)
     })
     try {
-      const ended = Promise.all([this.#pool.destroy(), this.#exited]).then(() => true)
-      return await Promise.race([ended, limit])
+      return await Promise.race([this.#end(), limit])
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  /** piscina replaces a thread that it sees end outside its destroy(), even after it: hence twice. */
+  async #end(): Promise<true> {
+    await Promise.all([this.#pool.destroy(), this.#exited])
+    await this.#pool.destroy()
+    return true
   }
 
   /** The handler reported an error: weft's own keep their class, others become a WorkerError. */

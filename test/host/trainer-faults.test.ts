@@ -53,6 +53,23 @@ function start(fault: string, options: Partial<TrainerOptions> = {}) {
   })
 }
 
+/** The end of rank 3's thread is heard of only after that of the next thread, which replaces it. */
+function holdExit(worker: Worker): void {
+  if (workers.length !== 4) return
+  const emit = worker.emit.bind(worker)
+  worker.emit = (name: string | symbol, ...rest: unknown[]) => {
+    const next = workers[4]
+    if (name !== 'exit' || next === undefined || next.threadId === -1) return emit(name, ...rest)
+    // Node forgets the listeners of a thread that has ended.
+    const listeners = worker.rawListeners(name)
+    const hear = () => {
+      for (const listener of listeners) listener.apply(worker, rest)
+    }
+    next.once('exit', () => setImmediate(hear))
+    return true
+  }
+}
+
 /** The error that a run ends with, within the deadline, with no worker left behind. */
 async function failure(trainer: Trainer, limitMs = 10_000): Promise<WeftError> {
   const started = performance.now()
@@ -103,6 +120,14 @@ describe('a worker that fails in the middle of a step', () => {
     expect(error.message).toMatch(pattern)
     expect(error.fields.rank).toBe(Number(fault.split(':')[1]))
     expect([4, 5]).toContain(error.fields.step)
+  })
+
+  it('ends later than the thread that replaces it: no thread is left', async () => {
+    const ended = failure(start('uncaught:3:4'))
+    process.on('worker', holdExit)
+    const error = await ended.finally(() => process.off('worker', holdExit))
+    expect(error.message).toMatch(/nobody caught this/)
+    expect(workers.length).toBeGreaterThan(4)
   })
 
   it('is killed: WorkerError with rank and step', async () => {
