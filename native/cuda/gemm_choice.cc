@@ -15,10 +15,13 @@
 
 #include "cuda/gemm_choice_file.h"
 #include "cuda/gemm_timing.h"
+#include "fabric/allocator.h"
 #include "fabric/cuda_launch.h"
 
 namespace weft::cuda {
 namespace {
+
+constexpr double kWarmBytes = 32e6;  // operands and result that a cache may well hold
 
 uint64_t mix(uint64_t h, uint64_t v) {
   h ^= v + 0x9e3779b97f4a7c15u + (h << 6) + (h >> 2);
@@ -49,6 +52,35 @@ bool may_measure(const GemmProblem& p, cudaStream_t stream) {
          status == cudaStreamCaptureStatusNone;
 }
 
+/// Overwrites the cache on the way: a product larger than it meets cold operands in a step, and
+/// the order of its tiles decides how often they are read again. Empty when there is no memory.
+class CacheFlush {
+ public:
+  explicit CacheFlush(Stream& stream) : stream_(stream) {
+    try {
+      block_ = stream.device().allocator().allocate(kBytes, stream);
+    } catch (const fabric::Error&) {  // then the choice is made with a warm cache
+    }
+  }
+  ~CacheFlush() {
+    if (block_ != nullptr) stream_.device().allocator().free(block_);
+  }
+  CacheFlush(const CacheFlush&) = delete;
+  CacheFlush& operator=(const CacheFlush&) = delete;
+  std::function<void()> run() const {
+    if (block_ == nullptr) return nullptr;
+    return [this] {
+      Device& device = stream_.device();
+      device.driver().fill(block_->ptr, device.ordinal(), 0, kBytes, stream_.handle());
+    };
+  }
+
+ private:
+  static constexpr size_t kBytes = size_t{192} << 20;  // more than any L2 so far
+  Stream& stream_;
+  fabric::Block* block_ = nullptr;
+};
+
 /// beta is 0, so C may be written again and again; the last run leaves what the caller wants.
 GemmChoice measure(const GemmKind& kind, const GemmProblem& p, Stream& stream) {
   GemmCandidates candidates = gemm_candidates(kind, p, stream.device());
@@ -62,7 +94,15 @@ GemmChoice measure(const GemmKind& kind, const GemmProblem& p, Stream& stream) {
   // About 0.3 ms a candidate at 400 TFLOP/s.
   const double ms = 2.0 * p.m * p.n * p.k * p.batch / 400e9;
   const int repeats = ms > 0.15 ? 2 : ms > 0.015 ? 8 : 16;
-  const std::vector<double> taken = time_in_turn(runs, repeats, 3, stream);
+  const double elements = double(p.m) * p.k + double(p.k) * p.n + double(p.m) * p.n;
+  const double bytes = elements * p.batch * static_cast<double>(dtype_bytes(kind.dtype));
+  std::vector<double> taken;
+  if (bytes > kWarmBytes) {
+    const CacheFlush flush(stream);
+    taken = time_in_turn(runs, 1, 4, stream, flush.run());
+  } else {
+    taken = time_in_turn(runs, repeats, 3, stream);
+  }
   if (taken.empty()) return estimate_gemm(kind, p, stream.device());
   size_t best = 0;
   for (size_t i = 1; i < taken.size(); ++i)

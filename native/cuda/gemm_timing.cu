@@ -25,26 +25,33 @@ __global__ void hold_kernel(int64_t nanoseconds) {
 }  // namespace
 
 std::vector<double> time_in_turn(const std::vector<std::function<void()>>& runs, int repeats,
-                                 int rounds, fabric::Stream& stream) {
+                                 int rounds, fabric::Stream& stream,
+                                 const std::function<void()>& before) {
   fabric::Device& device = stream.device();
   const size_t count = runs.size();
-  std::vector<fabric::Event> marks;
-  for (size_t i = 0; i <= count; ++i) marks.emplace_back(device, true);
+  struct Marks {
+    fabric::Event start, stop;
+  };
+  std::vector<Marks> marks;
+  for (size_t i = 0; i < count; ++i) {
+    marks.push_back({fabric::Event(device, true), fabric::Event(device, true)});
+  }
   for (const auto& run : runs) run();  // loads the kernels
 
   std::vector<double> least(count, std::numeric_limits<double>::infinity());
   for (int round = 0; round < rounds; ++round) {
-    const int64_t hold = std::min<int64_t>(kMostHoldNs, kLaunchNs * repeats * count);
+    const int64_t hold = std::min<int64_t>(kMostHoldNs, kLaunchNs * (repeats + 1) * count);
     hold_kernel<<<1, 1, 0, static_cast<cudaStream_t>(stream.handle())>>>(hold);
     fabric::cuda::check_launch("hold_kernel");
-    marks[0].record(stream);
     for (size_t i = 0; i < count; ++i) {
+      if (before) before();
+      marks[i].start.record(stream);
       for (int r = 0; r < repeats; ++r) runs[i]();
-      marks[i + 1].record(stream);
+      marks[i].stop.record(stream);
     }
-    if (!marks[count].synchronize(kTimeoutMs)) return {};
+    if (count > 0 && !marks[count - 1].stop.synchronize(kTimeoutMs)) return {};
     for (size_t i = 0; i < count; ++i) {
-      const double ms = device.driver().elapsed_ms(marks[i].handle(), marks[i + 1].handle());
+      const double ms = device.driver().elapsed_ms(marks[i].start.handle(), marks[i].stop.handle());
       least[i] = std::min(least[i], ms / repeats);
     }
   }
