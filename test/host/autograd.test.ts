@@ -11,9 +11,13 @@ import {
   ones,
   openFabric,
   ShapeError,
+  setDefaultDevice,
   tensor,
   UsageError,
 } from 'weft'
+import { device, elsewhere, several } from './device.js'
+
+setDefaultDevice(device)
 
 test('gradients add up until they are zeroed', async () => {
   const x = tensor([1, 2], { requiresGrad: true })
@@ -53,12 +57,13 @@ test('leaves and history', () => {
   expect(() => tensor([1n]).requiresGrad_()).toThrow(DtypeError)
 })
 
-test('what backward refuses', () => {
+test('what backward refuses', async () => {
+  await openFabric(several(2))
   const x = tensor([1, 2], { requiresGrad: true })
   expect(() => x.detach().sum().backward()).toThrow(/does not require/)
   expect(() => x.mul(2).backward()).toThrow(/gradient argument/)
   expect(() => x.mul(2).backward(ones([3]))).toThrow(ShapeError)
-  expect(() => x.mul(2).backward(ones([2], { device: 'host:1' }))).toThrow(DeviceError)
+  expect(() => x.mul(2).backward(ones([2], { device: elsewhere }))).toThrow(DeviceError)
   expect(() => x.add_(1)).toThrow(/noGrad/)
   noGrad(() => x.add_(1))
   const y = x.exp()
@@ -120,14 +125,14 @@ test('what a hook throws reaches the caller of backward as it is', () => {
 })
 
 test('a graph over two devices, hooks on the calling thread', async () => {
-  await openFabric({ devices: 'host:2' })
-  const x = tensor([1, 2], { requiresGrad: true, device: 'host:0' })
+  await openFabric(several(2))
+  const x = tensor([1, 2], { requiresGrad: true, device })
   let calls = 0
   x.registerHook(() => {
     calls++
   })
-  const far = x.mul(3).to('host:1').mul(2)
-  expect(far.device).toBe('host:1')
+  const far = x.mul(3).to(elsewhere).mul(2)
+  expect(far.device).toBe(elsewhere)
   far.sum().backward()
   expect(await x.grad!.toArray()).toEqual([6, 6])
   expect(calls).toBe(1)

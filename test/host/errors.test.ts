@@ -11,6 +11,7 @@ import {
   openFabric,
   releaseCached,
   ShapeError,
+  setDefaultDevice,
   setMemoryLimit,
   tensor,
   UsageError,
@@ -18,7 +19,9 @@ import {
   zeros,
 } from 'weft'
 import { native } from '../../dist/native/addon.js'
+import { device, elsewhere, hostOnly, ordinal, several } from './device.js'
 
+setDefaultDevice(device)
 afterEach(() => {
   faults.clear()
   setMemoryLimit(0)
@@ -38,10 +41,10 @@ test('class, code, name and message', () => {
 })
 
 test('tensors of two devices', async () => {
-  await openFabric({ devices: 'host:2' })
-  const call = () => zeros([1]).add(zeros([1], { device: 'host:1' }))
+  await openFabric(several(2))
+  const call = () => zeros([1]).add(zeros([1], { device: elsewhere }))
   expect(call).toThrow(DeviceError)
-  expect(call).toThrow(/host:0 and host:1/)
+  expect(call).toThrow(`${device} and ${elsewhere}`)
 })
 
 test('devices that are not there', async () => {
@@ -52,7 +55,7 @@ test('devices that are not there', async () => {
 test('out of memory carries the figures and leaves the rest alive', async () => {
   const alive = tensor([1, 2, 3])
   releaseCached()
-  setMemoryLimit(memory()['host:0']!.reservedBytes + (1 << 20))
+  setMemoryLimit(memory()[device]!.reservedBytes + (1 << 20))
   let caught: WeftError | undefined
   try {
     zeros([64 << 20])
@@ -64,9 +67,9 @@ test('out of memory carries the figures and leaves the rest alive', async () => 
   expect(await alive.toArray()).toEqual([1, 2, 3])
 })
 
-test('a failed driver allocation', () => {
+hostOnly('it makes an allocation of the driver fail')('a failed driver allocation', () => {
   releaseCached()
-  faults.failAllocations(0, 100)
+  faults.failAllocations(ordinal, 100)
   expect(() => zeros([32 << 20])).toThrow(OutOfMemoryError)
   faults.clear()
   zeros([1024]).dispose()
@@ -85,7 +88,7 @@ test.each([
   ['cross_entropy', () => F.crossEntropy(zeros([2, 4]), tensor([1n, -9n])), '-9', '0..3'],
 ])('an index out of range names its operator: %s', async (name, run, index, range) => {
   await expect(run().toArray()).rejects.toThrow(
-    `${name} on host:0 met index ${index}, which is not in ${range}`,
+    `${name} on ${device} met index ${index}, which is not in ${range}`,
   )
 })
 

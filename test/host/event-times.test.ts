@@ -11,7 +11,7 @@ import {
   rand,
   type SnapshotEvent,
 } from 'weft'
-import { device } from './device.js'
+import { device, several } from './device.js'
 
 const onStreams = new Set([
   ...['operator', 'copy', 'event_record', 'event_wait', 'collective_launch', 'graph'],
@@ -113,10 +113,7 @@ test('work captured into a graph has none, the replay has', async () => {
 })
 
 test('each rank of a collective has the time at which its part was done', async () => {
-  const choice = device.startsWith('cuda')
-    ? { devices: ['cuda:0/0', 'cuda:0/1'], virtual: 2 }
-    : { devices: 'host:2' }
-  const pair = await openFabric(choice)
+  const pair = await openFabric(several(2))
   using group = pair.group()
   const parts = pair.devices.map((each) => ones([1024], { device: each.name }))
   pair.logMode = 'timing'

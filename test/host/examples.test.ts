@@ -1,21 +1,23 @@
-// The models of the examples learn, small and on a host device, and a program without its data says what to do.
+// The models of the examples learn, small and on one device, and a program without its data says what to do.
 import { spawnSync } from 'node:child_process'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { manualSeed, noGrad, openFabric, optim, scope, tensor } from 'weft'
+import { manualSeed, noGrad, openFabric, optim, scope, setDefaultDevice, tensor } from 'weft'
 import { book, stretches } from '../../examples/multigpu/book.js'
 import { imageBytes, loadCifar10, side, writeImage } from '../../examples/multigpu/cifar10.js'
 import { generate } from '../../examples/multigpu/generate.js'
 import { Gpt, startNormal } from '../../examples/multigpu/transformer.js'
 import { Vit } from '../../examples/multigpu/vit.js'
 import { WordPieces } from '../../examples/multigpu/word-pieces.js'
+import { device, several } from './device.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 beforeAll(async () => {
-  await openFabric({ devices: 'host:1' })
+  await openFabric(several(1))
+  setDefaultDevice(device)
   manualSeed(11)
 })
 

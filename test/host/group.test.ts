@@ -17,11 +17,12 @@ import {
   WorkerError,
   zeros,
 } from 'weft'
+import { several } from './device.js'
 
 let fabric: Fabric
 let group: Group
 beforeEach(async () => {
-  fabric = await openFabric({ devices: 'host:3' })
+  fabric = await openFabric(several(3))
   group = fabric.group()
 })
 afterEach(() => {
@@ -82,11 +83,13 @@ test('broadcast, reduce, all-gather, reduce-scatter, barrier', async () => {
 test('what one rank gets wrong', () => {
   const good = each((_, device) => zeros([2], { device }))
   const swap = (t: ReturnType<typeof zeros>) => [good[0]!, t, good[2]!]
-  expect(() => group.allReduce(swap(zeros([2])))).toThrow(DeviceError)
+  expect(() => group.allReduce(swap(zeros([2], { device: group.devices[0]! })))).toThrow(
+    DeviceError,
+  )
   expect(() => group.allReduce([good[0]!])).toThrow(UsageError)
   expect(() => group.allReduce(good, { op: 'median' as never })).toThrow(UsageError)
   expect(() => group.broadcast(good, { root: 3 })).toThrow(UsageError)
-  const strided = zeros([2, 2], { device: 'host:1' }).select(1, 0)
+  const strided = zeros([2, 2], { device: group.devices[1]! }).select(1, 0)
   expect(() => group.allReduce(swap(strided))).toThrow(/contiguous/)
   expect(() => group.allGather(good, good)).toThrow(ShapeError)
   const wide = each((_, device) => zeros([6], { device, dtype: 'f64' }))
@@ -109,7 +112,7 @@ test('gradients are not recorded, so tensors that ask for them are refused', asy
 })
 
 test('a collective counts as a write', () => {
-  const leaf = tensor([2], { requiresGrad: true })
+  const leaf = tensor([2], { requiresGrad: true, device: group.devices[0]! })
   const buffers = each((_, device) => tensor([1], { device }))
   const product = leaf.mul(buffers[0]!)
   group.allReduce(buffers)

@@ -1,7 +1,10 @@
 // Values leaving a device: order, concurrency, and an event loop that goes on meanwhile.
 import { afterEach, expect, test } from 'vitest'
-import { faults, openFabric, synchronize, tensor, UsageError, zeros } from 'weft'
+import { faults, openFabric, setDefaultDevice, synchronize, tensor, UsageError, zeros } from 'weft'
+import { device, hostOnly, ordinal, several } from './device.js'
 
+setDefaultDevice(device)
+const slowDevice = hostOnly('it makes the device slow')
 afterEach(() => faults.clear())
 
 test('reads see the work before them and not the work after', async () => {
@@ -44,8 +47,8 @@ test('empty tensors', async () => {
   expect(await zeros([0]).data()).toHaveLength(0)
 })
 
-test('a slow device does not block the event loop', async () => {
-  faults.setDeviceDelay(0, 30_000)
+slowDevice('a slow device does not block the event loop', async () => {
+  faults.setDeviceDelay(ordinal, 30_000)
   const x = zeros([1]).add(1)
   let turns = 0
   const timer = setInterval(() => turns++, 2)
@@ -54,13 +57,13 @@ test('a slow device does not block the event loop', async () => {
   expect(turns).toBeGreaterThan(3)
 })
 
-test('synchronize waits, and gives up at its limit', async () => {
-  const fabric = await openFabric({ devices: 'host:2' })
+slowDevice('synchronize waits, and gives up at its limit', async () => {
+  const fabric = await openFabric(several(2))
   zeros([1]).add(1)
   await fabric.synchronize()
-  faults.setDeviceDelay(0, 200_000)
+  faults.setDeviceDelay(ordinal, 200_000)
   zeros([1]).add(1)
-  await expect(synchronize('host:0', { timeoutMs: 20 })).rejects.toThrow(/host:0 was not done/)
+  await expect(synchronize(device, { timeoutMs: 20 })).rejects.toThrow(`${device} was not done`)
   faults.clear()
   await fabric.synchronize()
 })

@@ -1,5 +1,4 @@
 // Every operator's result and gradients against values that PyTorch made (test/fixtures/make_reference.py).
-// WEFT_TEST_DEVICE moves the whole file to another device, for example cuda:0.
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import {
@@ -12,6 +11,7 @@ import {
   type Tensor,
   tensor,
 } from 'weft'
+import { device } from './device.js'
 
 interface Packed {
   shape: number[]
@@ -28,7 +28,6 @@ interface Case {
   grads?: (Packed | null)[]
 }
 
-const device = process.env['WEFT_TEST_DEVICE'] ?? 'host:0'
 allowTf32(false) // reference values are f32
 const folder = new URL('../fixtures/reference/', import.meta.url)
 const load = (file: string) => JSON.parse(readFileSync(new URL(file, folder), 'utf8')).cases

@@ -10,16 +10,18 @@ import {
   noGrad,
   scope,
   setDebug,
+  setDefaultDevice,
   type Tensor,
   tensor,
   UsageError,
   zeros,
 } from 'weft'
+import { device } from './device.js'
 
-const live = () => memory()['host:0']?.tensors ?? 0
+setDefaultDevice(device)
+const live = () => memory()[device]?.tensors ?? 0
 let before = 0
 beforeEach(() => {
-  zeros([1]).dispose() // opens the device
   before = live()
 })
 

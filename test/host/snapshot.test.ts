@@ -1,22 +1,26 @@
 // Snapshots of a live fabric.
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Fabric, memory, ones, openFabric, Snapshot, tensor } from 'weft'
+import { type Fabric, memory, ones, openFabric, Snapshot, setDefaultDevice, tensor } from 'weft'
+import { device, elsewhere, several, severalNames } from './device.js'
 
+setDefaultDevice(device)
 let fabric: Fabric
 beforeAll(async () => {
-  fabric = await openFabric({ devices: 'host:2', log: 'basic' })
+  fabric = await openFabric({ ...several(2), log: 'basic' })
 })
 afterAll(() => {
   fabric.logMode = 'off'
 })
 
 test('shows devices, links, streams, memory and counters', () => {
-  const x = ones([100], { device: 'host:1' })
+  const [from, to] = fabric.devices.map((each) => each.index) as [number, number]
+  const [, name] = severalNames(2) as [string, string]
+  const x = ones([100], { device: name })
   const snapshot = fabric.snapshot()
-  expect(snapshot.devices.map((d) => d.name)).toEqual(expect.arrayContaining(['host:0', 'host:1']))
-  expect(snapshot.links.some((l) => l.from === 0 && l.to === 1 && l.peerAccess)).toBe(true)
-  expect(snapshot.streams.some((s) => s.device === 1 && s.purpose === 'compute')).toBe(true)
-  expect(snapshot.memory[1]).toMatchObject({ device: 1, bytes: memory()['host:1']!.bytes })
+  expect(snapshot.devices.map((d) => d.name)).toEqual(expect.arrayContaining(severalNames(2)))
+  expect(snapshot.links.some((l) => l.from === from && l.to === to && l.peerAccess)).toBe(true)
+  expect(snapshot.streams.some((s) => s.device === to && s.purpose === 'compute')).toBe(true)
+  expect(snapshot.memory[to]).toMatchObject({ device: to, bytes: memory()[name]!.bytes })
   expect(snapshot.counters['live_handles']).toBeGreaterThan(0)
   x.dispose()
 })
@@ -24,7 +28,7 @@ test('shows devices, links, streams, memory and counters', () => {
 test('events since a sequence, in order', async () => {
   const { nextSequence } = fabric.snapshot()
   const x = tensor([1, 2]).add(1)
-  await x.to('host:1').toArray()
+  await x.to(elsewhere).toArray()
   const snapshot = fabric.snapshot({ since: nextSequence })
   const sequences = snapshot.events.map((e) => e.sequence)
   expect(sequences[0]).toBeGreaterThanOrEqual(nextSequence)

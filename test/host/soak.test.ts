@@ -2,6 +2,7 @@
 import type { Worker } from 'node:worker_threads'
 import { describe, expect, it } from 'vitest'
 import { memory, openFabric, Trainer } from 'weft'
+import { several } from './device.js'
 
 const task = new URL('./tasks/regression.mjs', import.meta.url)
 
@@ -16,12 +17,12 @@ interface Sample {
 
 describe('10,000 steps of a small task', () => {
   it('keep tensors, allocator bytes and resident memory flat after the first 200', async () => {
-    const fabric = await openFabric({ devices: 'host:2' })
+    const fabric = await openFabric(several(2))
     const names = fabric.devices.map((device) => device.name)
     const samples: Sample[] = []
     const result = await new Trainer({
       task,
-      devices: 'host:2',
+      ...several(2),
       steps: 10_000,
       batchSize: 4,
       logEvery: 200,
@@ -62,7 +63,7 @@ describe('20 rounds of 8 workers', () => {
     const workers: Worker[] = []
     const note = (worker: Worker) => workers.push(worker)
     process.on('worker', note)
-    const fabric = await openFabric({ devices: 'host:8' })
+    const fabric = await openFabric(several(8))
     const state = () => {
       const devices = memory()
       return {
@@ -80,7 +81,7 @@ describe('20 rounds of 8 workers', () => {
       for (let round = 0; round < 20; round++) {
         const { hash } = await new Trainer({
           task,
-          devices: 'host:8',
+          ...several(8),
           steps: 3,
           batchSize: 2,
           run: false,

@@ -10,6 +10,7 @@ import {
   full,
   manualSeed,
   ones,
+  openFabric,
   print,
   rand,
   randint,
@@ -21,6 +22,12 @@ import {
   zeros,
   zerosLike,
 } from 'weft'
+import { gpuCount } from '../../dist/fabric/devices.js'
+import { device, elsewhere, several } from './device.js'
+
+const unset = defaultDevice()
+setDefaultDevice(device)
+await openFabric(several(2))
 
 test('nested arrays round-trip', async () => {
   const data = [
@@ -34,7 +41,7 @@ test('nested arrays round-trip', async () => {
     ],
   ]
   const x = tensor(data)
-  expect(x).toMatchObject({ shape: [2, 2, 2], strides: [4, 2, 1], dtype: 'f32', device: 'host:0' })
+  expect(x).toMatchObject({ shape: [2, 2, 2], strides: [4, 2, 1], dtype: 'f32', device })
   expect(x).toMatchObject({ rank: 3, numel: 8, isContiguous: true, isLeaf: true })
   expect(await x.toArray()).toEqual(data)
 })
@@ -120,7 +127,7 @@ test('the same seed gives the same numbers on every device', async () => {
     manualSeed(42)
     return [await randn([5], { device }).data(), await rand([5], { device }).data()]
   }
-  expect(await draw('host:0')).toEqual(await draw('host:1'))
+  expect(await draw(device)).toEqual(await draw(elsewhere))
   manualSeed(43)
   const numbers = (await randint(-2, 3, [200]).toArray()) as number[]
   expect(Math.min(...numbers)).toBe(-2)
@@ -155,8 +162,8 @@ test('in place, with numbers and tensors', async () => {
 test('to: dtype, device, both, nothing', async () => {
   const x = tensor([1.7, 2])
   expect(await x.to('i32').toArray()).toEqual([1, 2])
-  const y = x.to({ device: 'host:1', dtype: 'f64' })
-  expect(y).toMatchObject({ device: 'host:1', dtype: 'f64' })
+  const y = x.to({ device: elsewhere, dtype: 'f64' })
+  expect(y).toMatchObject({ device: elsewhere, dtype: 'f64' })
   const same = x.to('f32')
   same.fill_(0)
   expect(await x.toArray()).toEqual([0, 0])
@@ -173,16 +180,17 @@ test('handles move between objects', async () => {
 
 test('text', async () => {
   const x = tensor([[1, 2.5]], { requiresGrad: true })
-  expect(String(x)).toBe('Tensor([1, 2], f32, host:0, requiresGrad)')
+  expect(String(x)).toBe(`Tensor([1, 2], f32, ${device}, requiresGrad)`)
   expect(String(x.mul(2))).toContain('gradFn=mul_scalar')
-  expect(await print(x)).toBe('[[1, 2.5]]\nTensor([1, 2], f32, host:0, requiresGrad)')
+  expect(await print(x)).toBe(`[[1, 2.5]]\nTensor([1, 2], f32, ${device}, requiresGrad)`)
   x.dispose()
   expect(String(x)).toBe('Tensor(disposed)')
 })
 
 test('the default device', () => {
-  expect(defaultDevice()).toBe('host:0')
-  setDefaultDevice('host:1')
-  expect(zeros([1]).device).toBe('host:1')
-  setDefaultDevice('host:0')
+  expect(unset).toBe(gpuCount() > 0 ? 'cuda:0' : 'host:0')
+  setDefaultDevice(elsewhere)
+  expect(zeros([1]).device).toBe(elsewhere)
+  setDefaultDevice(device)
+  expect(defaultDevice()).toBe(device)
 })

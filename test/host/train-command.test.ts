@@ -7,9 +7,15 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { parseSafetensors } from '../../src/checkpoint/safetensors.js'
 import { readJsonLines } from '../../src/metrics/jsonl.js'
+import { onGpu } from './device.js'
 
 const command = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const task = fileURLToPath(new URL('./tasks/regression.mjs', import.meta.url))
+
+/** Flags for several(count); of GPUs the first one. */
+const flagsFor = (count: number) =>
+  onGpu ? ['--devices=cuda:1', `--virtual=${count}`] : [`--devices=host:${count}`]
+const names = onGpu ? ['cuda:0/0', 'cuda:0/1'] : ['host:0', 'host:1']
 
 let folder: string
 let child: ChildProcess | undefined
@@ -37,7 +43,7 @@ function train(
     command,
     'train',
     task,
-    '--devices=host:2',
+    ...flagsFor(2),
     `--runs-folder=${folder}`,
     '--run=r',
     ...flags,
@@ -75,7 +81,7 @@ describe('weft train', () => {
     expect(ended.code).toBe(0)
     const text = ended.lines.join('\n')
     expect(text).toMatch(/^machine +\S/m)
-    expect(text).toMatch(/^devices +host:0 host:1 /m)
+    expect(text).toMatch(new RegExp(`^devices +${names.join(' ')} `, 'm'))
     expect(text).toMatch(/^task +regression: 1,377 parameters in 6 tensors$/m)
     expect(text).toMatch(/^step 10\/20 {2}loss \d.* samples\/s {2}comm .* % {2}ETA /m)
     expect(text).toMatch(/^held-out +error \d/m)
@@ -84,7 +90,7 @@ describe('weft train', () => {
     expect(resultOf(ended)).toMatchObject({
       steps: 20,
       replicasEqual: true,
-      devices: ['host:0', 'host:1'],
+      devices: names,
       setupSeconds: 0,
       imagesPerSecond: expect.any(Number),
       trainSeconds: expect.any(Number),
@@ -99,7 +105,7 @@ describe('weft train', () => {
   })
 
   it('fails with the message and no result when the task is wrong', async () => {
-    const ended = await train(['--devices=host:1', '--steps=2', '--batch-size=100000'])
+    const ended = await train([...flagsFor(1), '--steps=2', '--batch-size=100000'])
     expect(ended.code).toBe(2)
     expect(ended.errors).toMatch(/no batch/)
     expect(ended.lines.filter((line) => line.startsWith('result'))).toEqual([])

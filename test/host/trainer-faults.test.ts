@@ -19,6 +19,7 @@ import {
   WeftError,
   WorkerError,
 } from 'weft'
+import { hostOnly, several, severalNames } from './device.js'
 
 const taskFile = (name: string) => new URL(`./tasks/${name}`, import.meta.url)
 
@@ -43,7 +44,7 @@ function start(fault: string, options: Partial<TrainerOptions> = {}) {
   process.env.WEFT_TEST_FAULT = fault
   return new Trainer({
     task: taskFile('faulty.mjs'),
-    devices: 'host:4',
+    ...several(4),
     steps: 100,
     batchSize: 8,
     timeoutMs: 20_000,
@@ -104,7 +105,7 @@ describe('a worker that fails in the middle of a step', () => {
     expect(error.fields).toMatchObject({
       rank: 2,
       step: 5,
-      device: 'host:2',
+      device: severalNames(4)[2],
       cause: { name: 'RangeError', message: 'the task is broken' },
     })
     expect(error.message).toMatch(/rank 2 .*step 5.*RangeError: the task is broken/)
@@ -154,7 +155,7 @@ describe('a worker that fails in the middle of a step', () => {
   })
 
   it('is one of one, and never comes: WorkerError when nothing moves', async () => {
-    const error = await failure(start('hang:0:2', { devices: 'host:1', stallMs: 700 }))
+    const error = await failure(start('hang:0:2', { ...several(1), stallMs: 700 }))
     expect(error).toBeInstanceOf(WorkerError)
     expect(error.message).toMatch(/nothing moved/)
   })
@@ -242,7 +243,8 @@ describe('numbers and memory', () => {
     expect(error.message).toMatch(/step 9: NaN on rank 2/)
   })
 
-  it('no memory left: OutOfMemoryError with the rank, and other tensors stay', async () => {
+  const noMemory = hostOnly('it makes allocations of the driver fail')
+  noMemory('no memory left: OutOfMemoryError with the rank, and other tensors stay', async () => {
     using earlier = tensor([1, 2, 3], { device: 'host:1' })
     const error = await failure(start('memory:1:3'))
     expect(error).toBeInstanceOf(OutOfMemoryError)

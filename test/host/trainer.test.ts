@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Snapshot, type TrainEvent, Trainer, type TrainerOptions } from 'weft'
 import { parseSafetensors } from '../../src/checkpoint/safetensors.js'
 import { readJsonLines } from '../../src/metrics/jsonl.js'
+import { several, severalNames } from './device.js'
 
 const task = new URL('./tasks/regression.mjs', import.meta.url)
 
@@ -18,7 +19,7 @@ afterEach(() => rmSync(folder, { recursive: true }))
 const trainer = (options: Partial<TrainerOptions> = {}) =>
   new Trainer({
     task,
-    devices: 'host:2',
+    ...several(2),
     steps: 30,
     batchSize: 8,
     runsFolder: folder,
@@ -36,7 +37,7 @@ describe('fit', () => {
       steps: 30,
       replicasEqual: true,
       stopped: false,
-      devices: ['host:0', 'host:1'],
+      devices: severalNames(2),
       run: join(folder, 'test'),
     })
     expect(result.losses).toHaveLength(30)
@@ -78,7 +79,7 @@ describe('fit', () => {
     const events: TrainEvent[] = []
     const result = await new Trainer({
       task,
-      devices: 'host:2',
+      ...several(2),
       epochs: 2,
       batchSize: 128,
       run: false,
@@ -93,7 +94,7 @@ describe('fit', () => {
   it('divides a short last window of micro-steps by what it holds', async () => {
     // 16 batches an epoch, five at a time: windows of 5, 5, 5 and 1.
     const result = await trainer({
-      devices: 'host:1',
+      ...several(1),
       batchSize: 128,
       accumulate: 5,
       epochs: 1,
@@ -118,7 +119,7 @@ describe('fit', () => {
     expect(rates[0]).toBeCloseTo(0.1 * 0.5, 9)
     expect(rates[1]).toBeCloseTo(0.1 * 1, 9)
     const printed = events.flatMap((event) => (event.kind === 'print' ? [event.line] : []))
-    expect(printed).toEqual(['finished on host:0', 'in evaluation mode'])
+    expect(printed).toEqual([`finished on ${severalNames(2)[0]}`, 'in evaluation mode'])
   })
 
   it('never overwrites a run', async () => {

@@ -1,7 +1,9 @@
 // Views share memory; their shapes, strides and errors.
 import { expect, test } from 'vitest'
-import { arange, functional as F, ShapeError, type Tensor, tensor } from 'weft'
+import { arange, functional as F, ShapeError, setDefaultDevice, type Tensor, tensor } from 'weft'
+import { device } from './device.js'
 
+setDefaultDevice(device)
 const grid = () => arange(6).reshape([2, 3])
 
 test.each<[string, (x: Tensor) => Tensor, number[], unknown]>([

@@ -2,15 +2,20 @@
 // on.
 import { Worker } from 'node:worker_threads'
 import { expect, test } from 'vitest'
-import { faults, memory, openFabric, Tensor, tensor, zeros } from 'weft'
+import { faults, memory, openFabric, setDefaultDevice, Tensor, tensor, zeros } from 'weft'
+import { device, ordinal, several } from './device.js'
 
+setDefaultDevice(device)
 const entry = new URL('../../dist/index.js', import.meta.url).href
 
 /** Runs `body` in a worker: it sees weft, parentPort and workerData. */
 function start(body: string, workerData: unknown = null) {
   const code = `
     const { parentPort, workerData } = require('node:worker_threads')
-    import(${JSON.stringify(entry)}).then(async (weft) => { ${body} })`
+    import(${JSON.stringify(entry)}).then(async (weft) => {
+      weft.setDefaultDevice('${device}')
+      ${body}
+    })`
   const worker = new Worker(code, { eval: true, workerData })
   // Listening from the start: a fast worker may be gone before the test asks.
   const message = new Promise<never>((resolve, reject) => {
@@ -23,15 +28,15 @@ function start(body: string, workerData: unknown = null) {
 }
 
 test('handles that an ended worker made are released', async () => {
-  await openFabric({ devices: 'host:1' })
-  const before = memory()['host:0']!.tensors
+  await openFabric(several(1))
+  const before = memory()[device]!.tensors
   const one = start(`
     globalThis.held = Array.from({ length: 50 }, () => weft.zeros([10]))
-    parentPort.postMessage(weft.memory()['host:0'].tensors)`)
+    parentPort.postMessage(weft.memory()['${device}'].tensors)`)
   const during = await one.message
   await one.exit
   expect(during - before).toBe(50)
-  expect(memory()['host:0']!.tensors).toBe(before)
+  expect(memory()[device]!.tensors).toBe(before)
 })
 
 test('a tensor handed over outlives the worker', async () => {
@@ -48,7 +53,7 @@ test('a tensor of this thread is used by a worker without a copy', async () => {
   const x = zeros([2])
   const one = start(
     `weft.Tensor.from(workerData).add_(5)
-     await weft.synchronize('host:0')
+     await weft.synchronize('${device}')
      parentPort.postMessage('done')`,
     x.toHandle(),
   )
@@ -61,11 +66,11 @@ test.each([
   ['ends', 'process.exit(0)'],
   ['is terminated', ''],
 ])('a worker that %s while it reads', async (_, last) => {
-  faults.setDeviceDelay(0, 50_000)
+  faults.setDeviceDelay(ordinal, 50_000)
   const one = start(`
     const x = weft.zeros([1000])
     for (let i = 0; i < 20; i++) x.toArray().then(() => parentPort.postMessage('late'))
-    weft.synchronize('host:0')
+    weft.synchronize('${device}')
     parentPort.postMessage('reading')
     ${last}`)
   if (last === '') {
@@ -90,7 +95,7 @@ test('hooks of an ended worker', async () => {
 })
 
 test('four workers each drive a rank of one group', async () => {
-  const fabric = await openFabric({ devices: 'host:4' })
+  const fabric = await openFabric(several(4))
   using group = fabric.group()
   const workers = group.devices.map((device, rank) =>
     start(
