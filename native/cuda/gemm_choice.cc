@@ -99,9 +99,9 @@ GemmChoice measure(const GemmKind& kind, const GemmProblem& p, Stream& stream) {
   std::vector<double> taken;
   if (bytes > kWarmBytes) {
     const CacheFlush flush(stream);
-    taken = time_in_turn(runs, 1, 4, stream, flush.run());
+    taken = time_in_turn(runs, 1, 11, stream, flush.run());
   } else {
-    taken = time_in_turn(runs, repeats, 3, stream);
+    taken = time_in_turn(runs, repeats, 5, stream);
   }
   if (taken.empty()) return estimate_gemm(kind, p, stream.device());
   size_t best = 0;

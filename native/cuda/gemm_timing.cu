@@ -1,7 +1,6 @@
 // time_in_turn: see gemm_timing.h. A kernel that only waits goes first, so that the launches behind
 // it are queued before the first of them runs: what is timed is the device, not the host.
 #include <algorithm>
-#include <limits>
 
 #include "cuda/gemm_timing.h"
 #include "fabric/cuda_launch.h"
@@ -38,7 +37,7 @@ std::vector<double> time_in_turn(const std::vector<std::function<void()>>& runs,
   }
   for (const auto& run : runs) run();  // loads the kernels
 
-  std::vector<double> least(count, std::numeric_limits<double>::infinity());
+  std::vector<std::vector<double>> taken(count);
   for (int round = 0; round < rounds; ++round) {
     const int64_t hold = std::min<int64_t>(kMostHoldNs, kLaunchNs * (repeats + 1) * count);
     hold_kernel<<<1, 1, 0, static_cast<cudaStream_t>(stream.handle())>>>(hold);
@@ -52,10 +51,16 @@ std::vector<double> time_in_turn(const std::vector<std::function<void()>>& runs,
     if (count > 0 && !marks[count - 1].stop.synchronize(kTimeoutMs)) return {};
     for (size_t i = 0; i < count; ++i) {
       const double ms = device.driver().elapsed_ms(marks[i].start.handle(), marks[i].stop.handle());
-      least[i] = std::min(least[i], ms / repeats);
+      taken[i].push_back(ms / repeats);
     }
   }
-  return least;
+  // The median: under load the card lowers its clock, and a burst before that tells too little.
+  std::vector<double> out;
+  for (auto& list : taken) {
+    std::nth_element(list.begin(), list.begin() + rounds / 2, list.end());
+    out.push_back(list[static_cast<size_t>(rounds / 2)]);
+  }
+  return out;
 }
 
 }  // namespace weft::cuda

@@ -9,7 +9,7 @@
 
 namespace weft::cuda {
 
-/// Milliseconds of one run of each, the least of `rounds` rounds of `repeats` runs; `before` is
+/// Milliseconds of one run of each, the median of `rounds` rounds of `repeats` runs; `before` is
 /// enqueued ahead of each and not timed. Blocks until the stream has passed them; empty when it did
 /// not within a minute.
 std::vector<double> time_in_turn(const std::vector<std::function<void()>>& runs, int repeats,
