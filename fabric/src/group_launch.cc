@@ -66,6 +66,9 @@ void enqueue(Slot& slot) {
           : &choose_algorithm(call.kind, call.op, call.dtype, ranks, bytes);
   const uint64_t launch_ns = event_log::now_ns();
   std::lock_guard lock(launch_mutex());
+  for (Device* device : group.devices) {
+    if (device->capturing()) slot.set_captured();
+  }
   for (int r = 0; r < ranks; ++r) {
     if (slot.producer(r)) slot.producer(r).wait(group.devices[r]->comm());
   }

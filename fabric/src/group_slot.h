@@ -58,6 +58,9 @@ class Slot {
   /// the rank's arrival without effect.
   bool arrive(int rank, CollectiveArgs&& args, Event&& producer, Clock::time_point deadline);
   bool gathering() const { return state() == State::kGathering; }
+  /// Launched inside a capture: its done events belong to the graph and are never asked.
+  bool captured() const { return captured_.load(std::memory_order_relaxed); }
+  void set_captured() { captured_.store(true, std::memory_order_relaxed); }
   bool launched() const { return state() == State::kLaunched; }
   Clock::time_point deadline() const;
 
@@ -116,6 +119,7 @@ class Slot {
   uint64_t first_arrival_ns_ = 0;
   Clock::time_point first_arrival_{};
   Clock::time_point deadline_ = Clock::time_point::max();
+  std::atomic<bool> captured_{false};
   std::unique_ptr<const Error> error_;  // written once, before the state says failed
 };
 

@@ -25,7 +25,9 @@ class RankWork final : public Work {
     slot_->done_event(rank_).wait(stream);
   }
 
-  bool done() const override { return slot_->launched() && slot_->done_event(rank_).query(); }
+  bool done() const override {
+    return slot_->launched() && (slot_->captured() || slot_->done_event(rank_).query());
+  }
 
   bool synchronize(int64_t timeout_ms) override {
     const auto limit = Slot::Clock::now() + std::chrono::milliseconds(timeout_ms);
@@ -37,6 +39,7 @@ class RankWork final : public Work {
       case Slot::Wait::kLaunched:
         break;
     }
+    require_own_time();
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(limit - Slot::Clock::now());
     return slot_->done_event(rank_).synchronize(std::max<int64_t>(left.count(), 0));
   }
@@ -45,10 +48,18 @@ class RankWork final : public Work {
   uint64_t sequence() const override { return slot_->sequence(); }
   void on_done(std::function<void(const Error*)> fn) override {
     require_eager(*slot_->group().devices[static_cast<size_t>(rank_)], "waiting for a collective");
+    require_own_time();
     slot_->on_done(rank_, std::move(fn));
   }
 
  private:
+  void require_own_time() const {
+    if (!slot_->captured()) return;
+    fail(ErrorCode::kUsage,
+         "call %llu is part of a captured step and is done at each replay: wait for the replay",
+         static_cast<unsigned long long>(slot_->sequence()));
+  }
+
   std::shared_ptr<Slot> slot_;
   int rank_;
 };

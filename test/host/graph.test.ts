@@ -165,6 +165,18 @@ describe('what cannot be captured', () => {
     await works()
   })
 
+  it('collectives of a capture are forgotten like others, however many', async () => {
+    const group = fabric.group()
+    const many = () => {
+      for (let i = 0; i < 1100; i++) group.allReduce([x])
+    }
+    captured(many).dispose()
+    many()
+    await group.allReduce([x]).done
+    group.dispose()
+    await works()
+  })
+
   it('waiting for a collective is a UsageError, and the group works on', async () => {
     const group = fabric.group()
     let waited: Promise<unknown> = Promise.resolve()

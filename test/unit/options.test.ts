@@ -16,6 +16,7 @@ describe('checkOptions', () => {
     expect(check()).toEqual({
       task: './task.js',
       devices: 'auto',
+      graph: false,
       bucketMegabytes: 25,
       timeoutMs: 30_000,
       stallMs: 600_000,
