@@ -21,7 +21,7 @@
 namespace weft::cuda {
 namespace {
 
-constexpr double kWarmBytes = 32e6;  // operands and result that a cache may well hold
+constexpr double kWarmBytes = 2e6;  // operands and result that a cache may well hold
 
 uint64_t mix(uint64_t h, uint64_t v) {
   h ^= v + 0x9e3779b97f4a7c15u + (h << 6) + (h >> 2);
