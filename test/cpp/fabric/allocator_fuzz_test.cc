@@ -38,12 +38,12 @@ TEST(AllocatorFuzz, UnderATightLimitTheLadderRunsAndARefusalHarmsNobody) {
   test::TraceOptions options;
   options.operations = kOperations / 50;
   options.most_bytes = size_t{64} << 20;
-  device.allocator().set_limit(size_t{112} << 20);
+  device.allocator().set_limit(size_t{96} << 20);
   const test::TraceResult result = test::AllocatorTrace(device, options).run();
   EXPECT_EQ(result.failure, "");
-  EXPECT_GT(result.stats.retries, 10u);
+  EXPECT_GT(result.stats.retries, 0u);  // how often depends on how quickly the streams go on
   EXPECT_EQ(result.stats.out_of_memory, static_cast<uint64_t>(result.refused));
-  EXPECT_LE(result.stats.peak_reserved_bytes, uint64_t{112} << 20);
+  EXPECT_LE(result.stats.peak_reserved_bytes, uint64_t{96} << 20);
 }
 
 TEST(AllocatorFuzz, ForcedOutOfMemoryRecoversByReleasingAndElseFailsWithTheAccount) {
