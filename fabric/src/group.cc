@@ -85,11 +85,17 @@ class GroupImpl final : public Group, public Watched {
     {
       std::lock_guard lock(mutex_);
       if (!aborted_) aborted_ = error;
+      ++aborts_;
       open.assign(slots_.begin(), slots_.end());
     }
     for (auto& slot : open) slot->fail(error);
     event_log::log(EventKind::kError, kNoDevice, 0, kNoDevice, 0, 0,
                    static_cast<uint32_t>(error.code()), id());
+  }
+
+  std::optional<Error> aborted() const override {
+    std::lock_guard lock(mutex_);
+    return aborted_;
   }
 
   void reset() override {
@@ -108,7 +114,7 @@ class GroupImpl final : public Group, public Watched {
 
   GroupStats stats() const override {
     return {state_->calls.load(), state_->bytes.load(), state_->desyncs.load(),
-            state_->timeouts.load()};
+            state_->timeouts.load(), aborts_.load()};
   }
 
   TimePoint expire(TimePoint now) override {
@@ -183,11 +189,12 @@ class GroupImpl final : public Group, public Watched {
   }
 
   const std::shared_ptr<GroupState> state_;
-  std::mutex mutex_;  // guards what follows
+  mutable std::mutex mutex_;  // guards what follows
   std::vector<uint64_t> next_call_;
   std::deque<std::shared_ptr<Slot>> slots_;
   uint64_t first_call_ = 1;
   std::optional<Error> aborted_;
+  std::atomic<uint64_t> aborts_{0};
 };
 
 }  // namespace

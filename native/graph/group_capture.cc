@@ -8,6 +8,9 @@
 namespace weft {
 namespace {
 
+/// How often a waiting rank looks whether the group was aborted.
+constexpr std::chrono::milliseconds kAbortLook{20};
+
 struct Joining {
   std::mutex mutex;                                            // guards captures
   std::map<uint32_t, std::shared_ptr<GroupCapture>> captures;  // by group, until all ranks joined
@@ -26,6 +29,7 @@ bool all(const std::vector<char>& flags) {
 GroupCapture::GroupCapture(std::shared_ptr<fabric::Group> group, int64_t timeout_ms)
     : group_(std::move(group)),
       timeout_ms_(timeout_ms),
+      aborts_before_(group_->stats().aborts),
       joined_(static_cast<size_t>(group_->size()), 0),
       finished_(static_cast<size_t>(group_->size()), 0) {}
 
@@ -79,7 +83,17 @@ std::shared_ptr<GroupCapture> GroupCapture::join(std::shared_ptr<fabric::Group> 
 template <typename Ready>
 void GroupCapture::wait(std::unique_lock<std::mutex>& lock, const std::vector<char>& arrived,
                         const char* what, Ready ready) {
-  if (changed_.wait_for(lock, std::chrono::milliseconds(timeout_ms_), ready)) return;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms_);
+  while (std::chrono::steady_clock::now() < deadline) {
+    if (changed_.wait_for(lock, kAbortLook, ready)) return;
+    // The coordinator of a run aborts the group when a rank's thread is gone: nobody can come to
+    // the end then. An abort of our own only tells the others that this capture failed.
+    if (group_->stats().aborts > aborts_before_ + own_aborts_) {
+      const auto error = group_->aborted();
+      if (error) give_up(*error);
+      if (failure_) throw *failure_;
+    }
+  }
   std::string missing;
   for (size_t r = 0; r < arrived.size(); ++r) {
     if (!arrived[r]) missing += (missing.empty() ? "" : ",") + std::to_string(r);
@@ -92,10 +106,10 @@ void GroupCapture::wait(std::unique_lock<std::mutex>& lock, const std::vector<ch
   throw error;
 }
 
-// Under the mutex: what was recorded is dropped, everybody who waits or comes later hears of it.
+// Under the mutex: everybody who waits or comes later hears of it. What was recorded goes with the
+// last reference, for a rank that is not here may still be enqueuing.
 void GroupCapture::give_up(const Error& error) {
   if (!failure_) failure_ = error;
-  step_.reset();
   done_ = true;
   changed_.notify_all();
 }
@@ -120,10 +134,12 @@ std::shared_ptr<StepGraph> GroupCapture::finish(int rank, const std::optional<Er
   if (failure && !failure_) {
     failure_ = failure;
     changed_.notify_all();
+    ++own_aborts_;
     group_->abort(*failure);  // ranks that wait inside a collective
   }
   if (all(finished_) && !done_) {
     if (failure_) {
+      step_.reset();
       group_->reset();
       give_up(*failure_);
     } else {
@@ -132,6 +148,7 @@ std::shared_ptr<StepGraph> GroupCapture::finish(int rank, const std::optional<Er
         done_ = true;
         changed_.notify_all();
       } catch (const Error& error) {
+        step_.reset();
         give_up(error);
       }
     }

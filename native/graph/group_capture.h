@@ -10,8 +10,8 @@
 //  - A rank that fails says so in finish(): the group's open calls are failed, so that nobody waits
 //    for that rank, ranks that wait for their turn get the error, and once all have come the last
 //    one drops the capture and resets the group, which then works as before.
-//  - Every wait ends at the time limit with CollectiveTimeoutError naming the missing ranks; the
-//    capture is dropped then.
+//  - Every wait ends at the time limit with CollectiveTimeoutError naming the missing ranks, or
+//    soon after Group::abort with its error; the capture is dropped then.
 //  - What breaks it: a rank that calls enter() more often than another.
 #pragma once
 
@@ -50,9 +50,11 @@ class GroupCapture {
 
   const std::shared_ptr<fabric::Group> group_;
   const int64_t timeout_ms_;
+  const uint64_t aborts_before_;
   std::mutex mutex_;  // guards the rest
   std::condition_variable changed_;
   std::vector<char> joined_, finished_;  // by rank
+  uint64_t own_aborts_ = 0;
   bool begun_ = false;
   uint64_t turn_ = 0;
   std::shared_ptr<StepGraph> step_;

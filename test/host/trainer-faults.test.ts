@@ -123,6 +123,33 @@ describe('a worker that fails in the middle of a step', () => {
     expect([4, 5]).toContain(error.fields.step)
   })
 
+  it.each([
+    ['exits in the capture', 'exit:1:4', /exited with code: 3/],
+    ['has broken data later', 'data-throws:1:12', /the data is broken/],
+  ])(
+    '%s of a captured step: WorkerError, and nobody waits for it',
+    async (_name, fault, pattern) => {
+      const error = await failure(start(fault, { graph: true }))
+      expect(error).toBeInstanceOf(WorkerError)
+      expect(error.message).toMatch(pattern)
+      expect(error.fields.rank).toBe(1)
+      const after = await start('none', { graph: true, steps: 10, run: false }).fit()
+      expect(after.replicasEqual).toBe(true)
+    },
+  )
+
+  it('throws in the capture: one line, and training goes on', async () => {
+    const notes: string[] = []
+    const result = await start('throw:2:4', {
+      graph: true,
+      steps: 10,
+      run: false,
+      onEvent: (event) => event.kind === 'note' && notes.push(event.line),
+    }).fit()
+    expect(result).toMatchObject({ steps: 10, replicasEqual: true })
+    expect(notes).toEqual([expect.stringMatching(/cannot be captured.*the task is broken/)])
+  })
+
   it('ends later than the thread that replaces it: no thread is left', async () => {
     const ended = failure(start('uncaught:3:4'))
     process.on('worker', holdExit)

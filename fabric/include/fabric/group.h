@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -87,6 +88,7 @@ struct GroupStats {
   uint64_t bytes = 0;
   uint64_t desyncs = 0;
   uint64_t timeouts = 0;
+  uint64_t aborts = 0;  ///< calls of abort(), also those after the first
 };
 
 class Group {
@@ -106,6 +108,8 @@ class Group {
                                                         int64_t timeout_ms = 30'000) = 0;
   /// Fails every open call and all later ones with `error`, until reset(). Wakes every waiter.
   virtual void abort(const Error& error) = 0;
+  /// What abort() was given, until reset().
+  virtual std::optional<Error> aborted() const = 0;
   /// Forgets an abort and starts all ranks at the same call number. No rank may be inside a call.
   virtual void reset() = 0;
   virtual GroupStats stats() const = 0;

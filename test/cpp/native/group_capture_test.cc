@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstring>
 #include <functional>
 #include <thread>
@@ -116,6 +117,22 @@ TEST(GroupCapture, AFailingRankIsEveryRanksErrorAndTheGroupWorksOn) {
       EXPECT_EQ(first_value(t), 0 + 1 + 2);
     });
   }
+}
+
+TEST(GroupCapture, AnAbortOfTheGroupEndsEveryWaitAtOnce) {
+  auto group = make_group();
+  const auto begin = std::chrono::steady_clock::now();
+  on_every_rank([&](int rank) {
+    auto capture = GroupCapture::join(group, rank, 60'000);
+    if (rank == 1) {  // its thread is gone: whoever saw it aborts the group
+      group->abort(Error(ErrorCode::kUsage, "rank 1 is gone"));
+      return;
+    }
+    EXPECT_THROW(capture->finish(rank, std::nullopt), Error);
+  });
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));
+  for (int r = 0; r < kRanks; ++r) EXPECT_FALSE(group->device(r).capturing());
+  group->reset();
 }
 
 TEST(GroupCapture, ARankThatNeverComesIsNamed) {
