@@ -29,7 +29,8 @@ uint64_t piece_elements(const CollectiveArgs& call) {
 
 // The rank that follows `rank` on the ring.
 int successor(std::span<Device* const> devices, int rank) {
-  const auto& order = cached_ring_order(std::vector<Device*>(devices.begin(), devices.end()));
+  const std::vector<Device*> list(devices.begin(), devices.end());
+  const auto& order = cached_ring_order(list);
   const auto at = std::find(order.begin(), order.end(), rank) - order.begin();
   return order[(at + 1) % order.size()];
 }

@@ -19,8 +19,8 @@ uint64_t cut(uint64_t length, int parts, int i) {
 Ring::Ring(std::span<CollectiveArgs> args, std::span<Device* const> devices, int first, int pieces,
            size_t largest, bool overlap)
     : n_(static_cast<int>(devices.size())), call_(args[0]) {
-  const std::vector<int>& order =
-      cached_ring_order(std::vector<Device*>(devices.begin(), devices.end()));
+  const std::vector<Device*> list(devices.begin(), devices.end());
+  const std::vector<int>& order = cached_ring_order(list);
   const auto start = std::find(order.begin(), order.end(), first) - order.begin();
   members_.reserve(n_);
   for (int p = 0; p < n_; ++p) {

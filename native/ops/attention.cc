@@ -87,6 +87,19 @@ void forward(OpCall& call) {
   call.result(std::move(lse));
 }
 
+/// What the backward kernel reads and writes beside the forward's arguments.
+void put_gradients(AttentionArgs& args, const Tensor& out, const Tensor& q, const Tensor& k,
+                   const Tensor& v) {
+  args.grad_out = out.data();
+  args.grad_q = q.data();
+  args.grad_k = k.data();
+  args.grad_v = v.data();
+  put_strides(args.grad_out_stride, out);
+  put_strides(args.grad_q_stride, q);
+  put_strides(args.grad_k_stride, k);
+  put_strides(args.grad_v_stride, v);
+}
+
 void gradient(GradCall& call) {
   Tensor q = dense_rows(call.input(kQ)), k = dense_rows(call.input(kK)),
          v = dense_rows(call.input(kV));
@@ -102,14 +115,7 @@ void gradient(GradCall& call) {
   Tensor grad_q = empty_heads(q.shape(), q), grad_k = empty_heads(k.shape(), k),
          grad_v = empty_heads(v.shape(), v);
   AttentionArgs args = attention_args(q, k, v, out, lse, call.flag(kCausal), call.number(kScale));
-  args.grad_out = g.data();
-  args.grad_q = grad_q.data();
-  args.grad_k = grad_k.data();
-  args.grad_v = grad_v.data();
-  put_strides(args.grad_out_stride, g);
-  put_strides(args.grad_q_stride, grad_q);
-  put_strides(args.grad_k_stride, grad_k);
-  put_strides(args.grad_v_stride, grad_v);
+  put_gradients(args, g, grad_q, grad_k, grad_v);
   auto run = kernel(kernels(q.device()).attention_backward, "attention", q.device());
   run(args, stream_for(out, q, k, v, lse, g, grad_q, grad_k, grad_v));
   if (call.needs(kQ)) call.set(kQ, std::move(grad_q));
@@ -158,14 +164,7 @@ void packed_gradient(GradCall& call) {
   if (grad.numel() > 0) {
     Tensor grad_q = part_of(grad, 0), grad_k = part_of(grad, 1), grad_v = part_of(grad, 2);
     AttentionArgs args = attention_args(q, k, v, out, lse, call.flag(1), call.number(2));
-    args.grad_out = g.data();
-    args.grad_q = grad_q.data();
-    args.grad_k = grad_k.data();
-    args.grad_v = grad_v.data();
-    put_strides(args.grad_out_stride, g);
-    put_strides(args.grad_q_stride, grad_q);
-    put_strides(args.grad_k_stride, grad_k);
-    put_strides(args.grad_v_stride, grad_v);
+    put_gradients(args, g, grad_q, grad_k, grad_v);
     auto run = kernel(kernels(q.device()).attention_backward, "attention", q.device());
     run(args, stream_for(out, packed, lse, g, grad));
   }
