@@ -8,14 +8,12 @@
 // formula outside it. `outstanding` counts nodes queued or running; at 0, or at the first error,
 // the caller is woken. After an error, nodes of that pass are drained without being run.
 //  - Order on the devices: a formula enqueues on its node's stream; gradients cross devices only in
-//  copy and
-//    collective nodes, whose transfers record and wait for events themselves.
+//    copy and collective nodes, whose transfers record and wait for events themselves.
 //  - Same bits each run: contributions are kept apart and summed in sequence order (GraphTask,
-//  several devices).
+//    several devices).
 //  - What breaks it: a formula that waits for another node of the same pass would stop its worker;
-//  formulas
-//    enqueue and return. The caller's wait is bounded: it then poisons the fabric (a worker is
-//    stuck for good) and throws; the pass owns the task, so a late worker still finds it.
+//    formulas enqueue and return. The caller's wait is bounded: it then poisons the fabric (a
+//    worker is stuck for good) and throws; the pass owns the task, so a late worker still finds it.
 #include "autograd/device_engine.h"
 
 #include <array>

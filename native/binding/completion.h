@@ -6,8 +6,8 @@
 // promises are pending the function keeps the event loop alive; otherwise it does not.
 //  - Who signals: driver threads (notify, on_done). Who runs tasks: the environment's thread.
 //  - End: the cleanup hook calls close(): later posts return false and their tasks are dropped on
-//  the
-//    posting thread, so a task must own what it frees. Nothing waits for device work at teardown.
+//    the posting thread, so a task must own what it frees. Nothing waits for device work at
+//    teardown.
 //  - What breaks it: a task that throws; drain() reports that as an uncaught exception.
 #pragma once
 

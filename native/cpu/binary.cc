@@ -55,13 +55,13 @@ TileFn pick(BinaryOp op) {
 }
 #undef WEFT_PAIR
 
-TileFn pick_lane(BinaryOp op, Lane lane) {
+TileFn pick_lane(BinaryOp op, LaneType lane) {
   switch (lane) {
-    case Lane::kF32:
+    case LaneType::kF32:
       return pick<float>(op);
-    case Lane::kF64:
+    case LaneType::kF64:
       return pick<double>(op);
-    case Lane::kI64:
+    case LaneType::kI64:
       return pick<int64_t>(op);
   }
   return nullptr;
@@ -71,7 +71,7 @@ TileFn pick_lane(BinaryOp op, Lane lane) {
 
 void binary(BinaryOp op, const TensorIterator& it, ElementParams params, Stream& stream) {
   if (op == BinaryOp::kClampGrad) params = open_bounds(params);
-  const Lane lane = common_lane(it);
+  const LaneType lane = common_lane(it);
   TileFn fn = pick_lane(op, lane);
   if (fn == nullptr) fail_dtype("binary", static_cast<int>(op), it);
   enqueue_elementwise({it, fn, lane, params.p0, params.p1}, stream);

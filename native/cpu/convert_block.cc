@@ -130,25 +130,25 @@ StoreFn store_row(DType t) {
 
 }  // namespace
 
-LoadFn load_fn(Lane lane, DType dtype) {
+LoadFn load_fn(LaneType lane, DType dtype) {
   switch (lane) {
-    case Lane::kF32:
+    case LaneType::kF32:
       return load_row<float>(dtype);
-    case Lane::kF64:
+    case LaneType::kF64:
       return load_row<double>(dtype);
-    case Lane::kI64:
+    case LaneType::kI64:
       return load_row<int64_t>(dtype);
   }
   return nullptr;
 }
 
-StoreFn store_fn(Lane lane, DType dtype) {
+StoreFn store_fn(LaneType lane, DType dtype) {
   switch (lane) {
-    case Lane::kF32:
+    case LaneType::kF32:
       return store_row<float>(dtype);
-    case Lane::kF64:
+    case LaneType::kF64:
       return store_row<double>(dtype);
-    case Lane::kI64:
+    case LaneType::kI64:
       return store_row<int64_t>(dtype);
   }
   return nullptr;

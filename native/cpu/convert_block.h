@@ -13,18 +13,18 @@
 
 namespace weft::cpu {
 
-enum class Lane : uint8_t { kF32, kF64, kI64 };
+enum class LaneType : uint8_t { kF32, kF64, kI64 };
 
-constexpr int64_t lane_bytes(Lane lane) { return lane == Lane::kF32 ? 4 : 8; }
-constexpr fabric::DType lane_dtype(Lane lane) {
-  return lane == Lane::kF32   ? fabric::DType::kF32
-         : lane == Lane::kF64 ? fabric::DType::kF64
-                              : fabric::DType::kI64;
+constexpr int64_t lane_bytes(LaneType lane) { return lane == LaneType::kF32 ? 4 : 8; }
+constexpr fabric::DType lane_dtype(LaneType lane) {
+  return lane == LaneType::kF32   ? fabric::DType::kF32
+         : lane == LaneType::kF64 ? fabric::DType::kF64
+                                  : fabric::DType::kI64;
 }
 /// The lane that holds every value of `dtype`.
-constexpr Lane lane_of(fabric::DType dtype) {
-  if (dtype == fabric::DType::kF64) return Lane::kF64;
-  return fabric::is_floating(dtype) ? Lane::kF32 : Lane::kI64;
+constexpr LaneType lane_of(fabric::DType dtype) {
+  if (dtype == fabric::DType::kF64) return LaneType::kF64;
+  return fabric::is_floating(dtype) ? LaneType::kF32 : LaneType::kI64;
 }
 
 /// dst[i] = element i of src; `stride` in bytes, 0 repeats one element.
@@ -32,7 +32,7 @@ using LoadFn = void (*)(void* dst, const char* src, int64_t stride, int64_t n);
 using StoreFn = void (*)(char* dst, int64_t stride, const void* src, int64_t n);
 
 /// nullptr where the lane would lose what `dtype` holds: f64 into f32, floats into i64.
-LoadFn load_fn(Lane lane, fabric::DType dtype);
-StoreFn store_fn(Lane lane, fabric::DType dtype);
+LoadFn load_fn(LaneType lane, fabric::DType dtype);
+StoreFn store_fn(LaneType lane, fabric::DType dtype);
 
 }  // namespace weft::cpu

@@ -164,12 +164,12 @@ void run_plain(const Elementwise& work, int64_t begin, int64_t end) {
 
 }  // namespace
 
-Lane common_lane(const TensorIterator& it) {
-  Lane lane = Lane::kI64;
+LaneType common_lane(const TensorIterator& it) {
+  LaneType lane = LaneType::kI64;
   for (int i = it.operand[0].dtype == DType::kBool ? 1 : 0; i < it.operands; ++i) {
-    Lane l = lane_of(it.operand[i].dtype);
-    if (l == Lane::kF64) return l;
-    if (l == Lane::kF32) lane = l;
+    LaneType l = lane_of(it.operand[i].dtype);
+    if (l == LaneType::kF64) return l;
+    if (l == LaneType::kF32) lane = l;
   }
   return lane;
 }

@@ -23,7 +23,7 @@ using TileFn = void (*)(const Tile& tile);
 struct Elementwise {
   TensorIterator it;
   TileFn fn;  ///< nullptr: out = in, converted
-  Lane lane;
+  LaneType lane;
   double p0 = 0, p1 = 0;
 };
 
@@ -31,7 +31,7 @@ struct Elementwise {
 inline constexpr int64_t kElementGrain = 16384;
 
 /// The lane that the operands combine in; a bool output has no say.
-Lane common_lane(const TensorIterator& it);
+LaneType common_lane(const TensorIterator& it);
 /// Runs `work` on the calling thread and the compute pool.
 void run_elementwise(const Elementwise& work);
 void enqueue_elementwise(const Elementwise& work, Stream& stream);

@@ -13,7 +13,7 @@ void fill(const TensorIterator& out, double value, Stream& stream) {
   if (out.numel == 0) return;
   alignas(8) char element[8] = {};
   const DType dtype = out.operand[0].dtype;
-  store_fn(Lane::kF64, dtype)(element, 0, &value, 1);
+  store_fn(LaneType::kF64, dtype)(element, 0, &value, 1);
   uint64_t bits = std::bit_cast<uint64_t>(element);
   // A copy from one element, which lives in the task, repeated by strides of 0.
   TensorIterator it = out;
@@ -35,7 +35,7 @@ void fill(const TensorIterator& out, double value, Stream& stream) {
 void range(const RangeArgs& args, Stream& stream) {
   if (args.count == 0) return;
   fabric::host::enqueue(stream.handle(), [args] {
-    const StoreFn store = store_fn(Lane::kF64, args.dtype);
+    const StoreFn store = store_fn(LaneType::kF64, args.dtype);
     const auto size = static_cast<int64_t>(dtype_bytes(args.dtype));
     auto run = [&](int64_t begin, int64_t end) {
       constexpr int64_t kTile = 512;

@@ -112,7 +112,7 @@ void dropout_tile(const float* u, double p, T* values, uint8_t* mask, int64_t n)
 /// One task, prepared when it is enqueued.
 struct Draw {
   RandomArgs args;
-  Lane lane;
+  LaneType lane;
   double limit;  // of uniform values
 };
 
@@ -149,7 +149,7 @@ void run_floating(const Draw& d, int64_t begin, int64_t end) {
 void run_integers(const Draw& d, int64_t begin, int64_t end) {
   const RandomArgs& args = d.args;
   const auto size = static_cast<int64_t>(dtype_bytes(args.dtype));
-  const StoreFn store = store_fn(Lane::kI64, args.dtype);
+  const StoreFn store = store_fn(LaneType::kI64, args.dtype);
   const auto low = static_cast<int64_t>(args.p0);
   const auto span = static_cast<uint64_t>(static_cast<int64_t>(args.p1) - low);
   WordBlock block;
@@ -188,7 +188,7 @@ void random(const RandomArgs& args, Stream& stream) {
       bounded ? largest_below(args.p1, args.dtype) : std::numeric_limits<double>::infinity()};
   fabric::host::enqueue(stream.handle(), [draw] {
     auto run = draw.args.kind == Kind::kRandInt ? run_integers
-               : draw.lane == Lane::kF64        ? run_floating<double>
+               : draw.lane == LaneType::kF64    ? run_floating<double>
                                                 : run_floating<float>;
     Draw now = draw;
     if (const uint64_t* live = draw.args.live) {

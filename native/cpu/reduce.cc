@@ -19,7 +19,7 @@ constexpr int64_t kMaxChunks = 64;
 
 struct Runs {
   ReduceArgs args;
-  Lane lane;
+  LaneType lane;
   TileReduce reduce;
   LoadFn load;
   int64_t in_bytes;
@@ -112,8 +112,8 @@ void reduce(const ReduceArgs& args, Stream& stream) {
   Runs w{};
   w.args = args;
   // Variances of integers are not integers.
-  w.lane = args.kind == ReduceKind::kVar && lane_of(args.in_dtype) == Lane::kI64
-               ? Lane::kF64
+  w.lane = args.kind == ReduceKind::kVar && lane_of(args.in_dtype) == LaneType::kI64
+               ? LaneType::kF64
                : lane_of(args.in_dtype);
   w.reduce = tile_reduce(args.kind, w.lane);
   w.load = load_fn(w.lane, args.in_dtype);

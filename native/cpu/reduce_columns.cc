@@ -54,7 +54,7 @@ AddRows pick(ReduceKind kind) {
 
 struct Columns {
   const ReduceArgs& args;
-  Lane lane;
+  LaneType lane;
   AddRows add;
   LoadFn load;  // nullptr: rows are of the lane's type
   int64_t in_bytes;
@@ -64,7 +64,7 @@ struct Columns {
 
 /// Moves the block's accumulators, which cover `rows` rows, into the partial results.
 template <typename T>
-void flush(ReduceKind kind, Lane lane, const T* acc, int64_t rows, int64_t n, Partial* out) {
+void flush(ReduceKind kind, LaneType lane, const T* acc, int64_t rows, int64_t n, Partial* out) {
   for (int64_t c = 0; c < n; ++c) {
     Partial p;
     p.count = rows;
@@ -163,20 +163,20 @@ bool columns_apply(const ReduceArgs& args) {
          pick<float>(args.kind) != nullptr;
 }
 
-void reduce_columns(const ReduceArgs& args, Lane lane) {
+void reduce_columns(const ReduceArgs& args, LaneType lane) {
   Columns w{args, lane, nullptr, nullptr, static_cast<int64_t>(dtype_bytes(args.in_dtype)), {}, {}};
   if (args.in_dtype != lane_dtype(lane)) w.load = load_fn(lane, args.in_dtype);
   for (int d = 0; d < args.kept_dims; ++d) w.kept_bytes[d] = args.kept_strides[d] * w.in_bytes;
   for (int d = 0; d < args.reduced_dims; ++d)
     w.reduced_bytes[d] = args.reduced_strides[d] * w.in_bytes;
   switch (lane) {
-    case Lane::kF32:
+    case LaneType::kF32:
       w.add = pick<float>(args.kind);
       return run<float>(w);
-    case Lane::kF64:
+    case LaneType::kF64:
       w.add = pick<double>(args.kind);
       return run<double>(w);
-    case Lane::kI64:
+    case LaneType::kI64:
       w.add = pick<int64_t>(args.kind);
       return run<int64_t>(w);
   }

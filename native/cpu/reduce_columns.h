@@ -10,6 +10,6 @@ namespace weft::cpu {
 /// Whether the column loops apply: kept dimension 0 dense and wide enough, and a kind that they
 /// have.
 bool columns_apply(const ReduceArgs& args);
-void reduce_columns(const ReduceArgs& args, Lane lane);
+void reduce_columns(const ReduceArgs& args, LaneType lane);
 
 }  // namespace weft::cpu

@@ -176,26 +176,26 @@ void combine_ordered(ReduceKind kind, W later, const Partial& from, W& value, Pa
 
 }  // namespace
 
-TileReduce tile_reduce(ReduceKind kind, Lane lane) {
+TileReduce tile_reduce(ReduceKind kind, LaneType lane) {
   switch (lane) {
-    case Lane::kF32:
+    case LaneType::kF32:
       return pick<float>(kind);
-    case Lane::kF64:
+    case LaneType::kF64:
       return pick<double>(kind);
-    case Lane::kI64:
+    case LaneType::kI64:
       return pick<int64_t>(kind);
   }
   return nullptr;
 }
 
-void combine(ReduceKind kind, Lane lane, const Partial& later, Partial& into) {
+void combine(ReduceKind kind, LaneType lane, const Partial& later, Partial& into) {
   if (later.count == 0) return;
   if (into.count == 0) {
     into = later;
     return;
   }
   if (kind == ReduceKind::kVar) return combine_spread(later.value, later.spread, later.count, into);
-  if (lane == Lane::kI64) {
+  if (lane == LaneType::kI64) {
     combine_ordered(kind, later.integer, later, into.integer, into);
   } else {
     combine_ordered(kind, later.value, later, into.value, into);
@@ -203,9 +203,9 @@ void combine(ReduceKind kind, Lane lane, const Partial& later, Partial& into) {
   into.count += later.count;
 }
 
-Lane result_lane(ReduceKind kind, Lane lane) {
-  if (kind == ReduceKind::kArgMax) return Lane::kI64;
-  return lane == Lane::kI64 && kind != ReduceKind::kMean ? Lane::kI64 : Lane::kF64;
+LaneType result_lane(ReduceKind kind, LaneType lane) {
+  if (kind == ReduceKind::kArgMax) return LaneType::kI64;
+  return lane == LaneType::kI64 && kind != ReduceKind::kMean ? LaneType::kI64 : LaneType::kF64;
 }
 
 int64_t result_integer(const ReduceArgs& args, const Partial& p) {
@@ -221,12 +221,12 @@ int64_t result_integer(const ReduceArgs& args, const Partial& p) {
   }
 }
 
-double result_floating(const ReduceArgs& args, Lane lane, const Partial& p) {
+double result_floating(const ReduceArgs& args, LaneType lane, const Partial& p) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const auto n = static_cast<double>(args.reduced_count);
   switch (args.kind) {
     case ReduceKind::kMean:
-      return (lane == Lane::kI64 ? static_cast<double>(p.integer) : p.value) / n;
+      return (lane == LaneType::kI64 ? static_cast<double>(p.integer) : p.value) / n;
     case ReduceKind::kVar:
       return p.spread / std::max(0.0, n - args.correction);
     case ReduceKind::kMax:
@@ -238,9 +238,9 @@ double result_floating(const ReduceArgs& args, Lane lane, const Partial& p) {
   }
 }
 
-void store_results(const ReduceArgs& args, Lane lane, int64_t first, const Partial* partials,
+void store_results(const ReduceArgs& args, LaneType lane, int64_t first, const Partial* partials,
                    int64_t count) {
-  const Lane from = result_lane(args.kind, lane);
+  const LaneType from = result_lane(args.kind, lane);
   const StoreFn store = store_fn(from, args.out_dtype);
   const auto size = static_cast<int64_t>(dtype_bytes(args.out_dtype));
   char* out = static_cast<char*>(args.out) + first * size;
@@ -250,13 +250,14 @@ void store_results(const ReduceArgs& args, Lane lane, int64_t first, const Parti
     double floating[kBatch];
     int64_t integers[kBatch];
     for (int64_t i = 0; i < n; ++i) {
-      if (from == Lane::kI64) {
+      if (from == LaneType::kI64) {
         integers[i] = result_integer(args, partials[at + i]);
       } else {
         floating[i] = result_floating(args, lane, partials[at + i]);
       }
     }
-    store(out + at * size, size, from == Lane::kI64 ? static_cast<void*>(integers) : floating, n);
+    store(out + at * size, size, from == LaneType::kI64 ? static_cast<void*>(integers) : floating,
+          n);
   }
 }
 

@@ -25,19 +25,19 @@ struct Partial {
 
 /// Adds n > 0 values to `into`; `first` is the position of x[0] among the reduced elements.
 using TileReduce = void (*)(const void* x, int64_t n, int64_t first, Partial& into);
-TileReduce tile_reduce(ReduceKind kind, Lane lane);
+TileReduce tile_reduce(ReduceKind kind, LaneType lane);
 
 /// Adds `later`, which covers the elements after those of `into`.
-void combine(ReduceKind kind, Lane lane, const Partial& later, Partial& into);
+void combine(ReduceKind kind, LaneType lane, const Partial& later, Partial& into);
 
 /// Final values in f64 or, for results of the integer lane, i64; see result_lane.
-double result_floating(const ReduceArgs& args, Lane lane, const Partial& p);
+double result_floating(const ReduceArgs& args, LaneType lane, const Partial& p);
 int64_t result_integer(const ReduceArgs& args, const Partial& p);
 /// The lane that results are stored from.
-Lane result_lane(ReduceKind kind, Lane lane);
+LaneType result_lane(ReduceKind kind, LaneType lane);
 
 /// Writes `count` results to out[first ...].
-void store_results(const ReduceArgs& args, Lane lane, int64_t first, const Partial* partials,
+void store_results(const ReduceArgs& args, LaneType lane, int64_t first, const Partial* partials,
                    int64_t count);
 
 }  // namespace weft::cpu

@@ -15,10 +15,10 @@ void where_tile(const Tile& t) {
 void ternary(TernaryOp op, const TensorIterator& it, Stream& stream) {
   if (op != TernaryOp::kWhere || it.operand[1].dtype != DType::kBool)
     fail_dtype("ternary", static_cast<int>(op), it);
-  const Lane lane = common_lane(it);
-  TileFn fn = lane == Lane::kF32   ? where_tile<float>
-              : lane == Lane::kF64 ? where_tile<double>
-                                   : where_tile<int64_t>;
+  const LaneType lane = common_lane(it);
+  TileFn fn = lane == LaneType::kF32   ? where_tile<float>
+              : lane == LaneType::kF64 ? where_tile<double>
+                                       : where_tile<int64_t>;
   enqueue_elementwise({it, fn, lane}, stream);
 }
 

@@ -144,13 +144,13 @@ TileFn pick(UnaryOp op, ElementParams params) {
 }
 #undef WEFT_WITH_P0
 
-TileFn pick_lane(UnaryOp op, Lane lane, ElementParams params) {
+TileFn pick_lane(UnaryOp op, LaneType lane, ElementParams params) {
   switch (lane) {
-    case Lane::kF32:
+    case LaneType::kF32:
       return pick<float>(op, params);
-    case Lane::kF64:
+    case LaneType::kF64:
       return pick<double>(op, params);
-    case Lane::kI64:
+    case LaneType::kI64:
       return pick<int64_t>(op, params);
   }
   return nullptr;
@@ -158,19 +158,19 @@ TileFn pick_lane(UnaryOp op, Lane lane, ElementParams params) {
 
 /// Brings the parameters to the form that the loops take: bounds instead of NaN, and numbers as a
 /// tensor of 16 bits would hold them, so that an element equals the number it was made from.
-Lane adapt(UnaryOp op, Lane lane, DType in, ElementParams& p) {
+LaneType adapt(UnaryOp op, LaneType lane, DType in, ElementParams& p) {
   if (op == UnaryOp::kClamp) {
     constexpr double kInfinity = std::numeric_limits<double>::infinity();
     if (std::isnan(p.p0)) p.p0 = -kInfinity;
     if (std::isnan(p.p1)) p.p1 = kInfinity;
-    if (lane == Lane::kI64) {
+    if (lane == LaneType::kI64) {
       p.p0 = std::ceil(p.p0);
       p.p1 = std::floor(p.p1);
     }
   } else if (is_comparison(op)) {
     if (in == DType::kF16) p.p0 = fabric::F16(static_cast<float>(p.p0));
     if (in == DType::kBF16) p.p0 = fabric::BF16(static_cast<float>(p.p0));
-    if (lane == Lane::kI64 && p.p0 != std::trunc(p.p0)) return Lane::kF64;
+    if (lane == LaneType::kI64 && p.p0 != std::trunc(p.p0)) return LaneType::kF64;
   }
   return lane;
 }
@@ -179,7 +179,7 @@ Lane adapt(UnaryOp op, Lane lane, DType in, ElementParams& p) {
 
 void unary(UnaryOp op, const TensorIterator& it, ElementParams params, Stream& stream) {
   if (op == UnaryOp::kCopy) return cast(it, stream);
-  const Lane lane = adapt(op, common_lane(it), it.operand[1].dtype, params);
+  const LaneType lane = adapt(op, common_lane(it), it.operand[1].dtype, params);
   TileFn fn = pick_lane(op, lane, params);
   if (fn == nullptr) fail_dtype("unary", static_cast<int>(op), it);
   enqueue_elementwise({it, fn, lane, params.p0, params.p1}, stream);

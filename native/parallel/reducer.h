@@ -10,10 +10,9 @@
 // stream wait for all buckets. The first step uses the reverse of the parameters' order; then the
 // order seen in that step, if all ranks saw the same one (agreed through votes).
 //  - One thread drives an instance: begin(), backward, finish(). Hooks run on that thread inside
-//  backward.
+//    backward.
 //  - What breaks it: a rank that skips a step; the others' finish() ends with
-//  CollectiveTimeoutError, or
-//    with the error that the coordinator passes to Group::abort.
+//    CollectiveTimeoutError, or with the error that the coordinator passes to Group::abort.
 #pragma once
 
 #include <cstdint>

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "fabric/fabric.h"
-#include "gate_watch.h"
+#include "runtime/gate_watch.h"
 
 namespace {
 

@@ -1,4 +1,4 @@
-// The driver interface: everything the fabric asks of a kind of device. fabric/src/host and (next)
+// The driver interface: everything the fabric asks of a kind of device. fabric/src/host and
 // fabric/src/cuda implement it; nothing above fabric/ sees it except kernel launches, which take
 // the raw StreamHandle.
 //

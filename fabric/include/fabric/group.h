@@ -8,14 +8,13 @@
 // of that rank. Because one thread enqueues for everybody, ranks cannot launch in different orders.
 //  - Who signals: the last arriver (launched or mismatch), abort(), or the deadline of any waiter.
 //  - Device order: producer stream -> (event) -> comm stream -> (event) -> whoever calls
-//  stream_wait.
+//    stream_wait.
 //  - A mismatch is one DesyncError for every rank of the slot. A passed deadline fails the slot
-//  with a
-//    CollectiveTimeoutError naming the missing ranks; a late rank finds the failed slot and gets
-//    the same error, so afterwards all ranks are at the same call number and the group works again.
+//    with a CollectiveTimeoutError naming the missing ranks; a late rank finds the failed slot and
+//    gets the same error, so afterwards all ranks are at the same call number and the group works
+//    again.
 //  - What breaks it: a rank that skips a call and never comes again; each later call then times
-//  out.
-//    abort() ends that: it fails every open slot and all calls until reset().
+//    out. abort() ends that: it fails every open slot and all calls until reset().
 #pragma once
 
 #include <cstdint>

@@ -7,8 +7,7 @@
 // everything queued is called.
 //  - Who signals: add() wakes the thread when it sleeps; it sleeps only when nothing is queued.
 //  - While work is pending the thread spins for kSpin, then naps kNap between rounds: reads stay
-//  quick, long
-//    waits stay cheap.
+//    quick, long waits stay cheap.
 //  - What breaks it: a function that blocks delays the others; Driver::notify forbids that.
 #pragma once
 

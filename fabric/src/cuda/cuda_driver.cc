@@ -11,7 +11,7 @@
 #include "fabric/cuda_launch.h"
 #include "fabric/error.h"
 #include "fabric/fabric.h"
-#include "nvml.h"
+#include "topology/nvml.h"
 
 namespace fabric::cuda {
 namespace {
@@ -232,7 +232,7 @@ void CudaDriver::hold(StreamHandle stream, std::shared_ptr<Gate> gate) {
   }
   *static_cast<volatile uint32_t*>(word) = 0;
   use_device(device_of(stream));
-  // The wait itself has no limit: whoever made the gate bounds it (gate_watch.h). The codes of the
+  // The wait itself has no limit: whoever made the gate bounds it (runtime/gate_watch.h). The codes of the
   // driver API are those of the runtime.
   check(static_cast<cudaError_t>(api.stream_wait_value(
             raw(stream), reinterpret_cast<CUdeviceptr>(word), 1, CU_STREAM_WAIT_VALUE_GEQ)),

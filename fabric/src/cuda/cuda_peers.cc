@@ -6,7 +6,7 @@
 #include "cuda/cuda_driver.h"
 #include "fabric/cuda_launch.h"
 #include "fabric/error.h"
-#include "nvml.h"
+#include "topology/nvml.h"
 
 namespace fabric::cuda {
 namespace {

@@ -1,4 +1,4 @@
-// A kernel that does what it must not, for tests; illegal_address.cc asks for it.
+// A kernel that does what it must not, for tests; fault/illegal_address.cc asks for it.
 #pragma once
 
 #include <cuda_runtime_api.h>

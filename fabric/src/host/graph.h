@@ -32,9 +32,10 @@ struct GraphEntry {
   std::function<void()> task;
 };
 
-class Graph : public std::enable_shared_from_this<Graph> {
+class HostGraph : public std::enable_shared_from_this<HostGraph> {
  public:
-  Graph(std::vector<std::shared_ptr<Queue>> queues, std::vector<GraphEntry> entries, int signals);
+  HostGraph(std::vector<std::shared_ptr<Queue>> queues, std::vector<GraphEntry> entries,
+            int signals);
   void launch(Queue& stream);
 
  private:
@@ -45,9 +46,9 @@ class Graph : public std::enable_shared_from_this<Graph> {
   SignalRef finished_;
 };
 
-class Capture {
+class HostCapture {
  public:
-  explicit Capture(std::shared_ptr<Queue> origin);
+  explicit HostCapture(std::shared_ptr<Queue> origin);
 
   void add_task(Queue& queue, std::function<void()> task);
   /// Returns the number of the record, which later waits name.
@@ -57,7 +58,7 @@ class Capture {
   bool ended() const;
   bool starts_at(const Queue& queue) const;
   /// Ends it. Throws UsageError when a queue was not joined back, or when entries are lost.
-  std::shared_ptr<Graph> finish();
+  std::shared_ptr<HostGraph> finish();
 
  private:
   // Entry number + 1 of the last entry of each queue (by index) that is ordered before.

@@ -14,9 +14,9 @@
 #include "fabric/error.h"
 #include "fabric/fabric.h"
 #include "fabric/host_queue.h"
-#include "gate_watch.h"
 #include "host/fault_state.h"
 #include "host/wait_clock.h"
+#include "runtime/gate_watch.h"
 
 namespace fabric::host {
 namespace {
@@ -177,7 +177,7 @@ void HostDriver::notify(StreamHandle stream, std::function<void()> fn) {
 
 void HostDriver::hold(StreamHandle stream, std::shared_ptr<Gate> gate) {
   enqueue(stream, [gate] {
-    // Its owner opens it within kGateLimit (gate_watch.h); this bound is for a gate of somebody
+    // Its owner opens it within kGateLimit (runtime/gate_watch.h); this bound is for a gate of somebody
     // else.
     if (!gate->wait(2 * kGateLimit)) poison("a host stream waited 20 minutes at a gate");
   });

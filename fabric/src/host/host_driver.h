@@ -1,6 +1,6 @@
 // The host driver: devices host:0 to host:63 on CPU threads. Called by the fabric through Driver.
 //
-// Design. A stream is a Queue (FIFO and worker thread), an event a Signal, a graph a Graph; each
+// Design. A stream is a Queue (FIFO and worker thread), an event a Signal, a graph a HostGraph; each
 // has its own page. The driver owns the streams' and graphs' handles under one mutex that only
 // creation and destruction take. Device memory is separate aligned host memory, counted against the
 // machine's.
@@ -75,7 +75,7 @@ class HostDriver final : public Driver {
   std::atomic<uint64_t> used_bytes_{0};
   std::mutex mutex_;
   std::unordered_map<Queue*, std::shared_ptr<Queue>> queues_;
-  std::unordered_map<Graph*, std::shared_ptr<Graph>> graphs_;
+  std::unordered_map<HostGraph*, std::shared_ptr<HostGraph>> graphs_;
 };
 
 /// dst[i] = op(a[i], b[i]) * scale, on the calling thread and the compute pool.

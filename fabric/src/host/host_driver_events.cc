@@ -111,7 +111,7 @@ void HostDriver::begin_capture(StreamHandle stream) {
   if (queue->capturing()) {
     fail(ErrorCode::kUsage, "host:%d: the stream is already being captured", queue->ordinal());
   }
-  queue->set_capture(std::make_shared<Capture>(queue->shared_from_this()));
+  queue->set_capture(std::make_shared<HostCapture>(queue->shared_from_this()));
 }
 
 GraphHandle HostDriver::end_capture(StreamHandle stream) {
@@ -122,7 +122,7 @@ GraphHandle HostDriver::end_capture(StreamHandle stream) {
   }
   auto graph = capture->finish();
   std::lock_guard lock(mutex_);
-  Graph* handle = graph.get();
+  HostGraph* handle = graph.get();
   graphs_.emplace(handle, std::move(graph));
   return handle;
 }
@@ -138,13 +138,13 @@ void HostDriver::abandon_capture(StreamHandle stream) noexcept {
 }
 
 void HostDriver::launch_graph(GraphHandle graph, StreamHandle stream) {
-  static_cast<Graph*>(graph)->launch(*static_cast<Queue*>(stream));
+  static_cast<HostGraph*>(graph)->launch(*static_cast<Queue*>(stream));
 }
 
 void HostDriver::destroy_graph(GraphHandle graph) {
-  std::shared_ptr<Graph> last;  // launches in flight hold their own reference
+  std::shared_ptr<HostGraph> last;  // launches in flight hold their own reference
   std::lock_guard lock(mutex_);
-  auto it = graphs_.find(static_cast<Graph*>(graph));
+  auto it = graphs_.find(static_cast<HostGraph*>(graph));
   if (it == graphs_.end()) return;
   last = std::move(it->second);
   graphs_.erase(it);

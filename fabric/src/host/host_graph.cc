@@ -6,25 +6,25 @@
 
 namespace fabric::host {
 
-Capture::Capture(std::shared_ptr<Queue> origin) {
+HostCapture::HostCapture(std::shared_ptr<Queue> origin) {
   queues_.push_back(std::move(origin));
   seen_.emplace_back();
   last_.push_back(0);
 }
 
-int Capture::index_of(const Queue& queue) const {
+int HostCapture::index_of(const Queue& queue) const {
   for (size_t i = 0; i < queues_.size(); ++i) {
     if (queues_[i].get() == &queue) return static_cast<int>(i);
   }
   return -1;
 }
 
-void Capture::see(Seen& into, const Seen& from) const {
+void HostCapture::see(Seen& into, const Seen& from) const {
   if (into.size() < from.size()) into.resize(from.size(), 0);
   for (size_t i = 0; i < from.size(); ++i) into[i] = std::max(into[i], from[i]);
 }
 
-void Capture::push(int queue, GraphEntry entry) {
+void HostCapture::push(int queue, GraphEntry entry) {
   if (ended_) fail(ErrorCode::kUsage, "the stream's capture has ended; nothing can be added to it");
   if (queue < 0) fail(ErrorCode::kUsage, "the stream is not part of this capture");
   entry.queue = queue;
@@ -35,12 +35,12 @@ void Capture::push(int queue, GraphEntry entry) {
   seen_[at][at] = entries_.size();
 }
 
-void Capture::add_task(Queue& queue, std::function<void()> task) {
+void HostCapture::add_task(Queue& queue, std::function<void()> task) {
   std::lock_guard lock(mutex_);
   push(index_of(queue), {.kind = GraphEntry::Kind::kTask, .task = std::move(task)});
 }
 
-int Capture::add_record(Queue& queue) {
+int HostCapture::add_record(Queue& queue) {
   std::lock_guard lock(mutex_);
   const int index = index_of(queue);
   const int record = static_cast<int>(recorded_.size());
@@ -49,7 +49,7 @@ int Capture::add_record(Queue& queue) {
   return record;
 }
 
-void Capture::add_wait(const std::shared_ptr<Queue>& queue, int record) {
+void HostCapture::add_wait(const std::shared_ptr<Queue>& queue, int record) {
   std::lock_guard lock(mutex_);
   int index = index_of(*queue);
   if (index < 0) {
@@ -62,17 +62,17 @@ void Capture::add_wait(const std::shared_ptr<Queue>& queue, int record) {
   push(index, {.kind = GraphEntry::Kind::kWait, .signal = record, .task = {}});
 }
 
-bool Capture::ended() const {
+bool HostCapture::ended() const {
   std::lock_guard lock(mutex_);
   return ended_;
 }
 
-bool Capture::starts_at(const Queue& queue) const {
+bool HostCapture::starts_at(const Queue& queue) const {
   std::lock_guard lock(mutex_);
   return queues_[0].get() == &queue;
 }
 
-std::shared_ptr<Graph> Capture::finish() {
+std::shared_ptr<HostGraph> HostCapture::finish() {
   std::lock_guard lock(mutex_);
   ended_ = true;
   for (const auto& queue : queues_) queue->set_capture(nullptr);
@@ -86,16 +86,17 @@ std::shared_ptr<Graph> Capture::finish() {
            queues_[i]->ordinal());
     }
   }
-  return std::make_shared<Graph>(queues_, std::move(entries_), static_cast<int>(recorded_.size()));
+  return std::make_shared<HostGraph>(queues_, std::move(entries_),
+                                     static_cast<int>(recorded_.size()));
 }
 
-Graph::Graph(std::vector<std::shared_ptr<Queue>> queues, std::vector<GraphEntry> entries,
-             int signals)
+HostGraph::HostGraph(std::vector<std::shared_ptr<Queue>> queues, std::vector<GraphEntry> entries,
+                     int signals)
     : queues_(std::move(queues)), entries_(std::move(entries)), finished_(SignalRef::make(false)) {
   for (int i = 0; i < signals; ++i) signals_.push_back(SignalRef::make(false));
 }
 
-void Graph::launch(Queue& stream) {
+void HostGraph::launch(Queue& stream) {
   if (stream.capturing()) {
     fail(ErrorCode::kUsage, "a graph cannot be launched on a stream that is being captured");
   }

@@ -230,12 +230,12 @@ bool Queue::stop(int64_t deadline_ns) {
   return true;
 }
 
-std::shared_ptr<Capture> Queue::capture() {
+std::shared_ptr<HostCapture> Queue::capture() {
   std::lock_guard lock(producer_);
   return capture_;
 }
 
-void Queue::set_capture(std::shared_ptr<Capture> capture) {
+void Queue::set_capture(std::shared_ptr<HostCapture> capture) {
   std::lock_guard lock(producer_);
   capture_ = std::move(capture);
   capturing_.store(capture_ != nullptr, std::memory_order_relaxed);

@@ -11,11 +11,11 @@ constexpr int64_t kSliceNs = 50'000'000;
 
 }  // namespace
 
-struct Signal::Lane {
+struct Signal::RecordLine {
   std::atomic<uint64_t> completed{0};
   uint64_t issued = 0;           // under the signal's mutex
   const Queue* owner = nullptr;  // under the signal's mutex
-  std::unique_ptr<Lane> next;
+  std::unique_ptr<RecordLine> next;
 };
 
 Signal::Signal(bool timing) : timing_(timing) {}
@@ -23,9 +23,9 @@ Signal::~Signal() = default;
 
 Signal::Point Signal::issue(const Queue* queue) {
   std::lock_guard lock(mutex_);
-  Lane* found = nullptr;
-  Lane* quiet = nullptr;
-  for (Lane* lane = lanes_.get(); lane != nullptr; lane = lane->next.get()) {
+  RecordLine* found = nullptr;
+  RecordLine* quiet = nullptr;
+  for (RecordLine* lane = lanes_.get(); lane != nullptr; lane = lane->next.get()) {
     if (lane->owner == queue) {
       found = lane;
       break;
@@ -34,7 +34,7 @@ Signal::Point Signal::issue(const Queue* queue) {
   }
   if (found == nullptr) found = quiet;
   if (found == nullptr) {
-    auto lane = std::make_unique<Lane>();
+    auto lane = std::make_unique<RecordLine>();
     found = lane.get();
     lane->next = std::move(lanes_);
     lanes_ = std::move(lane);
@@ -82,13 +82,13 @@ bool Signal::wait_until(Point point, int64_t deadline_ns, const Queue* stop) {
   return met;
 }
 
-void Signal::set_captured(std::shared_ptr<Capture> capture, int index) {
+void Signal::set_captured(std::shared_ptr<HostCapture> capture, int index) {
   std::lock_guard lock(mutex_);
   capture_ = std::move(capture);
   capture_index_ = index;
 }
 
-std::shared_ptr<Capture> Signal::captured(int* index) const {
+std::shared_ptr<HostCapture> Signal::captured(int* index) const {
   std::lock_guard lock(mutex_);
   *index = capture_index_;
   return capture_;

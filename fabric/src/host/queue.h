@@ -31,7 +31,7 @@
 
 namespace fabric::host {
 
-class Capture;
+class HostCapture;
 
 class Queue : public std::enable_shared_from_this<Queue> {
  public:
@@ -71,8 +71,8 @@ class Queue : public std::enable_shared_from_this<Queue> {
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
 
   bool capturing() const { return capturing_.load(std::memory_order_relaxed); }
-  std::shared_ptr<Capture> capture();
-  void set_capture(std::shared_ptr<Capture> capture);  ///< nullptr ends it
+  std::shared_ptr<HostCapture> capture();
+  void set_capture(std::shared_ptr<HostCapture> capture);  ///< nullptr ends it
 
  private:
   struct Chunk;
@@ -94,7 +94,7 @@ class Queue : public std::enable_shared_from_this<Queue> {
   size_t write_offset_ = 0;
   bool started_ = false;
   bool closed_ = false;
-  std::shared_ptr<Capture> capture_;
+  std::shared_ptr<HostCapture> capture_;
   std::atomic<bool> capturing_{false};
   std::atomic<uint64_t> published_{0};
 

@@ -25,14 +25,14 @@
 
 namespace fabric::host {
 
-class Capture;
+class HostCapture;
 class Queue;
 
 class Signal {
  public:
-  struct Lane;
+  struct RecordLine;
   struct Point {
-    Lane* lane = nullptr;  ///< nullptr: never recorded, holds nobody
+    RecordLine* lane = nullptr;  ///< nullptr: never recorded, holds nobody
     uint64_t ticket = 0;
   };
 
@@ -58,8 +58,8 @@ class Signal {
   int64_t stamp_ns() const { return stamp_ns_.load(std::memory_order_acquire); }
 
   /// The latest record was captured: record number `index` of `capture`.
-  void set_captured(std::shared_ptr<Capture> capture, int index);
-  std::shared_ptr<Capture> captured(int* index) const;
+  void set_captured(std::shared_ptr<HostCapture> capture, int index);
+  std::shared_ptr<HostCapture> captured(int* index) const;
 
  private:
   std::atomic<int> references_{1};
@@ -68,9 +68,9 @@ class Signal {
   mutable std::mutex mutex_;
   std::condition_variable passed_;
   std::atomic<int> sleepers_{0};
-  std::unique_ptr<Lane> lanes_;
+  std::unique_ptr<RecordLine> lanes_;
   Point latest_;
-  std::shared_ptr<Capture> capture_;
+  std::shared_ptr<HostCapture> capture_;
   int capture_index_ = 0;
 };
 

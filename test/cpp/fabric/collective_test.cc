@@ -4,7 +4,7 @@
 #include <random>
 #include <tuple>
 
-#include "collective_algorithms.h"
+#include "collective/algorithms.h"
 #include "collective_run.h"
 
 namespace fabric {

@@ -11,7 +11,7 @@
 
 #include "fabric/fabric.h"
 #include "fabric/host_queue.h"
-#include "gate_watch.h"
+#include "runtime/gate_watch.h"
 
 namespace fabric {
 namespace {

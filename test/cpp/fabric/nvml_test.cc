@@ -1,6 +1,6 @@
 // What NVML tells about links is read rightly, and its absence is an answer, not an error. The
 // library is test/cpp/fixtures/fake_nvml.cc.
-#include "nvml.h"
+#include "topology/nvml.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Ring order as a pure function over a weight matrix, and links as the drivers report them.
-#include "topology.h"
+#include "topology/topology.h"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,57 @@
+// The built-in algorithms and the choice among all that are registered. collective/registry.cc owns
+// the table; group.cc asks for the algorithm of a call; the two copy algorithms are defined in
+// their files.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "fabric/allocator.h"
+#include "fabric/group.h"
+
+namespace fabric {
+
+/// Push around a ring, any size; ring order.
+Algorithm copy_ring_algorithm();
+/// Every rank fetches all inputs and combines them in rank order; small sizes and barriers.
+Algorithm copy_oneshot_algorithm();
+
+/// Largest payload of a rank for which the table takes copy-oneshot.
+inline constexpr uint64_t kOneshotBytes = 64 << 10;
+
+/// How copy-ring cuts large payloads. Read at launch; set it only while nothing is launched.
+struct RingTuning {
+  uint64_t batch_bytes = 64u << 20;   ///< of a rank's payload; scratch is at most twice this
+  uint64_t piece_bytes = 1u << 20;    ///< no piece of a chunk is cut smaller than this
+  uint64_t overlap_bytes = 1u << 20;  ///< chunks from here on are sent on the copy-out streams
+};
+RingTuning& ring_tuning();
+
+/// The algorithm for a call of `bytes` (count * element) over `ranks`. Throws Error(kUsage) when
+/// none can do it, for example an average of integers.
+const Algorithm& choose_algorithm(CollectiveKind kind, ReduceOp op, DType dtype, int ranks,
+                                  uint64_t bytes);
+
+/// Scratch blocks of one launch, each freed in stream order when the launcher is done enqueuing.
+class Scratch {
+ public:
+  Scratch() = default;
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  /// nullptr for 0 bytes.
+  char* take(size_t bytes, Stream& stream);
+
+ private:
+  std::vector<Block*> blocks_;
+};
+
+/// out = in on `stream` of one device; nothing when they are the same or empty.
+void copy_within(Device& device, void* out, const void* in, size_t bytes, Stream& stream);
+
+/// What the last hop multiplies by.
+inline double last_scale(ReduceOp op, size_t ranks) {
+  return op == ReduceOp::kAvg ? 1.0 / static_cast<double>(ranks) : 1.0;
+}
+
+}  // namespace fabric

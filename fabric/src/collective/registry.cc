@@ -1,0 +1,148 @@
+// The table of collective algorithms: who is registered, which one a call gets. Plugins register,
+// tests and users force one by name, groups choose on every launch.
+//
+// Entries are never removed or moved, so a pointer taken once stays good and a choice is made under
+// a short lock. The table lists, for each kind and up to a size, who goes first; the first entry
+// that is registered and supports the call wins, and copy-ring stands last.
+#include <atomic>
+#include <iterator>
+#include <memory>
+#include <mutex>
+
+#include "collective/algorithms.h"
+
+namespace fabric {
+namespace {
+
+struct Choice {
+  CollectiveKind kind;
+  int max_ranks;
+  uint64_t max_bytes;
+  const char* name;
+};
+
+constexpr uint64_t kAnySize = ~uint64_t{0};
+constexpr int kAnyRanks = 1 << 16;
+
+constexpr Choice kTable[] = {
+    {CollectiveKind::kBarrier, kAnyRanks, kAnySize, "copy-oneshot"},
+    {CollectiveKind::kAllReduce, kAnyRanks, kOneshotBytes, "copy-oneshot"},
+    {CollectiveKind::kBroadcast, kAnyRanks, kOneshotBytes, "copy-oneshot"},
+    {CollectiveKind::kAllReduce, kAnyRanks, kAnySize, "copy-ring"},
+    {CollectiveKind::kBroadcast, kAnyRanks, kAnySize, "copy-ring"},
+    {CollectiveKind::kAllGather, kAnyRanks, kAnySize, "copy-ring"},
+    {CollectiveKind::kReduceScatter, kAnyRanks, kAnySize, "copy-ring"},
+    {CollectiveKind::kReduce, kAnyRanks, kAnySize, "copy-ring"},
+};
+
+class Registry {
+ public:
+  static Registry& instance() {
+    static auto* registry = new Registry;
+    return *registry;
+  }
+
+  void add(const Algorithm& algorithm) {
+    std::lock_guard lock(mutex_);
+    if (find(algorithm.name) != nullptr) {
+      fail(ErrorCode::kUsage, "a collective algorithm called %s is registered already",
+           algorithm.name.c_str());
+    }
+    entries_.push_back(std::make_unique<const Algorithm>(algorithm));
+  }
+
+  std::vector<const Algorithm*> all() {
+    std::lock_guard lock(mutex_);
+    std::vector<const Algorithm*> list;
+    for (const auto& entry : entries_) list.push_back(entry.get());
+    return list;
+  }
+
+  void force(const std::string& name) {
+    std::lock_guard lock(mutex_);
+    if (name.empty()) {
+      forced_ = nullptr;
+      return;
+    }
+    const Algorithm* found = find(name);
+    if (found == nullptr) {
+      std::string known;
+      for (const auto& entry : entries_) known += (known.empty() ? "" : ", ") + entry->name;
+      fail(ErrorCode::kUsage, "no collective algorithm is called %s; there are %s", name.c_str(),
+           known.c_str());
+    }
+    forced_ = found;
+  }
+
+  const Algorithm* choose(CollectiveKind kind, ReduceOp op, DType dtype, int ranks,
+                          uint64_t bytes) {
+    std::lock_guard lock(mutex_);
+    if (forced_ != nullptr && forced_->supports(kind, op, dtype, ranks)) return forced_;
+    for (const Choice& choice : kTable) {
+      if (choice.kind != kind || ranks > choice.max_ranks || bytes > choice.max_bytes) continue;
+      const Algorithm* found = find(choice.name);
+      if (found != nullptr && found->supports(kind, op, dtype, ranks)) return found;
+    }
+    return nullptr;
+  }
+
+ private:
+  Registry() {
+    entries_.push_back(std::make_unique<const Algorithm>(copy_ring_algorithm()));
+    entries_.push_back(std::make_unique<const Algorithm>(copy_oneshot_algorithm()));
+  }
+
+  const Algorithm* find(const std::string& name) const {
+    for (const auto& entry : entries_) {
+      if (entry->name == name) return entry.get();
+    }
+    return nullptr;
+  }
+
+  std::mutex mutex_;  // guards what follows
+  std::vector<std::unique_ptr<const Algorithm>> entries_;
+  const Algorithm* forced_ = nullptr;
+};
+
+}  // namespace
+
+void register_algorithm(const Algorithm& algorithm) {
+  if (algorithm.name.empty() || algorithm.supports == nullptr || algorithm.launch == nullptr) {
+    fail(ErrorCode::kUsage, "a collective algorithm needs a name, supports and launch");
+  }
+  Registry::instance().add(algorithm);
+}
+
+std::vector<const Algorithm*> algorithms() { return Registry::instance().all(); }
+
+void force_algorithm(const std::string& name) { Registry::instance().force(name); }
+
+const Algorithm& choose_algorithm(CollectiveKind kind, ReduceOp op, DType dtype, int ranks,
+                                  uint64_t bytes) {
+  const Algorithm* found = Registry::instance().choose(kind, op, dtype, ranks, bytes);
+  if (found == nullptr) {
+    fail(ErrorCode::kUsage, "no algorithm can %s %s over %d ranks with this operation%s",
+         collective_name(kind), dtype_name(dtype), ranks,
+         op == ReduceOp::kAvg ? "; an average needs a floating dtype" : "");
+  }
+  return *found;
+}
+
+Scratch::~Scratch() {
+  for (Block* block : blocks_) block->device->allocator().free(block);
+}
+
+char* Scratch::take(size_t bytes, Stream& stream) {
+  if (bytes == 0) return nullptr;
+  blocks_.reserve(blocks_.size() + 1);
+  Block* block = stream.device().allocator().allocate(bytes, stream);
+  blocks_.push_back(block);
+  return static_cast<char*>(block->ptr);
+}
+
+void copy_within(Device& device, void* out, const void* in, size_t bytes, Stream& stream) {
+  if (bytes == 0 || out == in) return;
+  device.driver().copy(out, device.ordinal(), in, device.ordinal(), bytes, stream.handle());
+}
+
+}  // namespace fabric

@@ -1,0 +1,182 @@
+// Builds the errors of collectives and their JSON fields. Called under no lock.
+#include "group/desync.h"
+
+#include <cstdio>
+#include <string>
+
+#include "fabric/event_log.h"
+#include "fabric/graph.h"
+
+namespace fabric {
+namespace {
+
+constexpr size_t kAttachedEvents = 64;
+
+constexpr const char* kKindNames[] = {"all_reduce", "broadcast", "all_gather", "reduce_scatter",
+                                      "reduce",     "barrier",   "replay"};
+constexpr const char* kEventNames[] = {
+#define WEFT_EVENT(enumerator, name) name,
+#include "fabric/event_kinds.def"
+#undef WEFT_EVENT
+};
+
+bool has_op(CollectiveKind kind) {
+  return kind == CollectiveKind::kAllReduce || kind == CollectiveKind::kReduceScatter ||
+         kind == CollectiveKind::kReduce;
+}
+bool has_root(CollectiveKind kind) {
+  return kind == CollectiveKind::kBroadcast || kind == CollectiveKind::kReduce;
+}
+
+// The first thing that differs, or nullptr.
+const char* difference(const CollectiveArgs& a, const CollectiveArgs& b) {
+  if (a.kind != b.kind) return "kind";
+  if (a.kind == CollectiveKind::kBarrier) return nullptr;
+  if (a.kind == CollectiveKind::kReplay) return a.graph == b.graph ? nullptr : "graph";
+  if (a.count != b.count) return "count";
+  if (a.dtype != b.dtype) return "dtype";
+  if (has_op(a.kind) && a.op != b.op) return "op";
+  if (has_root(a.kind) && a.root != b.root) return "root";
+  return nullptr;
+}
+
+std::string shape_of(const CollectiveArgs& args) {
+  return std::to_string(args.count) + " x " + dtype_name(args.dtype);
+}
+
+// What one rank called, as far as it matters for `differs`.
+std::string aspect(const CollectiveArgs& args, const std::string& differs) {
+  if (differs == "op") return std::string("with op ") + reduce_op_name(args.op);
+  if (differs == "root") return "with root " + std::to_string(args.root);
+  if (differs == "graph") return "of graph " + std::to_string(args.graph ? args.graph->id() : 0);
+  if (args.kind >= CollectiveKind::kBarrier) return "without data";
+  return "with " + shape_of(args);
+}
+
+std::string value_of(const CollectiveArgs& args, const std::string& differs) {
+  auto quoted = [](const char* text) { return std::string("\"").append(text).append("\""); };
+  if (differs == "kind") return quoted(collective_name(args.kind));
+  if (differs == "count") return std::to_string(args.count);
+  if (differs == "dtype") return quoted(dtype_name(args.dtype));
+  if (differs == "op") return quoted(reduce_op_name(args.op));
+  if (differs == "graph") return std::to_string(args.graph ? args.graph->id() : 0);
+  return std::to_string(args.root);
+}
+
+std::string list_of(const std::vector<int>& ranks, const char* separator) {
+  std::string text;
+  for (int rank : ranks) text += (text.empty() ? "" : separator) + std::to_string(rank);
+  return text;
+}
+
+std::string site_fields(CallSite site, CollectiveKind kind) {
+  return "\"group\":" + std::to_string(site.group) +
+         ",\"sequence\":" + std::to_string(site.sequence) + ",\"kind\":\"" + collective_name(kind) +
+         '"';
+}
+
+std::string site_text(CallSite site) {
+  return " (call " + std::to_string(site.sequence) + " of group " + std::to_string(site.group) +
+         ")";
+}
+
+std::string last_events() {
+  const EventSlice slice = event_log::read(0, kAttachedEvents);
+  std::string text = "[";
+  for (const EventRecord& e : slice.events) {
+    char line[320];
+    const char* kind = e.kind < std::size(kEventNames) ? kEventNames[e.kind] : "unknown";
+    std::snprintf(line, sizeof line,
+                  "%s{\"sequence\":%llu,\"kind\":\"%s\",\"device\":%u,\"stream\":%u,\"peer\":%u,"
+                  "\"bytes\":%llu,\"id\":%llu,\"detail\":%u,\"host_ns\":%llu,\"extra\":%llu}",
+                  text.size() > 1 ? "," : "", static_cast<unsigned long long>(e.sequence), kind,
+                  e.device, e.stream, e.peer, static_cast<unsigned long long>(e.bytes),
+                  static_cast<unsigned long long>(e.id), e.detail,
+                  static_cast<unsigned long long>(e.host_ns),
+                  static_cast<unsigned long long>(e.extra));
+    text += line;
+  }
+  return text + "]";
+}
+
+}  // namespace
+
+const char* collective_name(CollectiveKind kind) {
+  const auto index = static_cast<size_t>(kind);
+  return index < std::size(kKindNames) ? kKindNames[index] : "unknown";
+}
+
+const char* reduce_op_name(ReduceOp op) {
+  constexpr const char* names[] = {"sum", "avg", "max", "min", "prod"};
+  const auto index = static_cast<size_t>(op);
+  return index < std::size(names) ? names[index] : "unknown";
+}
+
+std::optional<Disagreement> find_disagreement(std::span<const CollectiveArgs> args, CallSite site) {
+  const int n = static_cast<int>(args.size());
+  bool agree = true;
+  for (int r = 1; r < n && agree; ++r) agree = difference(args[0], args[r]) == nullptr;
+  if (agree) return std::nullopt;
+  int reference = 0, most = 0;
+  for (int r = 0; r < n; ++r) {
+    int same = 0;
+    for (int q = 0; q < n; ++q) same += difference(args[r], args[q]) == nullptr;
+    if (same > most) {
+      most = same;
+      reference = r;
+    }
+  }
+  int rank = 0;
+  while (difference(args[reference], args[rank]) == nullptr) ++rank;
+  const CollectiveArgs &odd = args[rank], &usual = args[reference];
+  const std::string differs = difference(usual, odd);
+  std::string message = "rank " + std::to_string(rank) + " called " + collective_name(odd.kind) +
+                        " " + aspect(odd, differs) + ", rank " + std::to_string(reference) + " ";
+  if (differs == "kind") message += std::string(collective_name(usual.kind)) + " ";
+  message += aspect(usual, differs) + site_text(site);
+  std::string fields =
+      "{\"rank\":" + std::to_string(rank) + ",\"differs\":\"" + differs +
+      "\",\"value\":" + value_of(odd, differs) + ",\"reference\":" + std::to_string(reference) +
+      ",\"expected\":" + value_of(usual, differs) + "," + site_fields(site, odd.kind) + "}";
+  return Disagreement{rank, Error(ErrorCode::kDesync, message, fields)};
+}
+
+std::optional<Error> find_bad_argument(std::span<const CollectiveArgs> args) {
+  const CollectiveArgs& first = args[0];
+  const int n = static_cast<int>(args.size());
+  auto usage = [&](const std::string& text) {
+    return Error(ErrorCode::kUsage, std::string(collective_name(first.kind)) + ": " + text);
+  };
+  if (has_root(first.kind) && (first.root < 0 || first.root >= n)) {
+    return usage("root " + std::to_string(first.root) + " is not a rank of a group of " +
+                 std::to_string(n));
+  }
+  if (first.kind == CollectiveKind::kReplay && !first.graph) return usage("no graph was given");
+  if (first.kind >= CollectiveKind::kBarrier || first.count == 0) return std::nullopt;
+  for (int r = 0; r < n; ++r) {
+    const bool reads = first.kind != CollectiveKind::kBroadcast || r == first.root;
+    const bool writes = first.kind != CollectiveKind::kReduce || r == first.root;
+    if ((reads && args[r].in == nullptr) || (writes && args[r].out == nullptr)) {
+      return usage("rank " + std::to_string(r) + " gave no " +
+                   (reads && args[r].in == nullptr ? "input" : "output") + " for " +
+                   shape_of(first));
+    }
+  }
+  return std::nullopt;
+}
+
+Error timeout_error(const CollectiveArgs& sample, CallSite site, const std::vector<int>& missing,
+                    const std::vector<int>& arrived, int64_t waited_ms) {
+  std::string message = std::string(collective_name(sample.kind)) + site_text(site) + ": " +
+                        (missing.size() == 1 ? "rank " : "ranks ") + list_of(missing, ", ") +
+                        " did not arrive within " + std::to_string(waited_ms) + " ms; " +
+                        (arrived.size() == 1 ? "rank " : "ranks ") + list_of(arrived, ", ") +
+                        (arrived.size() == 1 ? " waited" : " waited together");
+  std::string fields = "{\"missing\":[" + list_of(missing, ",") + "],\"arrived\":[" +
+                       list_of(arrived, ",") + "]," + site_fields(site, sample.kind) +
+                       ",\"waited_ms\":" + std::to_string(waited_ms) +
+                       ",\"events\":" + last_events() + "}";
+  return Error(ErrorCode::kCollectiveTimeout, message, fields);
+}
+
+}  // namespace fabric

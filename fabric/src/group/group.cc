@@ -1,0 +1,217 @@
+// Group: the numbered calls of an ordered set of devices, from arrival to launch. Tensors, the
+// trainer and the Node binding submit to it; the slot of a call is in group/slot.h, waiting in
+// work.cc.
+//
+// Design. The group's mutex guards who is at which call; it is held for a few instructions and
+// never while launching, waiting or calling anybody back. The rank that completes a slot launches
+// it in its own thread, for all ranks. Calls of one group launch in order, because that thread is
+// inside submit() and its rank must arrive at the next call before anybody can complete it.
+// Launching is group/launch.cc.
+#include "fabric/group.h"
+
+#include <algorithm>
+#include <deque>
+#include <optional>
+
+#include "fabric/fabric.h"
+#include "group/launch.h"
+#include "group/slot.h"
+#include "runtime/watchdog.h"
+
+namespace fabric {
+namespace {
+
+using Clock = Slot::Clock;
+
+class GroupImpl final : public Group, public Watched {
+ public:
+  GroupImpl(std::vector<Device*> devices, std::string name)
+      : state_(std::make_shared<GroupState>()) {
+    static std::atomic<uint32_t> next_id{1};
+    state_->devices = std::move(devices);
+    state_->id = next_id.fetch_add(1);
+    state_->name = std::move(name);
+    next_call_.assign(state_->devices.size(), 1);
+  }
+
+  int size() const override { return static_cast<int>(state_->devices.size()); }
+  uint32_t id() const override { return state_->id; }
+  Device& device(int rank) const override {
+    check_rank(rank);
+    return *state_->devices[rank];
+  }
+
+  std::shared_ptr<Work> submit(int rank, CollectiveArgs args, int64_t timeout_ms) override {
+    check_rank(rank);
+    check_poison();
+    const Clock::time_point deadline = deadline_after(timeout_ms);
+    Event producer = record_producer(args);
+    Arrival arrival;
+    {
+      std::lock_guard lock(mutex_);
+      arrival = arrive(rank, std::move(args), std::move(producer), deadline);
+    }
+    settle(arrival, deadline);
+    return make_work(std::move(arrival.slot), rank);
+  }
+
+  std::vector<std::shared_ptr<Work>> submit_all(std::span<CollectiveArgs> args,
+                                                int64_t timeout_ms) override {
+    if (args.size() != state_->devices.size()) {
+      fail(ErrorCode::kUsage, "group %u has %d ranks, but %zu parts were submitted", id(), size(),
+           args.size());
+    }
+    check_poison();
+    const Clock::time_point deadline = deadline_after(timeout_ms);
+    std::vector<Event> producers;
+    for (CollectiveArgs& part : args) producers.push_back(record_producer(part));
+    std::vector<Arrival> arrivals;
+    {
+      std::lock_guard lock(mutex_);
+      for (int r = 0; r < size(); ++r) {
+        arrivals.push_back(arrive(r, std::move(args[r]), std::move(producers[r]), deadline));
+      }
+    }
+    std::vector<std::shared_ptr<Work>> works;
+    for (int r = 0; r < size(); ++r) {
+      settle(arrivals[r], deadline);
+      works.push_back(make_work(std::move(arrivals[r].slot), r));
+    }
+    return works;
+  }
+
+  void abort(const Error& error) override {
+    std::vector<std::shared_ptr<Slot>> open;
+    {
+      std::lock_guard lock(mutex_);
+      if (!aborted_) aborted_ = error;
+      ++aborts_;
+      open.assign(slots_.begin(), slots_.end());
+    }
+    for (auto& slot : open) slot->fail(error);
+    event_log::log(EventKind::kError, kNoDevice, 0, kNoDevice, 0, 0,
+                   static_cast<uint32_t>(error.code()), id());
+  }
+
+  std::optional<Error> aborted() const override {
+    std::lock_guard lock(mutex_);
+    return aborted_;
+  }
+
+  void reset() override {
+    std::deque<std::shared_ptr<Slot>> open;
+    {
+      std::lock_guard lock(mutex_);
+      aborted_.reset();
+      open.swap(slots_);
+      const uint64_t next = *std::max_element(next_call_.begin(), next_call_.end());
+      std::fill(next_call_.begin(), next_call_.end(), next);
+      first_call_ = next;
+    }
+    const Error error(ErrorCode::kUsage, "the group was reset while this call was open");
+    for (auto& slot : open) slot->fail(error);
+  }
+
+  GroupStats stats() const override {
+    return {state_->calls.load(), state_->bytes.load(), state_->desyncs.load(),
+            state_->timeouts.load(), aborts_.load()};
+  }
+
+  TimePoint expire(TimePoint now) override {
+    std::vector<std::shared_ptr<Slot>> open;
+    {
+      std::lock_guard lock(mutex_);
+      open.assign(slots_.begin(), slots_.end());
+    }
+    TimePoint earliest = TimePoint::max();
+    for (auto& slot : open) {
+      slot->expire(now);
+      if (slot->gathering()) earliest = std::min(earliest, slot->deadline());
+    }
+    return earliest;
+  }
+
+ private:
+  struct Arrival {
+    std::shared_ptr<Slot> slot;
+    bool last = false;
+  };
+
+  void check_rank(int rank) const {
+    if (rank < 0 || rank >= size()) {
+      fail(ErrorCode::kUsage, "group %u has ranks 0 to %d, not %d", id(), size() - 1, rank);
+    }
+  }
+
+  static Clock::time_point deadline_after(int64_t timeout_ms) {
+    constexpr int64_t kYear = int64_t{365} * 24 * 3600 * 1000;
+    return Clock::now() + std::chrono::milliseconds(std::clamp<int64_t>(timeout_ms, 0, kYear));
+  }
+
+  static Event record_producer(const CollectiveArgs& args) {
+    if (args.stream == nullptr) return {};
+    Event event(args.stream->device());
+    event.record(*args.stream);
+    return event;
+  }
+
+  // Under mutex_. slots_[i] is call first_call_ + i; a slot leaves when all ranks have passed it.
+  Arrival arrive(int rank, CollectiveArgs&& args, Event&& producer, Clock::time_point deadline) {
+    if (aborted_) {
+      auto slot = std::make_shared<Slot>(state_, next_call_[rank]);
+      slot->fail(*aborted_);
+      return {std::move(slot), false};
+    }
+    const uint64_t call = next_call_[rank]++;
+    event_log::log(EventKind::kCollectiveArrive, state_->devices[rank]->index(),
+                   args.stream != nullptr ? args.stream->id() : 0, kNoDevice, payload_bytes(args),
+                   call, event_detail(args, id()));
+    while (first_call_ + slots_.size() <= call) {
+      slots_.push_back(std::make_shared<Slot>(state_, first_call_ + slots_.size()));
+    }
+    Arrival arrival{slots_[call - first_call_], false};
+    arrival.last = arrival.slot->arrive(rank, std::move(args), std::move(producer), deadline);
+    const uint64_t passed = *std::min_element(next_call_.begin(), next_call_.end());
+    while (first_call_ < passed) {
+      slots_.pop_front();
+      ++first_call_;
+    }
+    return arrival;
+  }
+
+  // Outside mutex_: the last rank launches, others make sure that the deadline is watched.
+  void settle(const Arrival& arrival, Clock::time_point deadline) {
+    if (arrival.last) {
+      launch_call(*arrival.slot);
+    } else if (arrival.slot->gathering()) {
+      Watchdog::instance().arm(deadline);
+    }
+  }
+
+  const std::shared_ptr<GroupState> state_;
+  mutable std::mutex mutex_;  // guards what follows
+  std::vector<uint64_t> next_call_;
+  std::deque<std::shared_ptr<Slot>> slots_;
+  uint64_t first_call_ = 1;
+  std::optional<Error> aborted_;
+  std::atomic<uint64_t> aborts_{0};
+};
+
+}  // namespace
+
+std::shared_ptr<Group> Group::create(std::vector<Device*> devices, std::string name) {
+  if (devices.empty()) fail(ErrorCode::kUsage, "a group needs at least one device");
+  for (size_t i = 0; i < devices.size(); ++i) {
+    for (size_t j = 0; j < devices.size(); ++j) {
+      if (i != j && devices[i] == devices[j]) {
+        fail(ErrorCode::kUsage, "%s is in the group twice", devices[i]->name().c_str());
+      }
+      if (i != j) enable_peer(*devices[i], *devices[j]);
+    }
+  }
+  auto group = std::make_shared<GroupImpl>(std::move(devices), std::move(name));
+  Watchdog::instance().watch(group);
+  return group;
+}
+
+}  // namespace fabric

@@ -1,0 +1,73 @@
+// The Work handle of one rank: waits on the rank's slot until launched, then on its done event.
+// Made by Group::submit; holds the slot, never the group.
+#include "fabric/graph.h"
+#include "group/slot.h"
+
+namespace fabric {
+namespace {
+
+class RankWork final : public Work {
+ public:
+  RankWork(std::shared_ptr<Slot> slot, int rank) : slot_(std::move(slot)), rank_(rank) {}
+
+  void wait_launched() override {
+    if (slot_->wait(std::nullopt) == Slot::Wait::kFailed) slot_->rethrow();
+  }
+
+  bool launched() const override { return slot_->launched(); }
+
+  void stream_wait(Stream& stream) override {
+    if (const Error* error = slot_->error()) throw *error;
+    if (!slot_->launched()) {
+      fail(ErrorCode::kUsage, "stream_wait before call %llu was launched: wait_launched() first",
+           static_cast<unsigned long long>(slot_->sequence()));
+    }
+    slot_->done_event(rank_).wait(stream);
+  }
+
+  bool done() const override {
+    return slot_->launched() && (slot_->captured() || slot_->done_event(rank_).query());
+  }
+
+  bool synchronize(int64_t timeout_ms) override {
+    const auto limit = Slot::Clock::now() + std::chrono::milliseconds(timeout_ms);
+    switch (slot_->wait(limit)) {
+      case Slot::Wait::kTimedOut:
+        return false;
+      case Slot::Wait::kFailed:
+        slot_->rethrow();
+      case Slot::Wait::kLaunched:
+        break;
+    }
+    require_own_time();
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(limit - Slot::Clock::now());
+    return slot_->done_event(rank_).synchronize(std::max<int64_t>(left.count(), 0));
+  }
+
+  uint64_t votes() const override { return slot_->launched() ? slot_->votes() : 0; }
+  uint64_t sequence() const override { return slot_->sequence(); }
+  void on_done(std::function<void(const Error*)> fn) override {
+    require_eager(*slot_->group().devices[static_cast<size_t>(rank_)], "waiting for a collective");
+    require_own_time();
+    slot_->on_done(rank_, std::move(fn));
+  }
+
+ private:
+  void require_own_time() const {
+    if (!slot_->captured()) return;
+    fail(ErrorCode::kUsage,
+         "call %llu is part of a captured step and is done at each replay: wait for the replay",
+         static_cast<unsigned long long>(slot_->sequence()));
+  }
+
+  std::shared_ptr<Slot> slot_;
+  int rank_;
+};
+
+}  // namespace
+
+std::shared_ptr<Work> make_work(std::shared_ptr<Slot> slot, int rank) {
+  return std::make_shared<RankWork>(std::move(slot), rank);
+}
+
+}  // namespace fabric

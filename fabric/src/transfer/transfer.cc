@@ -1,0 +1,109 @@
+// Copies between two devices and peer access between them. Tensors' `to`, the autograd copy nodes
+// and groups call it.
+//
+// Design. The copy runs on the source's copy-out stream after both sides' work so far: the source's
+// because it makes the data, the destination's because its memory may be a reused block that
+// earlier work on that stream still reads. The destination stream then waits for the copy. Staged,
+// the second half runs on the destination's copy-in stream and the copy-out stream waits for it at
+// the end, so that one stream stands for the whole transfer and one record_use on it protects both
+// buffers.
+#include <algorithm>
+#include <atomic>
+
+#include "fabric/fabric.h"
+#include "fabric/graph.h"
+#include "transfer/copy_lane.h"
+
+namespace fabric {
+namespace {
+
+constexpr size_t kStagedPiece = 4u << 20;
+constexpr int kTable = 256;
+
+// Pairs whose access was enabled and logged; devices beyond the table ask the driver every time.
+std::atomic<bool> g_enabled[kTable][kTable];
+
+/// Between drivers: through staging memory, each half on its own side's stream.
+Stream& transfer_across(void* dst, Stream& dst_stream, const void* src, Stream& src_stream,
+                        size_t bytes) {
+  Device& from = src_stream.device();
+  Device& to = dst_stream.device();
+  require_eager(from, "a copy to another kind of device");
+  require_eager(to, "a copy from another kind of device");
+  Driver& pinned = from.kind() == DriverKind::kHost ? to.driver() : from.driver();
+  StagingBuffer staging = acquire_staging(pinned, bytes);
+  from.driver().copy(staging.ptr, kHostMemory, src, from.ordinal(), bytes, src_stream.handle());
+  event_log::log(EventKind::kCopy, from.index(), src_stream.id(), to.index(), bytes, 0);
+  order_after(dst_stream, src_stream);
+  to.driver().copy(dst, to.ordinal(), staging.ptr, kHostMemory, bytes, dst_stream.handle());
+  release_staging(staging, &dst_stream);
+  return src_stream;
+}
+
+}  // namespace
+
+bool enable_peer(Device& a, Device& b) {
+  if (&a == &b) return true;
+  if (&a.driver() != &b.driver()) return false;
+  Driver& driver = a.driver();
+  // The driver is asked each time: access can be lost, and then copies must go through staging.
+  const bool same = a.ordinal() == b.ordinal();
+  if (!same && !driver.can_access_peer(a.ordinal(), b.ordinal())) return false;
+  const bool in_table = a.index() < kTable && b.index() < kTable;
+  if (in_table && g_enabled[a.index()][b.index()].load(std::memory_order_acquire)) return true;
+  if (!same) {
+    try {
+      driver.enable_peer(a.ordinal(), b.ordinal());
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kPeerAccess) throw;
+      return false;
+    }
+  }
+  if (!in_table || !g_enabled[a.index()][b.index()].exchange(true)) {
+    event_log::log(EventKind::kPeerEnable, a.index(), 0, b.index(), 0, 0);
+  }
+  return true;
+}
+
+bool reaches(Device& a, Device& b) { return enable_peer(a, b); }
+
+Stream& transfer(void* dst, Stream& dst_stream, const void* src, Stream& src_stream, size_t bytes) {
+  check_poison();
+  Device& from = src_stream.device();
+  Device& to = dst_stream.device();
+  if (&src_stream == &dst_stream) {
+    if (bytes != 0) {
+      from.driver().copy(dst, to.ordinal(), src, from.ordinal(), bytes, src_stream.handle());
+      event_log::log(EventKind::kCopy, from.index(), src_stream.id(), to.index(), bytes, 0);
+    }
+    return src_stream;
+  }
+  if (&from.driver() != &to.driver()) {
+    if (bytes == 0) return src_stream;
+    return transfer_across(dst, dst_stream, src, src_stream, bytes);
+  }
+  Stream& out = from.stream(StreamPurpose::kCopyOut);
+  order_after(out, src_stream);
+  order_after(out, dst_stream);
+  if (bytes != 0) {
+    CopyLane lane(from, to, kStagedPiece < bytes ? kStagedPiece : bytes);
+    if (lane.peer()) {
+      from.driver().copy(dst, to.ordinal(), src, from.ordinal(), bytes, out.handle());
+      event_log::log(EventKind::kCopy, from.index(), out.id(), to.index(), bytes, 0);
+    } else {
+      require_eager(from, "a copy through staging memory");
+      Stream& in = to.stream(StreamPurpose::kCopyIn);
+      order_after(in, dst_stream);
+      for (size_t done = 0; done < bytes; done += kStagedPiece) {
+        lane.send(static_cast<char*>(dst) + done, static_cast<const char*>(src) + done,
+                  std::min(kStagedPiece, bytes - done), out);
+        lane.receive(in);
+      }
+      order_after(out, in);
+    }
+  }
+  order_after(dst_stream, out);
+  return out;
+}
+
+}  // namespace fabric
