@@ -3,8 +3,9 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
 import { join, relative } from 'node:path'
-import { describeFailure, readJson, runChild, tailOf, whyFailed } from './children.mjs'
+import { describeFailure, logOf, readJson, runChild, tailOf, whyFailed } from './children.mjs'
 import { cudaToolkit, cutlassFolder } from './cuda-toolkit.mjs'
+import { pipInstall } from './pip-install.mjs'
 import { filesUnder, hashInputs, installMismatch } from './stamps.mjs'
 
 // One compiler takes up to this much memory; more at once than fit would swap.
@@ -13,8 +14,6 @@ export const parallelJobs = Math.max(
   1,
   Math.min(availableParallelism(), Math.floor(totalmem() / bytesPerCompiler)),
 )
-
-const logOf = (root, name) => join(root, '.weft/log', `${name}.log`)
 
 function failed(root, name, result) {
   const log = relative(process.cwd(), logOf(root, name)) || logOf(root, name)
@@ -75,16 +74,6 @@ export const installBlas = {
     const retry = 'npm run build tries again'
     return { note: `not installed, matrix products use the plain loop (${retry}): ${reason}` }
   },
-}
-
-/** Installs pinned PyPI packages, wheels only, into `.weft/<folder>`. */
-export function pipInstall(root, folder, packages, logName) {
-  const target = join(root, '.weft', folder)
-  rmSync(target, { recursive: true, force: true })
-  const quiet = ['--disable-pip-version-check', '--no-input', '--retries', '2', '--timeout', '20']
-  const what = ['--no-deps', '--only-binary', ':all:', '--target', target, ...packages]
-  const options = { cwd: root, log: logOf(root, logName), limitSeconds: 600 }
-  return runChild('python3', ['-m', 'pip', 'install', ...quiet, ...what], options)
 }
 
 export const buildNative = {

@@ -2,7 +2,7 @@
 // and, where asked, a log file. Set-up, tests, sanitizers and lint start everything through here.
 import { spawn } from 'node:child_process'
 import { createWriteStream, mkdirSync, readFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 
 /**
  * @typedef {object} ChildResult
@@ -41,6 +41,9 @@ function ignoreSignals() {
   process.off('SIGINT', forward)
   process.off('SIGTERM', forward)
 }
+
+/** Where the output of step `name` is kept. */
+export const logOf = (root, name) => join(root, '.weft/log', `${name}.log`)
 
 /**
  * Runs a command to its end; never throws. `log`: a file that gets all output. `live`: the output also

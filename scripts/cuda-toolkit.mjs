@@ -4,8 +4,8 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, symlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { pipInstall } from './build-steps.mjs'
 import { describeFailure, tailOf } from './children.mjs'
+import { pipInstall } from './pip-install.mjs'
 
 export const defaultArchitectures = '90a;100a;103a'
 

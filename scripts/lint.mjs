@@ -2,8 +2,8 @@
 // clang-format over C++. clang-format comes pinned from PyPI, so that every machine formats alike.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { pipInstall } from './build-steps.mjs'
 import { describeFailure, readJson, runChild, tailOf } from './children.mjs'
+import { pipInstall } from './pip-install.mjs'
 import { root, runMain, SetupError } from './setup.mjs'
 import { sourceFiles } from './source-files.mjs'
 

@@ -1,10 +1,11 @@
 // Gradients of tensors: the backward pass, gradients of leaves, hooks. Tensor's methods call these.
 import { native, wordCount, words } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
+import { makeTensor } from '../tensor/make.js'
 import { disposeAll } from '../tensor/scope.js'
 import { scopes, untracked } from '../tensor/scope-stack.js'
-import { Tensor } from '../tensor/tensor.js'
-import type { TensorObject } from '../tensor/tensor-object.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { TensorObject } from '../tensor/tensor-object.js'
 
 /**
  * Sees a gradient; may return a replacement of the same shape. `grad` is valid during the call
@@ -50,7 +51,7 @@ export function getGrad(leaf: Tensor): Tensor | null {
   const handle = native.grad(leaf.handle, known?.raw ?? 0)
   if (known !== undefined && known.raw === handle && handle !== 0) return known as Tensor
   known?.dispose()
-  const grad = handle === 0 ? undefined : untracked(() => new Tensor(handle))
+  const grad = handle === 0 ? undefined : untracked(() => makeTensor(handle))
   leaf.gradTensor = grad
   return grad ?? null
 }
@@ -91,11 +92,11 @@ function runHook(hook: GradientHook, handle: number): number {
   const outer = scopes.top
   const made: TensorObject[] = []
   scopes.top = made
-  const grad = new Tensor(handle)
+  const grad = makeTensor(handle)
   let answer = 0
   try {
     const replacement = hook(grad)
-    if (replacement instanceof Tensor && replacement !== grad) {
+    if (replacement instanceof TensorObject && replacement !== grad) {
       const owned = made.includes(replacement)
       answer = owned ? -replacement.handle : replacement.handle
       if (owned) replacement.raw = 0

@@ -6,30 +6,16 @@
 import { native, words } from '../native/addon.js'
 import { errorNumber, UsageError } from '../native/errors.js'
 import type { Tensor } from '../tensor/tensor.js'
+import type {
+  CollectiveName,
+  CollectiveOptions,
+  ReduceCallOptions,
+  RootOptions,
+} from './collective-call.js'
+import { callNumbers, defaultTimeoutMs } from './collective-call.js'
 import { deviceIndex, deviceName } from './devices.js'
 import { RankGroup } from './rank-group.js'
 import { Work } from './work.js'
-
-const kinds = { allReduce: 0, broadcast: 1, allGather: 2, reduceScatter: 3, reduce: 4, barrier: 5 }
-const ops = ['sum', 'avg', 'max', 'min', 'prod'] as const
-
-/** How elements of ranks are combined; 'avg' is the sum divided by the ranks. */
-export type ReduceOp = (typeof ops)[number]
-/** @internal */
-export type CollectiveName = keyof typeof kinds
-
-export interface CollectiveOptions {
-  /** Deadline for all ranks to arrive, ms; default 30 000. */
-  timeoutMs?: number
-}
-export interface ReduceCallOptions extends CollectiveOptions {
-  /** Default 'sum'. */
-  op?: ReduceOp
-}
-export interface RootOptions extends CollectiveOptions {
-  /** Rank that sends or receives; default 0. */
-  root?: number
-}
 
 export interface GroupStats {
   calls: number
@@ -37,19 +23,6 @@ export interface GroupStats {
   desyncs: number
   timeouts: number
 }
-
-/** @internal Numbers of a collective and its reduction for the native calls. */
-export function callNumbers(
-  name: CollectiveName,
-  op: ReduceOp = 'sum',
-): [kind: number, op: number] {
-  const number = ops.indexOf(op)
-  if (number < 0) throw new UsageError(`op ${JSON.stringify(op)}: use ${ops.join(', ')}`)
-  return [kinds[name], number]
-}
-
-/** @internal */
-export const defaultTimeoutMs = 30_000
 
 export class Group {
   /** Good on every thread of the process: Group.attach(id) in a worker. */

@@ -5,11 +5,11 @@ import type { Tensor } from '../tensor/tensor.js'
 import type {
   CollectiveName,
   CollectiveOptions,
-  Group,
   ReduceCallOptions,
   RootOptions,
-} from './group.js'
-import { callNumbers, defaultTimeoutMs } from './group.js'
+} from './collective-call.js'
+import { callNumbers, defaultTimeoutMs } from './collective-call.js'
+import type { Group } from './group.js'
 import { Work } from './work.js'
 
 export interface VoteOptions {

@@ -5,8 +5,9 @@
 import { words } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
 import { Op } from '../native/operators.js'
-import { full } from './factory.js'
+import { dtypeId } from './dtype.js'
 import { call1, call2, callNumber, callNumbers, result } from './invoke.js'
+import { metaOf } from './meta.js'
 import type { Tensor } from './tensor.js'
 
 /** A tensor, or a number that acts as one. */
@@ -126,10 +127,20 @@ function tensorOf(a: Operand): Tensor {
   return a
 }
 
+/** `value` as a tensor without dimensions, in dtype and on the device of `tensor`. */
 function like(value: number, tensor: Tensor): Tensor {
-  return full([], value, { dtype: tensor.dtype, device: tensor.device })
+  const { dtype, device } = metaOf(tensor)
+  return scalar(value, dtype, device)
+}
+
+function scalar(value: number, dtype: number, device: number): Tensor {
+  words[0] = 0 // no dimensions
+  words[1] = value
+  words[2] = dtype
+  words[3] = device
+  return result(Op.full, 4)
 }
 
 function numberFor(value: number, other: Tensor | undefined, condition: Tensor): Tensor {
-  return other ? like(value, other) : full([], value, { dtype: 'f32', device: condition.device })
+  return other ? like(value, other) : scalar(value, dtypeId('f32'), metaOf(condition).device)
 }

@@ -3,28 +3,29 @@
 // and the native call nothing else may run, so arguments are evaluated before.
 import { native, wordCount, words } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
-import { Tensor } from './tensor.js'
+import { makeTensor } from './make.js'
+import type { Tensor } from './tensor.js'
 
 const nativeCall = native.call
 
 /** op(Tensor) */
 export function call1(op: number, a: Tensor): Tensor {
   words[0] = a.handle
-  return new Tensor(nativeCall(op, 1))
+  return makeTensor(nativeCall(op, 1))
 }
 
 /** op(Tensor, Tensor) */
 export function call2(op: number, a: Tensor, b: Tensor): Tensor {
   words[0] = a.handle
   words[1] = b.handle
-  return new Tensor(nativeCall(op, 2))
+  return makeTensor(nativeCall(op, 2))
 }
 
 /** op(Tensor, number) */
 export function callNumber(op: number, a: Tensor, b: number): Tensor {
   words[0] = a.handle
   words[1] = b
-  return new Tensor(nativeCall(op, 2))
+  return makeTensor(nativeCall(op, 2))
 }
 
 /** op(Tensor, number, number) */
@@ -32,19 +33,19 @@ export function callNumbers(op: number, a: Tensor, b: number, c: number): Tensor
   words[0] = a.handle
   words[1] = b
   words[2] = c
-  return new Tensor(nativeCall(op, 3))
+  return makeTensor(nativeCall(op, 3))
 }
 
 /** Runs the call whose `count` words were written; its first result. */
 export function result(op: number, count: number): Tensor {
-  return new Tensor(nativeCall(op, count))
+  return makeTensor(nativeCall(op, count))
 }
 
 /** Runs the call whose `count` words were written, of an operator with any number of results. */
 export function results(op: number, count: number): Tensor[] {
   const made = nativeCall(op, count)
   const handles = words.slice(0, made) // a Tensor may be made while debugging writes to the buffer
-  return Array.from(handles, (handle) => new Tensor(handle))
+  return Array.from(handles, (handle) => makeTensor(handle))
 }
 
 /** Runs an operator without results. */

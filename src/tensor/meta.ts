@@ -17,8 +17,12 @@ export interface TensorMeta {
   readonly isView: boolean
 }
 
-/** Reads and keeps the tensor's description. Throws DisposedError. */
-export function fetchMeta(tensor: TensorObject): TensorMeta {
+/** The tensor's description, read on first use. Throws DisposedError. */
+export function metaOf(tensor: TensorObject): TensorMeta {
+  return tensor.meta ?? fetchMeta(tensor)
+}
+
+function fetchMeta(tensor: TensorObject): TensorMeta {
   native.tensorMeta(tensor.handle)
   const rank = words[2] as number
   const meta: TensorMeta = {

@@ -6,7 +6,7 @@ import { debugMode, disposedError, recordSite } from './debug.js'
 import type { DType } from './dtype.js'
 import { dtypeName } from './dtype.js'
 import type { TensorMeta } from './meta.js'
-import { fetchMeta } from './meta.js'
+import { metaOf } from './meta.js'
 import { scopes } from './scope-stack.js'
 
 export class TensorObject {
@@ -46,30 +46,30 @@ export class TensorObject {
 
   /** Sizes of the dimensions. */
   get shape(): readonly number[] {
-    return (this.meta ?? fetchMeta(this)).shape
+    return metaOf(this).shape
   }
   /** Steps in elements, one a dimension. */
   get strides(): readonly number[] {
-    return (this.meta ?? fetchMeta(this)).strides
+    return metaOf(this).strides
   }
   get dtype(): DType {
-    return dtypeName((this.meta ?? fetchMeta(this)).dtype)
+    return dtypeName(metaOf(this).dtype)
   }
   /** Name of the device, for example "host:0". */
   get device(): string {
-    return deviceName((this.meta ?? fetchMeta(this)).device)
+    return deviceName(metaOf(this).device)
   }
   /** Number of dimensions. */
   get rank(): number {
-    return (this.meta ?? fetchMeta(this)).shape.length
+    return metaOf(this).shape.length
   }
   /** Number of elements. */
   get numel(): number {
-    return (this.meta ?? fetchMeta(this)).numel
+    return metaOf(this).numel
   }
   /** Do the elements lie in memory in order, without gaps? */
   get isContiguous(): boolean {
-    return (this.meta ?? fetchMeta(this)).contiguous
+    return metaOf(this).contiguous
   }
   /** True after dispose(), or when another thread released the handle. */
   get disposed(): boolean {

@@ -14,6 +14,7 @@ import * as conversion from './conversion.js'
 import type { DType, TensorData } from './dtype.js'
 import * as elementwise from './elementwise.js'
 import * as inplace from './inplace.js'
+import { provideTensorClass } from './make.js'
 import * as matrix from './matrix.js'
 import type { NestedArray } from './nested.js'
 import { describe } from './print.js'
@@ -346,3 +347,5 @@ export class Tensor extends TensorObject {
     return describe(this)
   }
 }
+
+provideTensorClass(Tensor)

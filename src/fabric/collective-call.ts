@@ -1,0 +1,37 @@
+// One collective call: its names, options and defaults, as numbers for the native calls. Group (all
+// ranks) and RankGroup (one rank) share them.
+import { UsageError } from '../native/errors.js'
+
+const kinds = { allReduce: 0, broadcast: 1, allGather: 2, reduceScatter: 3, reduce: 4, barrier: 5 }
+const ops = ['sum', 'avg', 'max', 'min', 'prod'] as const
+
+/** How elements of ranks are combined; 'avg' is the sum divided by the ranks. */
+export type ReduceOp = (typeof ops)[number]
+/** @internal */
+export type CollectiveName = keyof typeof kinds
+
+export interface CollectiveOptions {
+  /** Deadline for all ranks to arrive, ms; default 30 000. */
+  timeoutMs?: number
+}
+export interface ReduceCallOptions extends CollectiveOptions {
+  /** Default 'sum'. */
+  op?: ReduceOp
+}
+export interface RootOptions extends CollectiveOptions {
+  /** Rank that sends or receives; default 0. */
+  root?: number
+}
+
+/** @internal Numbers of a collective and its reduction for the native calls. */
+export function callNumbers(
+  name: CollectiveName,
+  op: ReduceOp = 'sum',
+): [kind: number, op: number] {
+  const number = ops.indexOf(op)
+  if (number < 0) throw new UsageError(`op ${JSON.stringify(op)}: use ${ops.join(', ')}`)
+  return [kinds[name], number]
+}
+
+/** @internal */
+export const defaultTimeoutMs = 30_000
