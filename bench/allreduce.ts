@@ -58,9 +58,8 @@ const { values } = parseArgs({
     sizes: { type: 'string', default: defaultSizes },
   },
 })
-const devices = values.devices.includes(',') ? values.devices.split(',') : values.devices
 const virtual = values.virtual === undefined ? {} : { virtual: Number(values.virtual) }
-const fabric = await openFabric({ devices, ...virtual })
+const fabric = await openFabric({ devices: values.devices, ...virtual })
 const group = fabric.group()
 const rows = []
 console.log(`${group.size} devices: ${group.devices.join(', ')}`)

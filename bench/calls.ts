@@ -95,7 +95,7 @@ async function measureLog(fabric: Fabric, seconds: number): Promise<Row[]> {
  * Nanoseconds a step: each of four workers submits an all-reduce of 16 elements and waits for all.
  */
 async function measureCoordination(seconds: number): Promise<number[]> {
-  const fabric = await openFabric({ devices: 'host:4' })
+  const fabric = await openFabric({ devices: 'host:0-3' })
   using group = fabric.group()
   const workers = group.devices.map(
     (device, rank) =>
@@ -144,7 +144,7 @@ function print(rows: Row[]): void {
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { seconds: { type: 'string', default: '1' } } })
   const seconds = Number(values.seconds)
-  const fabric = await openFabric({ devices: 'host:1' })
+  const fabric = await openFabric({ devices: 'host:0' })
   await tensor([1]).item()
   const operators = await measureOperators(fabric, seconds)
   const log = await measureLog(fabric, seconds)

@@ -1,7 +1,7 @@
 // Four devices, one gradient and one all-reduce. Run it with `node examples/multigpu/first-program.mjs`.
 import { memory, openFabric, rand, scope, tensor } from 'weft'
 
-const fabric = await openFabric({ devices: 'host:4' }) // 'cuda' opens every GPU
+const fabric = await openFabric({ devices: 'host:0-3' }) // 'cuda' opens every GPU
 fabric.logMode = 'basic'
 const names = fabric.devices.map((device) => device.name)
 

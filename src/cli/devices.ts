@@ -7,15 +7,14 @@ import type { Topology } from '../fabric/fabric.js'
 import type { NvmlReport } from '../native/types.js'
 import { formatBytes } from './format-bytes.js'
 
+/** What --devices takes, here and in `weft train`. */
+export const deviceHelp =
+  "names and ranges (cuda:0, host:0-3, cuda:0,host:1), 'cuda', 'host' or 'auto'"
+
 interface DevicesFlags {
   devices: string
   virtual?: string
   json?: boolean
-}
-
-/** 'host:0,host:1' names devices; anything else is a choice that openFabric() knows. */
-function parseChoice(text: string): string | string[] {
-  return text.includes(',') ? text.split(',').map((name) => name.trim()) : text
 }
 
 /** What `--json` tells of one device. */
@@ -80,7 +79,7 @@ async function showDevices(flags: DevicesFlags): Promise<void> {
   const { openFabric } = await import('../fabric/fabric.js')
   const { freeBytes, nvmlReport } = await import('../fabric/devices.js')
   const virtual = flags.virtual === undefined ? {} : { virtual: Number(flags.virtual) }
-  const fabric = await openFabric({ devices: parseChoice(flags.devices), ...virtual })
+  const fabric = await openFabric({ devices: flags.devices, ...virtual })
   const topology = fabric.topology()
   const devices = fabric.devices.map((each) => ({ ...each, freeBytes: freeBytes(each.name) }))
   const nvml = devices.some((each) => each.driver === 'cuda') ? nvmlReport() : undefined
@@ -103,7 +102,7 @@ export function devicesCommand(program: Command): void {
   program
     .command('devices')
     .description('list the devices and the links between them')
-    .option('-d, --devices <names>', "'auto', 'cuda', 'host:4', or names: host:0,host:1", 'auto')
+    .option('-d, --devices <names>', deviceHelp, 'auto')
     .option('--virtual <count>', 'split each GPU in so many virtual devices')
     .option('--json', 'print one JSON object')
     .action(showDevices)

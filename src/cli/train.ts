@@ -8,6 +8,7 @@ import type { Metrics, TrainEvent, TrainResult } from '../train/events.js'
 import type { TrainerOptions } from '../train/options.js'
 import { stopOnSignals } from '../train/stop.js'
 import { Trainer } from '../train/trainer.js'
+import { deviceHelp } from './devices.js'
 
 /** What commander makes of the flags. */
 interface TrainFlags
@@ -55,7 +56,7 @@ export function trainCommand(program: Command): void {
     .command('train')
     .description('train a task data-parallel, one replica a device')
     .argument('<task>', 'task module (.ts, .js or .mjs) whose default export is a defineTask()')
-    .option('-d, --devices <names>', "'auto', 'cuda', 'host:4', or names: host:0,host:1", 'auto')
+    .option('-d, --devices <names>', deviceHelp, 'auto')
     .option('--virtual <count>', 'split each GPU in so many virtual devices', whole)
     .addOption(new Option('-s, --steps <count>', 'steps to train').argParser(whole))
     .addOption(
@@ -86,7 +87,7 @@ async function train(task: string, flags: TrainFlags): Promise<void> {
   const view = new TrainView(bar, quiet)
   const trainer = new Trainer({
     task,
-    devices: devices.includes(',') ? devices.split(',').map((name) => name.trim()) : devices,
+    devices,
     // Commander makes `true` of a --no-run that was not given.
     ...((run as unknown) === true || run === undefined ? {} : { run }),
     ...options,

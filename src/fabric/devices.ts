@@ -4,6 +4,7 @@
 import { native } from '../native/addon.js'
 import { DeviceError } from '../native/errors.js'
 import type { NativeDevice, NvmlReport } from '../native/types.js'
+import type { DriverFacts } from './device-names.js'
 
 /** A device of the fabric: see NativeDevice for the fields. */
 export type DeviceInfo = Readonly<NativeDevice>
@@ -65,7 +66,14 @@ export function nvmlReport(): NvmlReport {
 
 /** GPUs that the cuda driver of this build finds; 0 without the driver. */
 export function gpuCount(): number {
-  return native.buildInfo().drivers.find((driver) => driver.name === 'cuda')?.devices ?? 0
+  return driverFacts().gpus
+}
+
+/** @internal What this machine and build offer. */
+export function driverFacts(): DriverFacts {
+  const { cuda, drivers } = native.buildInfo()
+  const count = (name: string) => drivers.find((driver) => driver.name === name)?.devices ?? 0
+  return { cuda, gpus: count('cuda'), hosts: count('host') }
 }
 
 function remember(device: NativeDevice): DeviceInfo {

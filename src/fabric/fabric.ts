@@ -7,11 +7,12 @@ import type { NativeLink } from '../native/types.js'
 import type { DeviceChoice } from './device-names.js'
 import { deviceNames } from './device-names.js'
 import type { DeviceInfo } from './devices.js'
-import { gpuCount, openDevice, preferDevice } from './devices.js'
+import { driverFacts, openDevice, preferDevice } from './devices.js'
 import { Group } from './group.js'
 import { deviceMemory, memorySnapshot } from './memory.js'
 import type { DeviceMemory } from './memory-fields.js'
 import type { MemorySegment } from './memory-snapshot.js'
+import { requireKnownOptions } from './option-checks.js'
 import { Snapshot } from './snapshot.js'
 import { synchronize } from './synchronize.js'
 
@@ -21,9 +22,9 @@ const logModes = ['off', 'basic', 'timing'] as const
 export type LogMode = (typeof logModes)[number]
 
 export interface FabricOptions {
-  /** Default 'auto': all GPUs, else four host devices. */
+  /** Default 'auto': all GPUs, else four host devices. A name is one device: see DeviceChoice. */
   devices?: DeviceChoice
-  /** Splits each GPU in that many virtual devices, each a full rank. */
+  /** Splits each device in that many virtual devices, each a full rank. */
   virtual?: number
   /** Sets the process's event log mode. */
   log?: LogMode
@@ -44,18 +45,25 @@ export interface FabricStats {
   liveHandles: number
 }
 
+function logModeNumber(mode: LogMode): number {
+  const number = logModes.indexOf(mode)
+  if (number >= 0) return number
+  throw new UsageError(`logMode ${JSON.stringify(mode)}: use ${logModes.join(', ')}`)
+}
+
 /**
  * Opens devices. Throws DeviceError, telling why and what to do, when GPUs are asked for and cannot
  * be had. The first device becomes this thread's default unless setDefaultDevice() was called.
  */
 export async function openFabric(options: FabricOptions = {}): Promise<Fabric> {
+  requireKnownOptions('openFabric', options, ['devices', 'virtual', 'log'])
   const virtual = options.virtual ?? 0
-  const facts = { cuda: native.buildInfo().cuda, gpus: gpuCount() }
-  const names = deviceNames(options.devices ?? 'auto', virtual, facts)
+  const log = options.log === undefined ? undefined : logModeNumber(options.log)
+  const names = deviceNames(options.devices ?? 'auto', virtual, driverFacts())
   const devices = names.map((name) => openDevice(name, virtual))
   preferDevice(names[0] as string)
   const fabric = new Fabric(devices)
-  if (options.log !== undefined) fabric.logMode = options.log
+  if (log !== undefined) native.setLogMode(log)
   return fabric
 }
 
@@ -128,10 +136,7 @@ export class Fabric {
     return logModes[native.logMode()] as LogMode
   }
   set logMode(mode: LogMode) {
-    const number = logModes.indexOf(mode)
-    if (number < 0)
-      throw new UsageError(`logMode ${JSON.stringify(mode)}: use ${logModes.join(', ')}`)
-    native.setLogMode(number)
+    native.setLogMode(logModeNumber(mode))
   }
 
   /** Nanoseconds that one record costs in the present mode: logs `count` records and times them. */

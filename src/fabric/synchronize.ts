@@ -2,6 +2,7 @@
 import { native } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
 import { defaultDevice, deviceIndex } from './devices.js'
+import { requireTimeout } from './option-checks.js'
 
 /**
  * Resolves when everything enqueued so far on all streams of the device is done. Rejects with what
@@ -13,7 +14,7 @@ export async function synchronize(
   options: { timeoutMs?: number } = {},
 ): Promise<void> {
   const name = device ?? defaultDevice()
-  const limit = options.timeoutMs ?? 60_000
+  const limit = requireTimeout(options.timeoutMs ?? 60_000)
   let timer: NodeJS.Timeout | undefined
   const deadline = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {

@@ -20,7 +20,7 @@ export async function measureCoordination(steps = 2000, workers = 4): Promise<Co
   let time = performance.now()
   const trainer = new Trainer({
     task: new URL('./empty-task.js', import.meta.url),
-    devices: `host:${workers}`,
+    devices: `host:0-${workers - 1}`,
     steps: steps + warmUpSteps,
     batchSize: 1,
     logEvery: warmUpSteps,

@@ -16,7 +16,9 @@ function makeSchema({ z }: typeof Zod) {
   const milliseconds = z.int().positive().max(86_400_000)
   return z.strictObject({
     task: z.union([z.instanceof(URL), z.string().min(1)]),
-    devices: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).default('auto'),
+    devices: z
+      .union([z.string().min(1), z.array(z.string().min(1)).min(1).readonly()])
+      .default('auto'),
     virtual: count.optional(),
     steps: count.optional(),
     epochs: count.optional(),

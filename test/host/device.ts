@@ -9,7 +9,7 @@ export const onGpu = device.startsWith('cuda:')
 /** What openFabric() and Trainer take for `count` devices. */
 export function several(count: number): { devices: string | string[]; virtual?: number } {
   if (onGpu) return { devices: [device], virtual: count }
-  return { devices: count === 1 ? [device] : `host:${count}` }
+  return { devices: count === 1 ? [device] : `host:0-${count - 1}` }
 }
 
 /** Names of the devices of several(count), by rank. */

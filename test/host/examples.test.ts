@@ -89,7 +89,7 @@ describe('vit-cifar10 without its files', () => {
     const task = join(root, 'examples/multigpu/vit-cifar10.ts')
     const { status, stderr } = spawnSync(
       process.execPath,
-      [command, 'train', task, '--devices=host:1', '--steps=1', '--no-run'],
+      [command, 'train', task, '--devices=host:0', '--steps=1', '--no-run'],
       {
         encoding: 'utf8',
         timeout: 60_000,

@@ -44,6 +44,32 @@ test.runIf((await openFabric()).devices[0]!.driver === 'host')('no GPU says why'
   await expect(openFabric({ devices: 'cuda' })).rejects.toThrow(DeviceError)
 })
 
+test('a name opens that device alone', async () => {
+  const [, name] = severalNames(2) as [string, string]
+  const fabric = await openFabric({ ...several(2), devices: name })
+  expect(fabric.devices.map((each) => each.name)).toEqual([name])
+})
+
+test('openFabric refuses what it does not know, and opens nothing', async () => {
+  const wrong = (options: object) => expect(openFabric(options)).rejects
+  await wrong({ device: 'host:0' }).toThrow(UsageError)
+  await wrong({ device: 'host:0' }).toThrow(/no option device; it has devices, virtual, log/)
+  await wrong({ devices: 4 }).toThrow(UsageError)
+  await wrong({ virtual: -1 }).toThrow(UsageError)
+  await wrong({ log: 'loud' }).toThrow(/use off, basic, timing/)
+  await wrong(null as unknown as object).toThrow(UsageError)
+})
+
+test.each([-1, 0, Number.NaN, 2 ** 31, '5'])(
+  'a deadline of %j ms is refused',
+  async (timeoutMs) => {
+    const fabric = await openFabric(several(1))
+    await expect(fabric.synchronize({ timeoutMs: timeoutMs as number })).rejects.toThrow(
+      /timeoutMs must be milliseconds above 0/,
+    )
+  },
+)
+
 test('memory counts tensors and bytes', async () => {
   const fabric = await openFabric(several(2))
   const before = memory()[elsewhere]!

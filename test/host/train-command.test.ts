@@ -7,15 +7,15 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { parseSafetensors } from '../../src/checkpoint/safetensors.js'
 import { readJsonLines } from '../../src/metrics/jsonl.js'
-import { onGpu } from './device.js'
+import { device, onGpu, severalNames } from './device.js'
 
 const command = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const task = fileURLToPath(new URL('./tasks/regression.mjs', import.meta.url))
 
-/** Flags for several(count); of GPUs the first one. */
+/** Flags for several(count). */
 const flagsFor = (count: number) =>
-  onGpu ? ['--devices=cuda:1', `--virtual=${count}`] : [`--devices=host:${count}`]
-const names = onGpu ? ['cuda:0/0', 'cuda:0/1'] : ['host:0', 'host:1']
+  onGpu ? [`--devices=${device}`, `--virtual=${count}`] : [`--devices=host:0-${count - 1}`]
+const names = severalNames(2)
 
 let folder: string
 let child: ChildProcess | undefined

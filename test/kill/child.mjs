@@ -68,7 +68,7 @@ async function calls() {
 function trainer(options) {
   return new Trainer({
     task: new URL('../host/tasks/faulty.mjs', import.meta.url),
-    devices: device.startsWith('host') ? 'host:2' : [device],
+    devices: device.startsWith('host') ? 'host:0-1' : [device],
     batchSize: 8,
     timeoutMs: 20_000,
     run: false,

@@ -29,7 +29,7 @@ describe('checkOptions', () => {
     const onEvent = () => {}
     const options = check({
       task: new URL('file:///tasks/digits.js'),
-      devices: ['host:0', 'host:1'],
+      devices: Object.freeze(['host:0', 'host:1']),
       steps: 5,
       batchSize: 16,
       run: false,
@@ -37,6 +37,12 @@ describe('checkOptions', () => {
     })
     expect(options.devices).toEqual(['host:0', 'host:1'])
     expect(options.onEvent).toBe(onEvent)
+  })
+
+  it('takes a list that may not be written to, as TypeScript sees it', () => {
+    const names: readonly string[] = ['host:0']
+    const options: TrainerOptions = { task: './task.js', devices: names }
+    expect(checkOptions(options).devices).toEqual(names)
   })
 
   it.each([
