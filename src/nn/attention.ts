@@ -2,7 +2,7 @@
 import { UsageError } from '../native/errors.js'
 import * as F from '../tensor/functional.js'
 import type { Tensor } from '../tensor/tensor.js'
-import type { ParameterOptions } from './init.js'
+import { type ParameterOptions, requireSize } from './init.js'
 import { Linear } from './linear.js'
 import { Module } from './module.js'
 
@@ -27,6 +27,8 @@ export class MultiHeadAttention extends Module {
     options: AttentionOptions = {},
   ) {
     super()
+    requireSize('MultiHeadAttention', 'width', width)
+    requireSize('MultiHeadAttention', 'heads', heads)
     if (width % heads !== 0) {
       throw new UsageError(`MultiHeadAttention: ${heads} heads do not divide a width of ${width}`)
     }

@@ -1,7 +1,13 @@
 // The embedding table.
 import * as F from '../tensor/functional.js'
 import type { Tensor } from '../tensor/tensor.js'
-import { normal, type ParameterOptions, parameter } from './init.js'
+import {
+  normal,
+  type ParameterOptions,
+  parameter,
+  requireNotNegative,
+  requireSize,
+} from './init.js'
 import { Module } from './module.js'
 
 /**
@@ -18,7 +24,10 @@ export class Embedding extends Module {
     options: ParameterOptions & { std?: number } = {},
   ) {
     super()
+    requireSize('Embedding', 'vocabulary', vocabulary)
+    requireSize('Embedding', 'width', width)
     const { std = 1, ...rest } = options
+    requireNotNegative('Embedding', 'std', std)
     this.weight = parameter(normal([vocabulary, width], std, rest))
   }
 

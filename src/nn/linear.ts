@@ -1,7 +1,7 @@
 // The fully connected layer.
 import * as F from '../tensor/functional.js'
 import type { Tensor } from '../tensor/tensor.js'
-import { type ParameterOptions, parameter, uniform } from './init.js'
+import { type ParameterOptions, parameter, requireSize, uniform } from './init.js'
 import { Module } from './module.js'
 
 export interface LinearOptions extends ParameterOptions {
@@ -27,6 +27,8 @@ export class Linear extends Module {
     options: LinearOptions = {},
   ) {
     super()
+    requireSize('Linear', 'inputs', inputs)
+    requireSize('Linear', 'outputs', outputs)
     const bound = 1 / Math.sqrt(inputs)
     this.weight = parameter(uniform([outputs, inputs], bound, options))
     if (options.bias !== false) this.bias = parameter(uniform([outputs], bound, options))

@@ -2,7 +2,7 @@
 import { ones, zeros } from '../tensor/factory.js'
 import * as F from '../tensor/functional.js'
 import type { Tensor } from '../tensor/tensor.js'
-import { type ParameterOptions, parameter } from './init.js'
+import { type ParameterOptions, parameter, requireNotNegative, requireSize } from './init.js'
 import { Module } from './module.js'
 
 /** Shapes: x (…, width) → the same; weight and bias (width,). */
@@ -16,8 +16,9 @@ export class LayerNorm extends Module {
     options: ParameterOptions & { eps?: number } = {},
   ) {
     super()
+    requireSize('LayerNorm', 'width', width)
     const { eps = 1e-5, ...rest } = options
-    this.eps = eps
+    this.eps = requireNotNegative('LayerNorm', 'eps', eps)
     this.weight = parameter(ones([width], rest))
     this.bias = parameter(zeros([width], rest))
   }
@@ -37,8 +38,9 @@ export class RMSNorm extends Module {
     options: ParameterOptions & { eps?: number } = {},
   ) {
     super()
+    requireSize('RMSNorm', 'width', width)
     const { eps = 1e-6, ...rest } = options
-    this.eps = eps
+    this.eps = requireNotNegative('RMSNorm', 'eps', eps)
     this.weight = parameter(ones([width], rest))
   }
 

@@ -6,6 +6,7 @@ import { adamwStep } from '../tensor/optimizer-steps.js'
 import { keep } from '../tensor/scope.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { Optimizer, type Parameters, type Updates } from './optimizer.js'
+import { requireNumber } from './options.js'
 
 export interface AdamWOptions {
   lr: number
@@ -27,8 +28,20 @@ export class AdamW extends Optimizer<AdamWOptions> {
   readonly #moments: (Moments | undefined)[][]
 
   constructor(parameters: Parameters<AdamWOptions>, options: AdamWOptions) {
-    super(parameters, options)
+    super(parameters, options, 'adamw', ['lr', 'betas', 'eps', 'weightDecay'])
     this.#moments = this.groups.map(() => [])
+  }
+
+  protected override check(
+    { betas = [0, 0], eps = 0, weightDecay = 0 }: AdamWOptions,
+    where: string,
+  ): void {
+    if (!Array.isArray(betas) || betas.length !== 2) {
+      throw new UsageError(`${where} betas must be two numbers, they are ${String(betas)}`)
+    }
+    for (const beta of betas) requireNumber(`${where} betas`, beta, { from: 0, below: 1 })
+    requireNumber(`${where} eps`, eps, { from: 0 })
+    requireNumber(`${where} weightDecay`, weightDecay, { from: 0 })
   }
 
   protected update(group: number, { params, grads, indices }: Updates): void {

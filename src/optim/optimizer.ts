@@ -2,7 +2,8 @@
 // trainer through step(), zeroGrad() and lr; SGD and AdamW add the fused update.
 import { activeRates } from '../graph/replay-rates.js'
 import { UsageError } from '../native/errors.js'
-import type { Tensor } from '../tensor/tensor.js'
+import { Tensor } from '../tensor/tensor.js'
+import { requireKnown, requireNumber } from './options.js'
 
 /** Parameters with options of their own; what is absent comes from the optimizer's options. */
 export interface ParameterGroup<O> {
@@ -11,7 +12,7 @@ export interface ParameterGroup<O> {
 }
 export type Parameters<O> = Tensor[] | ParameterGroup<O>[]
 
-/** Parameters of one group that have a gradient now, with it. */
+/** Parameters of one group that require gradients and have one now, with it. */
 export interface Updates {
   params: Tensor[]
   grads: Tensor[]
@@ -25,7 +26,19 @@ export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
   /** Steps taken. */
   steps = 0
 
-  constructor(parameters: Parameters<O>, options: O) {
+  /**
+   * `parameters` are leaves; frozen ones are left alone until they require gradients. `name` is the optimizer's, for
+   * messages; options are refused that are not among `known`, where it is given.
+   */
+  constructor(
+    parameters: Parameters<O>,
+    options: O,
+    name = 'optimizer',
+    known?: readonly (keyof O)[],
+  ) {
+    if (!Array.isArray(parameters)) {
+      throw new UsageError(`${name} takes a list of parameters, or of groups { params, options }`)
+    }
     const groups = isTensorList(parameters) ? [{ params: parameters }] : parameters
     this.groups = groups.map((g) => ({
       params: g.params,
@@ -34,26 +47,34 @@ export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
     if (this.groups.every((g) => g.params.length === 0)) {
       throw new UsageError('an optimizer needs at least one parameter')
     }
-    for (const [g, { params, options: own }] of this.groups.entries()) {
-      if (!(own.lr >= 0)) throw new UsageError(`group ${g}: lr must be 0 or more, it is ${own.lr}`)
-      for (const [i, p] of params.entries()) {
-        if (!p.requiresGrad || !p.isLeaf) {
-          throw new UsageError(`group ${g}: parameter ${i} is not a leaf that requires gradients`)
-        }
-      }
+    for (const [g, { options: own }] of this.groups.entries()) {
+      if (known) requireKnown(`${name}, group ${g}:`, own, known as readonly string[])
+      requireNumber(`${name}, group ${g}: lr`, own.lr, { from: 0 })
+      this.check(own, `${name}, group ${g}:`)
     }
     this.baseRates = this.groups.map((g) => g.options.lr)
+    requireLeaves(this.groups, name)
   }
 
-  /** The first group's learning rate; setting it sets every group's, keeping their ratios. */
+  /**
+   * The learning rate of the first group that was made with one above 0. Setting it sets every group's, in the ratios
+   * that they were made with: a group made with 0 stays at 0, unless all were.
+   */
   get lr(): number {
-    return this.groups[0]?.options.lr ?? 0
+    return this.groups[this.#leading]?.options.lr ?? 0
   }
   set lr(rate: number) {
-    const base = this.baseRates[0] ?? 0
+    requireNumber('lr', rate, { from: 0 })
+    const base = this.baseRates[this.#leading] ?? 0
     for (const [g, group] of this.groups.entries()) {
-      group.options.lr = base === 0 ? rate : ((this.baseRates[g] ?? 0) * rate) / base
+      group.options.lr = base === 0 ? rate : ((this.baseRates[g] ?? 0) / base) * rate
     }
+  }
+  get #leading(): number {
+    return Math.max(
+      0,
+      this.baseRates.findIndex((rate) => rate > 0),
+    )
   }
 
   /** All parameters, group after group. */
@@ -67,7 +88,7 @@ export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
   }
 
   /**
-   * Updates every parameter that has a gradient, in place, in one fused launch a group. Enqueues and
+   * Updates every parameter that requires gradients and has one, in place, in one fused launch a group. Enqueues and
    * returns. Inside a capture nothing runs or counts yet: each replay counts a step.
    */
   step(): void {
@@ -85,12 +106,14 @@ export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
   /** Frees the optimizer's own tensors. Idempotent. */
   abstract dispose(): void
   protected abstract update(group: number, updates: Updates): void
+  /** Throws UsageError, its text beginning with `where`, when an option of a group is out of its range. */
+  protected check(_options: O, _where: string): void {}
 
   #updates(group: number): Updates {
     const out: Updates = { params: [], grads: [], indices: [] }
     for (const [i, p] of (this.groups[group]?.params ?? []).entries()) {
       const grad = p.grad
-      if (!grad) continue
+      if (!grad || !p.requiresGrad) continue // frozen after its last gradient
       out.params.push(p)
       out.grads.push(grad)
       out.indices.push(i)
@@ -101,4 +124,22 @@ export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
 
 function isTensorList<O>(parameters: Parameters<O>): parameters is Tensor[] {
   return parameters.length === 0 || !('params' in (parameters[0] as object))
+}
+
+/** Throws UsageError unless all are leaves, each named once, at least one of which requires gradients. */
+function requireLeaves(groups: readonly { params: readonly Tensor[] }[], name: string): void {
+  const seen = new Set<Tensor>()
+  for (const [g, { params }] of groups.entries()) {
+    for (const [i, p] of params.entries()) {
+      const where = `${name}, group ${g}: parameter ${i}`
+      if (!(p instanceof Tensor)) throw new UsageError(`${where} is no Tensor`)
+      if (!p.isLeaf) throw new UsageError(`${where} is not a leaf: an operator made it`)
+      if (seen.has(p)) throw new UsageError(`${where} was given twice`)
+      seen.add(p)
+    }
+  }
+  if ([...seen].some((p) => p.requiresGrad)) return
+  throw new UsageError(
+    `${name}: all ${seen.size} parameters are frozen; call requiresGrad_() on those to train`,
+  )
 }

@@ -1,10 +1,12 @@
 // Stochastic gradient descent, with momentum as PyTorch's SGD has it.
 import { activeRates } from '../graph/replay-rates.js'
+import { UsageError } from '../native/errors.js'
 import { zerosLike } from '../tensor/factory.js'
 import { sgdStep } from '../tensor/optimizer-steps.js'
 import { keep } from '../tensor/scope.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { Optimizer, type Parameters, type Updates } from './optimizer.js'
+import { requireNumber } from './options.js'
 
 export interface SgdOptions {
   lr: number
@@ -22,8 +24,19 @@ export class SGD extends Optimizer<SgdOptions> {
   readonly #momentum: (Tensor | undefined)[][]
 
   constructor(parameters: Parameters<SgdOptions>, options: SgdOptions) {
-    super(parameters, options)
+    const known = ['lr', 'momentum', 'weightDecay', 'dampening', 'nesterov'] as const
+    super(parameters, options, 'sgd', known)
     this.#momentum = this.groups.map(() => [])
+  }
+
+  protected override check(options: SgdOptions, where: string): void {
+    const { momentum = 0, weightDecay = 0, dampening = 0, nesterov = false } = options
+    requireNumber(`${where} momentum`, momentum, { from: 0 })
+    requireNumber(`${where} weightDecay`, weightDecay, { from: 0 })
+    requireNumber(`${where} dampening`, dampening, { from: 0, to: 1 })
+    if (nesterov && (momentum === 0 || dampening !== 0)) {
+      throw new UsageError(`${where} nesterov needs a momentum above 0 and no dampening`)
+    }
   }
 
   protected update(group: number, { params, grads, indices }: Updates): void {

@@ -15,7 +15,7 @@ export type Target = string | { dtype?: DType; device?: string }
  * `a` with another dtype and/or on another device; a new Tensor over the same memory when equal.
  */
 export function to(a: Tensor, target: Target): Tensor {
-  const { dtype, device } = typeof target === 'string' ? parseTarget(target) : target
+  const { dtype, device } = targetOf(target)
   if (dtype === undefined && device === undefined) {
     throw new UsageError('to() needs a dtype, a device or both')
   }
@@ -28,7 +28,10 @@ export function to(a: Tensor, target: Target): Tensor {
   return cast
 }
 
-function parseTarget(target: string): { dtype?: DType; device?: string } {
+/** @internal The dtype and device that a target names. */
+export function targetOf(target: Target): { dtype?: DType; device?: string } {
+  if (typeof target === 'object' && target !== null) return target
+  if (typeof target !== 'string') throw new UsageError('to() needs a dtype, a device or both')
   return (dtypeNames as readonly string[]).includes(target)
     ? { dtype: target as DType }
     : { device: target }

@@ -118,7 +118,7 @@ export function arange(
 
 /** @internal Applies requiresGrad. */
 export function finish(made: Tensor, options: TensorOptions): Tensor {
-  if (options.requiresGrad) native.setRequiresGrad(made.handle, true)
+  if (options.requiresGrad) made.requiresGrad_()
   return made
 }
 

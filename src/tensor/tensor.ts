@@ -17,6 +17,7 @@ import * as inplace from './inplace.js'
 import { provideTensorClass } from './make.js'
 import * as matrix from './matrix.js'
 import type { NestedArray } from './nested.js'
+import { markParameter } from './parameter-mark.js'
 import { describe } from './print.js'
 import * as read from './read.js'
 import type { Dims, ReduceOptions } from './reduction.js'
@@ -62,6 +63,7 @@ export class Tensor extends TensorObject {
   /** Makes this leaf ask for gradients, or stop. Floating dtypes only. Returns this. */
   requiresGrad_(on = true): this {
     native.setRequiresGrad(this.handle, on)
+    if (on) markParameter(this)
     return this
   }
   /** Drops the gradient, or fills it with zeros in place when `toZero`. */

@@ -4,7 +4,8 @@
 import { DesyncError } from '../native/errors.js'
 import type { DataPosition, LoadReply, RunReply, StateEntry } from './worker/protocol.js'
 
-const describe = (entry: StateEntry) => `[${entry.shape.join(', ')}] ${entry.dtype}`
+const describe = ({ shape, dtype, frozen }: StateEntry) =>
+  `[${shape.join(', ')}] ${dtype}${frozen ? ', frozen' : ''}`
 
 function compareEntries(kind: string, first: StateEntry[], other: StateEntry[], rank: number) {
   const fields = { rank, kind }

@@ -5,8 +5,8 @@ import { requireSameHash, requireSameState, unequalDataError } from '../../src/t
 import { combineSums } from '../../src/train/training.js'
 import type { DataPosition, LoadReply, RunReply } from '../../src/train/worker/protocol.js'
 
-const weight = { name: 'a.weight', shape: [2, 3], dtype: 'f32' }
-const bias = { name: 'a.bias', shape: [2], dtype: 'f32' }
+const weight = { name: 'a.weight', shape: [2, 3], dtype: 'f32', frozen: false }
+const bias = { name: 'a.bias', shape: [2], dtype: 'f32', frozen: false }
 const rank = (parameters = [weight, bias], buffers: (typeof weight)[] = []) =>
   ({ parameters, buffers }) as unknown as LoadReply
 
@@ -19,6 +19,7 @@ describe('requireSameState', () => {
     ['a name', [{ ...weight, name: 'b.weight' }, bias], /0 is b\.weight on rank 2, but a\.weight/],
     ['a shape', [{ ...weight, shape: [3, 2] }, bias], /a\.weight is \[3, 2\] f32 on rank 2/],
     ['a dtype', [weight, { ...bias, dtype: 'f16' }], /a\.bias is \[2\] f16 on rank 2/],
+    ['frozen here only', [weight, { ...bias, frozen: true }], /a\.bias is \[2\] f32, frozen on/],
     ['one less', [weight], /a\.bias is on rank 0 but not on rank 2/],
     ['one more', [weight, bias, { ...bias, name: 'c' }], /c is on rank 2 but not on rank 0/],
   ])('names the first difference: %s', (_name, parameters, pattern) => {

@@ -23,5 +23,5 @@ test('linear and step', () => {
 })
 
 test('a schedule over no steps is a UsageError', () => {
-  expect(() => cosine(0)).toThrow(/positive/)
+  expect(() => cosine(0)).toThrow(/steps must be a number above 0/)
 })

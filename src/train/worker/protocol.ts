@@ -18,6 +18,8 @@ export interface StateEntry {
   name: string
   shape: number[]
   dtype: string
+  /** Takes no gradient. */
+  frozen: boolean
 }
 
 /** Loads the task and builds the replica. */

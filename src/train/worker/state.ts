@@ -14,7 +14,7 @@ export interface NamedTensor {
 const named = (entries: Iterable<[string, Tensor]>): NamedTensor[] =>
   Array.from(entries, ([name, tensor]) => ({ name, tensor }))
 
-/** A model's parameters in its own order. */
+/** A model's parameters in its own order, frozen ones too. */
 export function parametersOf(model: Module): NamedTensor[] {
   return named(model.namedParameters())
 }
@@ -26,7 +26,12 @@ export function buffersOf(model: Module): NamedTensor[] {
 
 /** What other ranks compare. */
 export function entriesOf(state: NamedTensor[]): StateEntry[] {
-  return state.map(({ name, tensor }) => ({ name, shape: [...tensor.shape], dtype: tensor.dtype }))
+  return state.map(({ name, tensor }) => ({
+    name,
+    shape: [...tensor.shape],
+    dtype: tensor.dtype,
+    frozen: !tensor.requiresGrad,
+  }))
 }
 
 /** The elements of every tensor, read one after the other. */

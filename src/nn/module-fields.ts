@@ -1,0 +1,36 @@
+// What a module holds: its fields are walked for child modules and for tensors, through arrays and plain objects.
+// Module alone calls this; it decides which of the tensors are parameters and which buffers.
+
+/** One place that holds a module or a tensor: `holder[key]`, called `name` in the module. */
+export interface Place<T> {
+  name: string
+  value: T
+  holder: Record<string, unknown>
+  key: string
+}
+
+/** Places of instances of `kind` in the fields of `module`, in field order. Instances are not walked into. */
+export function placesOf<T>(module: object, kind: abstract new (...args: any[]) => T): Place<T>[] {
+  const out: Place<T>[] = []
+  const seen = new Set<object>([module])
+  const walk = (holder: object, prefix: string) => {
+    for (const [key, value] of Object.entries(holder)) {
+      if (typeof value !== 'object' || value === null) continue
+      const name = prefix === '' ? key : `${prefix}.${key}`
+      if (value instanceof kind) {
+        out.push({ name, value, holder: holder as Record<string, unknown>, key })
+      } else if (isContainer(value) && !seen.has(value)) {
+        seen.add(value)
+        walk(value, name)
+      }
+    }
+  }
+  walk(module, '')
+  return out
+}
+
+function isContainer(value: object): boolean {
+  if (Array.isArray(value)) return true
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}
