@@ -5,13 +5,7 @@
 // buffers' owners hear of it (on_launched) and waiters wake. Whatever fails on the way fails the
 // call at all ranks.
 //
-// Why one launch mutex for the process. Groups may share devices, and their calls share the comm
-// streams. Copy algorithms alone could interleave: each wait names an event that was recorded
-// before, so waits follow the order of enqueuing and cannot form a cycle. Kernels that spin on
-// their peers' flags can: with A before B on one device and B before A on the other, each waits for
-// a kernel that stands behind its own. Enqueuing for all devices under one mutex gives every device
-// the same order. Launching only enqueues, so the mutex is held for microseconds, and no other lock
-// but allocators' is taken under it.
+// Enqueuing happens under the process's one launch mutex; runtime/launch_order.h says why.
 //
 // Events. collective_arrive, collective_launch and collective_done carry id = call number, detail =
 // kind in the low 8 bits and the group's id above; extra is the time in ns since the first arrival
@@ -24,14 +18,10 @@
 #include "collective/algorithms.h"
 #include "fabric/graph.h"
 #include "group/desync.h"
+#include "runtime/launch_order.h"
 
 namespace fabric {
 namespace {
-
-std::mutex& launch_mutex() {
-  static auto* mutex = new std::mutex;
-  return *mutex;
-}
 
 // Whether done events are logged by the device: free on the host driver, a callback that holds up
 // the comm stream elsewhere, so there only in timing mode.
@@ -65,7 +55,7 @@ void enqueue(Slot& slot) {
           ? nullptr
           : &choose_algorithm(call.kind, call.op, call.dtype, ranks, bytes);
   const uint64_t launch_ns = event_log::now_ns();
-  std::lock_guard lock(launch_mutex());
+  std::lock_guard lock(launch_order());
   for (Device* device : group.devices) {
     if (device->capturing()) slot.set_captured();
   }
