@@ -82,41 +82,92 @@ export function parseSafetensors(file: Uint8Array): SafetensorsFile {
     )
   }
   const data = file.subarray(8 + headerBytes)
-  const header = parseHeader(file.subarray(8, 8 + headerBytes))
-  const metadata = (header.__metadata__ ?? {}) as Record<string, string>
-  delete header.__metadata__
-  const tensors = Object.entries(header).map(([name, entry]) => [
-    name,
-    readEntry(name, entry as HeaderEntry, data),
-  ])
-  return { tensors: Object.fromEntries(tensors) as SafetensorsFile['tensors'], metadata }
+  const { __metadata__: metadata = {}, ...header } = parseHeader(file.subarray(8, 8 + headerBytes))
+  const tensors: [string, SafetensorsEntry][] = []
+  const spans: Span[] = []
+  for (const [name, value] of Object.entries(header)) {
+    const { entry, span } = readEntry(name, value, data)
+    tensors.push([name, entry])
+    spans.push(span)
+  }
+  requireWhole(spans, data.byteLength)
+  return { tensors: Object.fromEntries(tensors), metadata: readMetadata(metadata) }
 }
+
+/** Where a tensor's bytes lie. */
+interface Span {
+  name: string
+  start: number
+  end: number
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** Is it a list of whole numbers from 0 on? */
+const areCounts = (value: unknown): value is number[] =>
+  Array.isArray(value) && value.every((each) => Number.isSafeInteger(each) && each >= 0)
 
 function parseHeader(bytes: Uint8Array): Record<string, unknown> {
   try {
     const header: unknown = JSON.parse(new TextDecoder().decode(bytes))
-    if (typeof header === 'object' && header !== null) return header as Record<string, unknown>
+    if (isObject(header)) return header
   } catch {}
   throw new CheckpointError('damaged safetensors file: its header is not a JSON object')
 }
 
-function readEntry(name: string, entry: HeaderEntry, data: Uint8Array): SafetensorsEntry {
-  const dtype = dtypes.get(entry?.dtype)
-  if (!dtype) {
-    throw new CheckpointError(`${name}: unknown dtype ${entry?.dtype}`, { tensor: name })
+function readMetadata(value: unknown): Record<string, string> {
+  if (isObject(value) && Object.values(value).every((each) => typeof each === 'string')) {
+    return value as Record<string, string>
   }
-  const [start, end] = entry.data_offsets ?? []
-  if (
-    !Array.isArray(entry.shape) ||
-    start === undefined ||
-    end === undefined ||
-    end - start !== byteLength(dtype, entry.shape) ||
-    start < 0 ||
-    end > data.byteLength
-  ) {
-    throw new CheckpointError(`${name}: its bytes do not fit its shape or the file`, {
-      tensor: name,
-    })
+  throw new CheckpointError('damaged safetensors file: __metadata__ is not an object of texts')
+}
+
+function readEntry(name: string, value: unknown, data: Uint8Array) {
+  const fail = (text: string): never => {
+    throw new CheckpointError(`damaged safetensors file: ${name}: ${text}`, { tensor: name })
   }
-  return { dtype, shape: entry.shape, bytes: data.subarray(start, end) }
+  if (!isObject(value)) return fail('its entry is not an object')
+  const { dtype: dtypeName, shape, data_offsets: offsets } = value
+  const dtype = dtypes.get(dtypeName as string)
+  if (!dtype) return fail(`unknown dtype ${dtypeName}`)
+  if (!areCounts(shape) || !Number.isSafeInteger(byteLength(dtype, shape))) {
+    return fail(`its shape ${JSON.stringify(shape)} is not a list of whole sizes`)
+  }
+  if (!areCounts(offsets) || offsets.length !== 2) {
+    return fail(`its data_offsets ${JSON.stringify(offsets)} are not two whole numbers`)
+  }
+  const [start, end] = offsets as [number, number]
+  const needed = byteLength(dtype, shape)
+  if (end - start !== needed) {
+    const of = `${dtype} [${shape.join(', ')}]`
+    return fail(`${of} needs ${needed} bytes, its data_offsets hold ${end - start}`)
+  }
+  if (end > data.byteLength) {
+    return fail(`its bytes end at ${end}, the file has ${data.byteLength}`)
+  }
+  const entry: SafetensorsEntry = { dtype, shape, bytes: data.subarray(start, end) }
+  return { entry, span: { name, start, end } }
+}
+
+/** Every byte belongs to exactly one tensor, as the format has it. */
+function requireWhole(spans: Span[], length: number): void {
+  const ordered = spans.filter(({ start, end }) => end > start).sort((a, b) => a.start - b.start)
+  let covered = 0
+  let last = ''
+  for (const { name, start, end } of [...ordered, { name: '', start: length, end: length }]) {
+    if (start > covered) {
+      throw new CheckpointError(
+        `damaged safetensors file: bytes ${covered} to ${start} belong to no tensor`,
+      )
+    }
+    if (start < covered) {
+      throw new CheckpointError(
+        `damaged safetensors file: ${name}: its bytes ${start} to ${end} overlap those of ${last}`,
+        { tensor: name, other: last },
+      )
+    }
+    covered = end
+    last = name
+  }
 }

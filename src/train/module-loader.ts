@@ -63,23 +63,35 @@ export async function locateTask(task: URL | string): Promise<TaskModuleLocation
   return { source, url: pathToFileURL(await bundleTask(source)).href }
 }
 
-/** Each bundled file keeps its own import.meta.url, as if it had not been moved. */
+/** What esbuild puts for `import.meta`, as an identifier that each file declares for itself. */
+const fileMeta = '__weft_file_meta'
+/** The bundle's own `import.meta`: a banner is not rewritten. */
+const bundleMeta = '__weft_bundle_meta'
+
+/** Declares a file's `import.meta` as if the file had not been moved; one line, so that lines stay. */
+function declareMeta(path: string): string {
+  const url = JSON.stringify(pathToFileURL(path).href)
+  const place = `filename: ${JSON.stringify(path)}, dirname: ${JSON.stringify(dirname(path))}`
+  const resolve = `(name) => /^(\\.{0,2}\\/|\\w[\\w+.-]+:)/.test(name) ? new URL(name, ${url}).href : ${bundleMeta}.resolve(name)`
+  return `const ${fileMeta} = { url: ${url}, ${place}, resolve: ${resolve} };`
+}
+
+/** Each bundled file keeps its own import.meta. esbuild replaces the expression, never text in strings. */
 const keepImportMeta: Plugin = {
   name: 'keep-import-meta',
   setup(build) {
     build.onLoad({ filter: /\.[cm]?[jt]sx?$/ }, async ({ path }) => {
       const text = await readFile(path, 'utf8')
-      if (!text.includes('import.meta.url')) return undefined
-      const url = JSON.stringify(pathToFileURL(path).href)
+      if (!text.includes('import.meta')) return undefined
       const loader = extname(path).replace(/^\.[cm]?/, '') as 'ts' | 'js' | 'tsx' | 'jsx'
-      const contents = `const weftModuleUrl = ${url};${text.replace(/^#!.*/, '')}`
-      return { contents: contents.replaceAll('import.meta.url', 'weftModuleUrl'), loader }
+      return { contents: declareMeta(path) + text.replace(/^#!.*/, ''), loader }
     })
   },
 }
 
 async function bundleTask(source: string): Promise<string> {
   const { build } = await import('esbuild')
+  const folder = join(packageRoot(source), '.weft', 'cache')
   const result = await build({
     entryPoints: [source],
     bundle: true,
@@ -88,15 +100,19 @@ async function bundleTask(source: string): Promise<string> {
     platform: 'node',
     target: 'node20',
     packages: 'external',
+    // Where the bundle will lie: its source map names the sources from there.
+    outfile: join(folder, 'task.mjs'),
     sourcemap: 'inline',
     logLevel: 'silent',
+    define: { 'import.meta': fileMeta },
+    banner: { js: `const ${bundleMeta} = import.meta;` },
     plugins: [keepImportMeta],
   }).catch((error: Error) => {
     throw new UsageError(`${source} cannot be compiled: ${error.message}`, { task: source })
   })
   const bundle = result.outputFiles[0]!.contents
   const hash = createHash('sha256').update(bundle).digest('hex').slice(0, 20)
-  const target = join(packageRoot(source), '.weft', 'cache', `${hash}.mjs`)
+  const target = join(folder, `${hash}.mjs`)
   if (!existsSync(target)) await writeAtomically(target, [bundle])
   return target
 }

@@ -1,4 +1,5 @@
 // Finding, bundling and importing task modules.
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -60,6 +61,50 @@ describe('locateTask', () => {
     const module = await import(/* @vite-ignore */ url)
     expect(module.a).toBe(pathToFileURL(join(folder, 'tasks', 'part.ts')).href)
     expect(module.b).toBe(pathToFileURL(path).href)
+  })
+
+  it('leaves import.meta what it is in each file, and strings alone', async () => {
+    put('tasks/data.txt', 'here')
+    put('tasks/deep/part.ts', 'export const meta = import.meta\nexport const { dirname } = import.meta')
+    const path = put(
+      'tasks/task.ts',
+      [
+        '#!/usr/bin/env node',
+        "export { meta as part, dirname as partFolder } from './deep/part.js'",
+        'export const { url, filename, dirname } = import.meta',
+        "export const text = 'import.meta.url', template = `import.meta.dirname is ${import.meta.dirname}`",
+        '/* import.meta.url */ export const pattern = /import.meta.url/.source',
+        "export const beside = import.meta.resolve('./data.txt')",
+        "export const other = import.meta.resolve('other')",
+      ].join('\n'),
+    )
+    put('node_modules/other/package.json', '{"name":"other","type":"module","main":"index.js"}')
+    put('node_modules/other/index.js', '')
+    const { url } = await locateTask(path)
+    const program = `console.log(JSON.stringify(await import(${JSON.stringify(url)})))`
+    const args = ['--input-type=module', '-e', program]
+    const module = JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' }))
+    expect(module).toMatchObject({
+      url: pathToFileURL(path).href,
+      filename: path,
+      dirname: join(folder, 'tasks'),
+      text: 'import.meta.url',
+      template: `import.meta.dirname is ${join(folder, 'tasks')}`,
+      pattern: 'import.meta.url',
+      beside: pathToFileURL(join(folder, 'tasks/data.txt')).href,
+      other: pathToFileURL(join(folder, 'node_modules/other/index.js')).href,
+      part: { filename: join(folder, 'tasks/deep/part.ts'), dirname: join(folder, 'tasks/deep') },
+      partFolder: join(folder, 'tasks/deep'),
+    })
+  })
+
+  it('has a source map that leads to the file that was written', async () => {
+    const path = put('tasks/task.ts', 'type A = number\n\nexport const fail = () => { throw new Error("x") }')
+    const { url } = await locateTask(path)
+    const program = `import(${JSON.stringify(url)}).then(m => m.fail()).catch(e => console.log(e.stack))`
+    const args = ['--enable-source-maps', '--input-type=module', '-e', program]
+    const stack = execFileSync(process.execPath, args, { encoding: 'utf8' })
+    expect(stack).toContain(`${path}:3:`)
   })
 
   it('makes one bundle a content', async () => {

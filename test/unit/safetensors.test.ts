@@ -62,6 +62,66 @@ describe('safetensors', () => {
     expect(() => safetensorsPieces(bad)).toThrow(CheckpointError)
   })
 
+  /** A file with that header, and `bytes` of data. */
+  const made = (header: unknown, bytes = 8) => {
+    const json = Buffer.from(JSON.stringify(header))
+    const length = Buffer.alloc(8)
+    length.writeBigUInt64LE(BigInt(json.byteLength))
+    return new Uint8Array(Buffer.concat([length, json, Buffer.alloc(bytes)]))
+  }
+  const one = (parts: object) => made({ w: { dtype: 'F32', shape: [2], data_offsets: [0, 8], ...parts } })
+
+  it.each<[string, Uint8Array, RegExp]>([
+    ['an entry that is a number', made({ w: 5 }), /w: .*not an object/],
+    ['an entry that is null', made({ w: null }), /w: .*not an object/],
+    ['a dtype that is no text', one({ dtype: 32 }), /w: unknown dtype 32/],
+    ['a shape that is no list', one({ shape: 2 }), /w: its shape/],
+    ['a negative size', one({ shape: [-2] }), /w: its shape/],
+    ['sizes whose signs cancel', one({ shape: [-1, -2] }), /w: its shape/],
+    ['a fractional size', one({ shape: [0.5, 4] }), /w: its shape/],
+    ['a size that is text', one({ shape: ['2'] }), /w: its shape/],
+    ['a size beyond whole numbers', one({ shape: [2 ** 60] }), /w: its shape/],
+    ['offsets that are a number', one({ data_offsets: 8 }), /w: its data_offsets/],
+    ['one offset', one({ data_offsets: [8] }), /w: its data_offsets/],
+    ['three offsets', one({ data_offsets: [0, 8, 8] }), /w: its data_offsets/],
+    ['negative offsets', one({ data_offsets: [-8, 0] }), /w: its data_offsets/],
+    ['fractional offsets', one({ data_offsets: [0.5, 8.5] }), /w: its data_offsets/],
+    ['offsets that are text', one({ data_offsets: ['0', '8'] }), /w: its data_offsets/],
+    ['offsets behind the end', one({ data_offsets: [8, 16] }), /w: .*16.*has 8/],
+    ['bytes that do not fit the shape', one({ shape: [1] }), /w: .*needs 4 bytes.*8/],
+    [
+      'tensors that overlap',
+      made({
+        a: { dtype: 'F32', shape: [2], data_offsets: [0, 8] },
+        b: { dtype: 'F32', shape: [1], data_offsets: [4, 8] },
+      }),
+      /b: its bytes 4 to 8 .*overlap.*a/,
+    ],
+    [
+      'bytes of no tensor',
+      made({ a: { dtype: 'F32', shape: [1], data_offsets: [4, 8] } }),
+      /bytes 0 to 4 belong to no tensor/,
+    ],
+    ['bytes of no tensor at the end', made({}), /bytes 0 to 8 belong to no tensor/],
+    ['a header that is a list', made([], 0), /not a JSON object/],
+    ['metadata that is no text', made({ __metadata__: { step: 3 } }, 0), /__metadata__/],
+    ['metadata that is a list', made({ __metadata__: ['a'] }, 0), /__metadata__/],
+  ])('refuses %s', (_name, bytes, pattern) => {
+    expect(() => parseSafetensors(bytes)).toThrow(CheckpointError)
+    expect(() => parseSafetensors(bytes)).toThrow(pattern)
+  })
+
+  it('takes tensors in any order of bytes, and empty ones', () => {
+    const { tensors } = parseSafetensors(
+      made({
+        late: { dtype: 'F32', shape: [1], data_offsets: [4, 8] },
+        empty: { dtype: 'F32', shape: [0, 3], data_offsets: [4, 4] },
+        early: { dtype: 'I32', shape: [], data_offsets: [0, 4] },
+      }),
+    )
+    expect(Object.keys(tensors)).toEqual(['late', 'empty', 'early'])
+  })
+
   it('refuses damaged files', () => {
     const good = file({ w: { dtype: 'f32', shape: [2], bytes: new Uint8Array(8) } })
     for (const bad of [
