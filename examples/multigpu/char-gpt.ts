@@ -29,6 +29,7 @@ function text(): Text {
 export default defineTask({
   name: 'char-gpt',
   unit: 'sequences',
+  tokensPerSample: length,
   defaults: { steps: 300, batchSize: 8 },
   model: () =>
     new Gpt({ vocabulary: text().characters.length, length, width: 128, heads: 4, layers: 3 }),

@@ -34,6 +34,7 @@ function text(): Text {
 export default defineTask({
   name: 'minigpt',
   unit: 'sequences',
+  tokensPerSample: length,
   defaults: { steps: 400, batchSize: 64 },
   model: () => startNormal(new Gpt({ vocabulary, length, width: 256, heads: 8, layers: 6 })),
   data: (request) => stretches(text().ids, length, request),

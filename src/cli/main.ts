@@ -3,9 +3,10 @@
 // (1: it failed, 2: it was called wrongly). Run as the package's bin and by scripts/start.mjs.
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
-import { UsageError, WeftError } from '../native/errors.js'
+import { UsageError } from '../native/errors.js'
 import { devicesCommand } from './devices.js'
 import { doctorCommand } from './doctor.js'
+import { errorLines } from './error-report.js'
 
 const commandLineErrorCode = 2
 
@@ -48,16 +49,10 @@ async function makeProgram(args: readonly string[]): Promise<Command> {
   return program
 }
 
-/** Prints an error as one line and answers with the exit code. */
+/** Prints an error, with its places in the user's files, and answers with the exit code. */
 function reportError(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : commandLineErrorCode
-  if (error instanceof WeftError) {
-    const cause = error.message.replace(/\s*\n\s*/g, ' ')
-    console.error(`weft: ${error.name} (${error.code}): ${cause}`)
-  } else {
-    console.error(`weft: ${error instanceof Error ? `${error.name}: ${error.message}` : error}`)
-  }
-  if (process.env.WEFT_DEBUG && error instanceof Error) console.error(error.stack)
+  console.error(errorLines(error, Boolean(process.env.WEFT_DEBUG)).join('\n'))
   return error instanceof UsageError ? commandLineErrorCode : 1
 }
 

@@ -3,7 +3,13 @@
 import { cpus, totalmem } from 'node:os'
 import { relative } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { createProgress, formatDuration, formatRate, type Progress } from '../metrics/progress.js'
+import {
+  createProgress,
+  formatDuration,
+  formatRates,
+  type Progress,
+  type RateUnits,
+} from '../metrics/progress.js'
 import type { Metrics, TrainEvent, TrainResult } from '../train/events.js'
 import type { TrainerOptions } from '../train/options.js'
 import { stopOnSignals } from '../train/stop.js'
@@ -111,11 +117,18 @@ async function train(task: string, flags: TrainFlags): Promise<void> {
 
 /** The machine-readable summary of a run. */
 function resultLine(result: TrainResult) {
-  const { metrics, replicasEqual, samplesPerSecond, steps, devices, trainSeconds, run } = result
+  const { metrics, replicasEqual, unit, steps, devices, trainSeconds, run } = result
+  const rate = (perSecond: number) => Number(perSecond.toPrecision(5))
+  const samplesPerSecond = rate(result.samplesPerSecond)
   return {
     ...(metrics.accuracy === undefined ? {} : { accuracy: metrics.accuracy }),
     replicasEqual,
-    imagesPerSecond: Number(samplesPerSecond.toPrecision(5)),
+    unit,
+    samplesPerSecond,
+    [rateName(unit)]: samplesPerSecond,
+    ...(result.tokensPerSecond === undefined
+      ? {}
+      : { tokensPerSecond: rate(result.tokensPerSecond) }),
     steps,
     devices,
     setupSeconds: Number(process.env.WEFT_SETUP_SECONDS ?? 0),
@@ -128,6 +141,10 @@ function resultLine(result: TrainResult) {
   }
 }
 
+/** 'images' → 'imagesPerSecond', 'text lines' → 'textLinesPerSecond'. */
+const rateName = (unit: string) =>
+  `${unit.trim().replaceAll(/ +(.)/g, (_, letter: string) => letter.toUpperCase())}PerSecond`
+
 const formatMetrics = (metrics: Metrics) =>
   Object.entries(metrics)
     .map(([name, value]) => `${name} ${value.toFixed(4)}`)
@@ -138,7 +155,7 @@ class TrainView {
   readonly #bar: boolean
   readonly #quiet: boolean
   #progress: Progress | undefined
-  #unit = 'samples'
+  #units: RateUnits = { unit: 'samples' }
 
   constructor(bar: boolean, quiet: boolean) {
     this.#bar = bar && process.stdout.isTTY === true
@@ -174,7 +191,7 @@ class TrainView {
     const replicas = replicasEqual ? 'bit-equal' : 'DIFFERENT'
     this.note(
       `done      ${steps} steps in ${formatDuration(trainSeconds)}, ` +
-        `${formatRate(samplesPerSecond)} ${this.#unit}/s`,
+        formatRates(samplesPerSecond, this.#units),
     )
     if (Object.keys(result.metrics).length > 0) {
       this.note(`held-out  ${formatMetrics(result.metrics)}`)
@@ -201,7 +218,7 @@ class TrainView {
     const batch = batchSize * accumulate * world
     const parts = [`${batchSize} a device`, ...(accumulate > 1 ? [`${accumulate} batches`] : [])]
     const length = totalSteps === undefined ? 'as long as the data' : `${totalSteps} steps`
-    this.#unit = event.unit
+    this.#units = { unit: event.unit, tokensPerSample: event.tokensPerSample }
     this.note(
       `machine   ${cores[0]?.model ?? process.arch}, ${cores.length} cores, ${gigabytes} GiB`,
     )
@@ -216,7 +233,7 @@ class TrainView {
     if (event.run) this.note(`run       ${relative(process.cwd(), event.run) || '.'}`)
     this.#progress = createProgress({
       stream: process.stdout,
-      unit: event.unit,
+      ...this.#units,
       bar: this.#bar,
     })
   }

@@ -20,11 +20,17 @@ export interface Progress {
   end(): void
 }
 
-/** How {@link createProgress} draws. */
-export interface ProgressOptions {
-  stream: NodeJS.WritableStream & { isTTY?: boolean }
+/** What a rate is told in. */
+export interface RateUnits {
   /** What is counted, for example 'images'. */
   unit: string
+  /** Tokens of one sample, where samples are text. */
+  tokensPerSample?: number | undefined
+}
+
+/** How {@link createProgress} draws. */
+export interface ProgressOptions extends RateUnits {
+  stream: NodeJS.WritableStream & { isTTY?: boolean }
   /** False: lines even on a terminal. */
   bar?: boolean
 }
@@ -46,21 +52,32 @@ export function formatRate(rate: number): string {
   return rate.toFixed(rate >= 10 ? 1 : 2)
 }
 
+/** '87.1 images/s', '12.3 sequences/s  787 tokens/s'; where samples are counted as tokens, only these. */
+export function formatRates(
+  samplesPerSecond: number,
+  { unit, tokensPerSample }: RateUnits,
+): string {
+  const tokens = tokensPerSample === undefined ? undefined : samplesPerSecond * tokensPerSample
+  const inTokens = tokens === undefined ? [] : [`${formatRate(tokens)} tokens/s`]
+  if (unit === 'tokens' && tokens !== undefined) return inTokens.join()
+  return [`${formatRate(samplesPerSecond)} ${unit}/s`, ...inTokens].join('  ')
+}
+
 /** The body of a progress line, after the step. */
-export function formatState(state: ProgressState, unit: string): string {
+export function formatState(state: ProgressState, units: RateUnits): string {
   const eta = state.etaSeconds === undefined ? '–' : formatDuration(state.etaSeconds)
   return [
     `loss ${state.loss.toFixed(4)}`,
-    `${formatRate(state.samplesPerSecond)} ${unit}/s`,
+    formatRates(state.samplesPerSecond, units),
     `comm ${(100 * state.communicationShare).toFixed(1)} %`,
     `ETA ${eta}`,
   ].join('  ')
 }
 
 /** One whole progress line: 'step 20/500  loss …  images/s  comm … %  ETA …'. */
-export function formatLine(state: ProgressState, unit: string): string {
+export function formatLine(state: ProgressState, units: RateUnits): string {
   const total = state.total === undefined ? '' : `/${state.total}`
-  return `step ${state.step}${total}  ${formatState(state, unit)}`
+  return `step ${state.step}${total}  ${formatState(state, units)}`
 }
 
 /** A bar when the stream is a terminal and `bar` is not false, else one line an update. */
@@ -77,7 +94,7 @@ class LineProgress implements Progress {
   }
 
   update(state: ProgressState): void {
-    this.note(formatLine(state, this.#options.unit))
+    this.note(formatLine(state, this.#options))
   }
 
   note(line: string): void {
@@ -98,7 +115,7 @@ class BarProgress implements Progress {
 
   update(state: ProgressState): void {
     this.#last = state
-    const body = formatState(state, this.#options.unit)
+    const body = formatState(state, this.#options)
     const total = state.total ?? Math.max(state.step, 1)
     if (this.#bar) {
       this.#bar.setTotal(total)

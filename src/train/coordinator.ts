@@ -20,6 +20,12 @@ interface Loaded {
   totalSteps: number | undefined
 }
 
+/** Tokens a second, where samples are tokens or the task says how many of them a sample has. */
+function tokenRate(samplesPerSecond: number, task: LoadReply): number | undefined {
+  const tokens = task.tokensPerSample ?? (task.unit === 'tokens' ? 1 : undefined)
+  return tokens === undefined ? undefined : samplesPerSecond * tokens
+}
+
 /** Runs one task once. */
 export class Coordinator {
   readonly #options: CheckedOptions
@@ -136,6 +142,7 @@ export class Coordinator {
       kind: 'start',
       task: task.task,
       unit: task.unit,
+      tokensPerSample: task.tokensPerSample,
       devices: fabric.devices,
       parameters: task.parameterCount,
       parameterTensors: task.parameters.length,
@@ -186,7 +193,9 @@ export class Coordinator {
       steps,
       loss: recorder.losses.at(-1) ?? Number.NaN,
       metrics: recorder.metrics,
+      unit: task.unit,
       samplesPerSecond,
+      tokensPerSecond: tokenRate(samplesPerSecond, task),
       communicationShare,
       replicasEqual: replies.every((reply) => reply.hash === hash),
       hash,

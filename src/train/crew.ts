@@ -3,14 +3,8 @@
 // collective come out, and the threads are ended. The coordinator drives it; every wait is bounded.
 import { WorkerError } from '../native/errors.js'
 import { DevicePool } from './device-pool.js'
-import {
-  CONTROL_BEATS,
-  CONTROL_STEPS,
-  CONTROL_STOP,
-  type MessageKind,
-  type Messages,
-  type Replies,
-} from './worker/protocol.js'
+import { CONTROL_BEATS, CONTROL_STEPS, closeGate, makeControl } from './worker/control.js'
+import type { MessageKind, Messages, Replies } from './worker/protocol.js'
 
 /** How long ranks get to come out of a collective after an abort. */
 const RELEASE_MS = 1_000
@@ -38,8 +32,7 @@ export class Crew {
 
   constructor(options: CrewOptions) {
     this.#options = options
-    const words = CONTROL_STEPS + options.devices.length
-    this.control = new Int32Array(new SharedArrayBuffer(words * Int32Array.BYTES_PER_ELEMENT))
+    this.control = makeControl(options.devices.length)
     this.#failed = new Promise((_, reject) => {
       this.#rejectFailure = reject
     })
@@ -54,9 +47,9 @@ export class Crew {
     return this.#pools.length
   }
 
-  /** Makes every rank stop after the step in progress. */
+  /** Makes every rank stop after the step in progress: no further step begins. */
   requestStop(): void {
-    Atomics.store(this.control, CONTROL_STOP, 1)
+    closeGate(this.control)
   }
 
   /** Sends every rank its message and waits for all replies, or for the first failure. */

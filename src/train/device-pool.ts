@@ -4,16 +4,9 @@
 import type { Worker } from 'node:worker_threads'
 import { Piscina } from 'piscina'
 import { WorkerError } from '../native/errors.js'
-import {
-  CONTROL_STEPS,
-  type ErrorRecord,
-  isWeftRecord,
-  type MessageKind,
-  type Messages,
-  type Replies,
-  reviveError,
-  type WorkerReply,
-} from './worker/protocol.js'
+import { CONTROL_STEPS } from './worker/control.js'
+import { type ErrorRecord, isWeftRecord, reviveError } from './worker/error-record.js'
+import type { MessageKind, Messages, Replies, WorkerReply } from './worker/protocol.js'
 
 const workerFile = new URL('./worker/main.js', import.meta.url).href
 
@@ -95,15 +88,23 @@ export class DevicePool {
     return true
   }
 
-  /** The handler reported an error: weft's own keep their class, others become a WorkerError. */
+  /** The handler reported an error: weft's own keep their class, others become a WorkerError that says whose it is. */
   #failed(record: ErrorRecord): Error {
     const { rank, device } = this.place
     const where = placeText(this.place, record.step)
     const place = { rank, device, step: record.step }
-    if (isWeftRecord(record)) return reviveError(record, `${record.message} (${where})`, place)
-    const { name, message, stack } = record
-    const error = new WorkerError(`${where}: the task threw ${name}: ${message}`, {
+    const { name, message, stack, part } = record
+    if (isWeftRecord(record)) {
+      const at = part === undefined ? where : `${part}, ${where}`
+      return reviveError(record, `${message} (${at})`, place)
+    }
+    const what =
+      part === undefined
+        ? `weft failed with ${name}: ${message} (a fault of weft, not of the task)`
+        : `${part} threw ${name}: ${message}`
+    const error = new WorkerError(`${where}: ${what}`, {
       ...place,
+      ...(part === undefined ? {} : { part }),
       cause: { name, message, stack },
     })
     error.cause = reviveError(record)

@@ -23,7 +23,10 @@ export type TrainEvent =
   | {
       kind: 'start'
       task: string
+      /** What a sample is, in the plural: 'images'. */
       unit: string
+      /** Where the task says that a sample is text. */
+      tokensPerSample: number | undefined
       devices: readonly Pick<NativeDevice, 'name' | 'driver' | 'model' | 'totalBytes'>[]
       parameters: number
       parameterTensors: number
@@ -53,7 +56,11 @@ export interface TrainResult {
   loss: number
   /** Of the last evaluation; empty when the task does not evaluate. */
   metrics: Metrics
+  /** What a sample is, in the plural, as the task says: 'images'; else 'samples'. */
+  unit: string
   samplesPerSecond: number
+  /** Where the task says how many tokens a sample has, or that samples are tokens. */
+  tokensPerSecond: number | undefined
   communicationShare: number
   /** Do all ranks hold the same bits in every parameter and buffer? */
   replicasEqual: boolean

@@ -63,6 +63,42 @@ export async function locateTask(task: URL | string): Promise<TaskModuleLocation
   return { source, url: pathToFileURL(await bundleTask(source)).href }
 }
 
+/**
+ * Imports the module of a task, for a worker. Node tells no place of a syntax error in JavaScript;
+ * where there is one, esbuild is asked for it.
+ */
+export async function importTask(url: string, source: string): Promise<Record<string, unknown>> {
+  try {
+    return (await import(url)) as Record<string, unknown>
+  } catch (error) {
+    if (error instanceof SyntaxError) await requireCompiles(source)
+    throw error
+  }
+}
+
+/** Throws UsageError with the places where `source` and what it imports cannot be compiled. */
+async function requireCompiles(source: string): Promise<void> {
+  const { build } = await import('esbuild')
+  await build({ ...bundling, entryPoints: [source], outdir: dirname(source) }).catch((error) => {
+    throw cannotBeCompiled(source, error)
+  })
+}
+
+function cannotBeCompiled(source: string, error: Error): UsageError {
+  return new UsageError(`${source} cannot be compiled: ${error.message}`, { task: source })
+}
+
+/** How a task is bundled: what is a package stays outside. */
+const bundling = {
+  bundle: true,
+  write: false,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20',
+  packages: 'external',
+  logLevel: 'silent',
+} as const
+
 /** What esbuild puts for `import.meta`, as an identifier that each file declares for itself. */
 const fileMeta = '__weft_file_meta'
 /** The bundle's own `import.meta`: a banner is not rewritten. */
@@ -93,22 +129,16 @@ async function bundleTask(source: string): Promise<string> {
   const { build } = await import('esbuild')
   const folder = join(packageRoot(source), '.weft', 'cache')
   const result = await build({
+    ...bundling,
     entryPoints: [source],
-    bundle: true,
-    write: false,
-    format: 'esm',
-    platform: 'node',
-    target: 'node20',
-    packages: 'external',
     // Where the bundle will lie: its source map names the sources from there.
     outfile: join(folder, 'task.mjs'),
     sourcemap: 'inline',
-    logLevel: 'silent',
     define: { 'import.meta': fileMeta },
     banner: { js: `const ${bundleMeta} = import.meta;` },
     plugins: [keepImportMeta],
   }).catch((error: Error) => {
-    throw new UsageError(`${source} cannot be compiled: ${error.message}`, { task: source })
+    throw cannotBeCompiled(source, error)
   })
   const bundle = result.outputFiles[0]!.contents
   const hash = createHash('sha256').update(bundle).digest('hex').slice(0, 20)

@@ -98,8 +98,10 @@ export interface TaskDefinition<M extends Module = Module, H extends HostBatch =
   schedule?: (point: SchedulePoint) => number
   /** Scales gradients down to this norm; after the reduction, so it is the same on every rank. */
   clipNorm?: number
-  /** What a sample is, for the progress line: 'images'. */
+  /** What a sample is, in the plural, for the progress line and the result: 'images'; default 'samples'. */
   unit?: string
+  /** Tokens of one sample, when it is a text: the run then tells tokens a second too. */
+  tokensPerSample?: number
   defaults?: TaskDefaults
   /** Runs on rank 0 at the end, for example to print a sample of text. */
   finish?: (context: FinishContext<M>) => Promise<void> | void
@@ -135,8 +137,27 @@ export function defineTask<M extends Module, H extends HostBatch>(
       })
     }
   }
+  requireUnits(definition)
   // What the parts take is checked above by their own types; past this point any task is a Task.
   return { ...(definition as unknown as TaskDefinition), [mark]: true }
+}
+
+function requireUnits({
+  name,
+  unit,
+  tokensPerSample,
+}: Pick<Task, 'name' | 'unit' | 'tokensPerSample'>) {
+  if (unit !== undefined && (typeof unit !== 'string' || !/^[a-z][a-z ]*$/i.test(unit))) {
+    throw new UsageError(
+      `task ${name}: unit must be a word for samples in the plural, such as 'images', not ${JSON.stringify(unit)}`,
+      { part: 'unit' },
+    )
+  }
+  if (tokensPerSample === undefined || (tokensPerSample > 0 && Number.isFinite(tokensPerSample)))
+    return
+  throw new UsageError(`task ${name}: tokensPerSample must be a number above 0`, {
+    part: 'tokensPerSample',
+  })
 }
 
 /** Was this made by {@link defineTask}? */

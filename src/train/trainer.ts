@@ -48,14 +48,19 @@ export class Trainer implements Stoppable {
     }
   }
 
-  /** Asks all ranks to stop after the step in progress; fit() then resolves with `stopped: true`. */
+  /**
+   * Asks all ranks to stop after the step in progress; none begins afterwards. fit() then resolves with
+   * `stopped: true`. Outside a run there is nothing to stop.
+   */
   stop(): void {
+    if (!this.#running) return
     this.#stopped = true
     this.#coordinator?.stop()
   }
 
-  /** Ends the run now; fit() rejects with WorkerError. */
+  /** Ends the run now; fit() rejects with WorkerError. Outside a run there is nothing to end. */
   abort(reason = 'aborted'): void {
+    if (!this.#running) return
     this.#aborted ??= new WorkerError(`the run was aborted: ${reason}`, { aborted: true })
     this.#coordinator?.abort(this.#aborted)
   }

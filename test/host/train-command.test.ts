@@ -1,6 +1,6 @@
 // `weft train` as a user runs it: its lines, its last line, and Ctrl-C.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -10,7 +10,7 @@ import { readJsonLines } from '../../src/metrics/jsonl.js'
 import { device, onGpu, severalNames } from './device.js'
 
 const command = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
-const task = fileURLToPath(new URL('./tasks/regression.mjs', import.meta.url))
+const taskFile = (name: string) => fileURLToPath(new URL(`./tasks/${name}`, import.meta.url))
 
 /** Flags for several(count). */
 const flagsFor = (count: number) =>
@@ -38,6 +38,7 @@ interface Ended {
 function train(
   flags: string[],
   onLine: (line: string, child: ChildProcess) => void = () => {},
+  task = taskFile('regression.mjs'),
 ): Promise<Ended> {
   const started = spawn(process.execPath, [
     command,
@@ -92,7 +93,8 @@ describe('weft train', () => {
       replicasEqual: true,
       devices: names,
       setupSeconds: 0,
-      imagesPerSecond: expect.any(Number),
+      unit: 'samples',
+      samplesPerSecond: expect.any(Number),
       trainSeconds: expect.any(Number),
       run: expect.stringMatching(/r$/),
     })
@@ -109,6 +111,67 @@ describe('weft train', () => {
     expect(ended.code).toBe(2)
     expect(ended.errors).toMatch(/no batch/)
     expect(ended.lines.filter((line) => line.startsWith('result'))).toEqual([])
+  })
+})
+
+describe('the unit of the task', () => {
+  it('is that of the progress, the result and, with tokens a sample, of tokens', async () => {
+    const ended = await train(['--steps=4'], undefined, taskFile('sequences.ts'))
+    expect(ended.errors).toBe('')
+    const text = ended.lines.join('\n')
+    expect(text).toMatch(/^plan +4 steps, 4 sequences a step/m)
+    expect(text).toMatch(/^step 4\/4 .* sequences\/s {2}\S+ tokens\/s {2}comm/m)
+    expect(text).toMatch(/^done +4 steps in .* sequences\/s {2}\S+ tokens\/s$/m)
+    const result = resultOf(ended)
+    expect(result).toMatchObject({ unit: 'sequences', sequencesPerSecond: result.samplesPerSecond })
+    expect(result.tokensPerSecond / (16 * result.samplesPerSecond)).toBeCloseTo(1, 3)
+    expect(result).not.toHaveProperty('imagesPerSecond')
+  })
+})
+
+describe('an error of the task', () => {
+  const linesOf = async (fault: string, file: string) => {
+    process.env.WEFT_TEST_FAULT = fault
+    try {
+      const ended = await train([...flagsFor(1), '--steps=4'], undefined, file)
+      expect(ended.code).toBeGreaterThan(0)
+      return ended.errors.trimEnd().split('\n')
+    } finally {
+      delete process.env.WEFT_TEST_FAULT
+    }
+  }
+
+  it('tells its file and line, in TypeScript too, and those of its causes', async () => {
+    const file = taskFile('sequences.ts')
+    const lineOf = (text: string) =>
+      readFileSync(file, 'utf8')
+        .split('\n')
+        .findIndex((line) => line.includes(text)) + 1
+    const place = (text: string) => expect.stringContaining(`tasks/sequences.ts:${lineOf(text)}:`)
+    expect(await linesOf('throw', file)).toEqual([
+      expect.stringMatching(/^weft: WorkerError .*task\.loss threw Error: the words are gone$/),
+      place("Error('the words are gone'"),
+      '  caused by RangeError: no such page',
+      place("RangeError('no such page'"),
+    ])
+    expect(await linesOf('shape', file)).toEqual([
+      expect.stringMatching(/^weft: ShapeError .*task\.loss, rank 0/),
+      place('zeros([3, 5])'),
+    ])
+    expect(await linesOf('model', file)).toEqual([
+      expect.stringMatching(/^weft: WorkerError .*task\.model threw TypeError/),
+      place('undefined as never'),
+    ])
+  })
+
+  it('tells the place of a syntax error in JavaScript, and of one in what it imports', async () => {
+    const broken = join(folder, 'broken.mjs')
+    writeFileSync(join(folder, 'imports.mjs'), "import './broken.mjs'")
+    writeFileSync(broken, 'const a = 1\nconst = 3\n')
+    for (const file of [broken, join(folder, 'imports.mjs')]) {
+      const [line] = await linesOf('none', file)
+      expect(line).toMatch(/^weft: UsageError .*cannot be compiled: .*broken\.mjs:2:6: ERROR/)
+    }
   })
 })
 

@@ -43,6 +43,7 @@ describe('fit', () => {
     expect(result.losses).toHaveLength(30)
     expect(result.loss).toBe(result.losses.at(-1))
     expect(result.samplesPerSecond).toBeGreaterThan(0)
+    expect(result).toMatchObject({ unit: 'samples', tokensPerSecond: undefined })
     expect(result.communicationShare).toBeGreaterThanOrEqual(0)
     expect(result.communicationShare).toBeLessThanOrEqual(1)
     expect(result.metrics.error).toBeGreaterThan(0)
@@ -153,6 +154,52 @@ describe('stop and abort', () => {
     expect(result.steps).toBeLessThan(100_000)
     const weights = parseSafetensors(readFileSync(join(result.run!, 'weights.safetensors')))
     expect(weights.metadata.step).toBe(String(result.steps))
+  })
+
+  it.each([1, 2])('on %d devices no step begins after the stop', async (count) => {
+    const asked: number[] = []
+    const one = trainer({
+      ...several(count),
+      run: false,
+      steps: 100_000,
+      onEvent: (event) => {
+        if (event.kind !== 'progress' || event.step <= 20) return
+        // Between two chunks of steps none is in progress.
+        asked.push(event.step)
+        one.stop()
+      },
+    })
+    const result = await one.fit()
+    expect(result.stopped).toBe(true)
+    expect([result.steps]).toEqual(asked)
+  })
+
+  it('stops before the first step when asked while the run is set up', async () => {
+    const one = trainer({ steps: 100_000 })
+    const running = one.fit()
+    one.stop()
+    expect(await running).toMatchObject({ steps: 0, stopped: true, replicasEqual: true })
+  })
+
+  it('outside a run changes nothing: the next run has its length and its end', async () => {
+    const one = trainer({ steps: 6, run: false })
+    one.stop()
+    one.abort()
+    expect(await one.fit()).toMatchObject({ steps: 6, stopped: false })
+    one.stop()
+    one.abort()
+    expect(await one.fit()).toMatchObject({ steps: 6, stopped: false })
+  })
+
+  it('in the last step leaves a run that is complete, not a stopped one', async () => {
+    const one = trainer({
+      steps: 8,
+      run: false,
+      onEvent: (event) => {
+        if (event.kind === 'progress' && event.step === 8) one.stop()
+      },
+    })
+    expect(await one.fit()).toMatchObject({ steps: 8, stopped: false })
   })
 
   it('aborts at once with a named error', async () => {

@@ -65,7 +65,10 @@ describe('locateTask', () => {
 
   it('leaves import.meta what it is in each file, and strings alone', async () => {
     put('tasks/data.txt', 'here')
-    put('tasks/deep/part.ts', 'export const meta = import.meta\nexport const { dirname } = import.meta')
+    put(
+      'tasks/deep/part.ts',
+      'export const meta = import.meta\nexport const { dirname } = import.meta',
+    )
     const path = put(
       'tasks/task.ts',
       [
@@ -99,7 +102,10 @@ describe('locateTask', () => {
   })
 
   it('has a source map that leads to the file that was written', async () => {
-    const path = put('tasks/task.ts', 'type A = number\n\nexport const fail = () => { throw new Error("x") }')
+    const path = put(
+      'tasks/task.ts',
+      'type A = number\n\nexport const fail = () => { throw new Error("x") }',
+    )
     const { url } = await locateTask(path)
     const program = `import(${JSON.stringify(url)}).then(m => m.fail()).catch(e => console.log(e.stack))`
     const args = ['--enable-source-maps', '--input-type=module', '-e', program]

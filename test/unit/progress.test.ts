@@ -6,6 +6,7 @@ import {
   formatDuration,
   formatLine,
   formatRate,
+  formatRates,
   type ProgressState,
 } from '../../src/metrics/progress.js'
 
@@ -66,12 +67,23 @@ describe('formats', () => {
   })
 
   it('has step, loss, rate, communication and time left', () => {
-    expect(formatLine(state, 'images')).toBe(
+    expect(formatLine(state, { unit: 'images' })).toBe(
       'step 20/500  loss 1.2346  4,210 images/s  comm 3.1 %  ETA 2:05',
     )
-    expect(formatLine({ ...state, total: undefined, etaSeconds: undefined }, 'samples')).toBe(
-      'step 20  loss 1.2346  4,210 samples/s  comm 3.1 %  ETA –',
+    expect(
+      formatLine({ ...state, total: undefined, etaSeconds: undefined }, { unit: 'samples' }),
+    ).toBe('step 20  loss 1.2346  4,210 samples/s  comm 3.1 %  ETA –')
+  })
+})
+
+describe('rates', () => {
+  it('are in the unit of the task, and in tokens where a sample has some', () => {
+    expect(formatRates(4210.4, { unit: 'images' })).toBe('4,210 images/s')
+    expect(formatRates(12.5, { unit: 'sequences', tokensPerSample: 64 })).toBe(
+      '12.5 sequences/s  800 tokens/s',
     )
+    expect(formatRates(12.5, { unit: 'tokens', tokensPerSample: 64 })).toBe('800 tokens/s')
+    expect(formatRates(800, { unit: 'tokens' })).toBe('800 tokens/s')
   })
 })
 
@@ -96,7 +108,7 @@ describe('createProgress', () => {
     const progress = createProgress({ stream, unit: 'images', bar: false })
     progress.update(state)
     progress.end()
-    expect(stream.text).toBe(`${formatLine(state, 'images')}\n`)
+    expect(stream.text).toBe(`${formatLine(state, { unit: 'images' })}\n`)
   })
 
   it('draws a bar on a terminal and keeps notes apart from it', () => {

@@ -3,31 +3,23 @@ import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { errorClasses, OutOfMemoryError, WeftError } from '../../src/native/errors.js'
-import {
-  isWeftRecord,
-  packVote,
-  readVotes,
-  reviveError,
-  type StepVote,
-  toErrorRecord,
-} from '../../src/train/worker/protocol.js'
+import { isWeftRecord, reviveError, toErrorRecord } from '../../src/train/worker/error-record.js'
+import { packVote, readVotes, type StepVote } from '../../src/train/worker/protocol.js'
 
 const vote = fc.record({
-  stop: fc.boolean(),
   ended: fc.boolean(),
   samples: fc.integer({ min: 1, max: 4095 }),
 })
 const combine = (votes: StepVote[]) => readVotes(votes.map(packVote).reduce((a, b) => a | b, 0))
 
 describe('votes', () => {
-  it('tell whether any rank stops and whether ranks differ, for any ranks', () => {
+  it('tell whether the data of any rank ended and whether ranks differ, for any ranks', () => {
     fc.assert(
       fc.property(fc.array(vote, { minLength: 1, maxLength: 8 }), (votes) => {
         const differ = votes.some(
           (v) => v.samples !== votes[0]!.samples || v.ended !== votes[0]!.ended,
         )
         expect(combine(votes)).toEqual({
-          stop: votes.some((v) => v.stop),
           ended: votes.some((v) => v.ended),
           unequal: differ,
         })

@@ -69,7 +69,8 @@ describe('safetensors', () => {
     length.writeBigUInt64LE(BigInt(json.byteLength))
     return new Uint8Array(Buffer.concat([length, json, Buffer.alloc(bytes)]))
   }
-  const one = (parts: object) => made({ w: { dtype: 'F32', shape: [2], data_offsets: [0, 8], ...parts } })
+  const one = (parts: object) =>
+    made({ w: { dtype: 'F32', shape: [2], data_offsets: [0, 8], ...parts } })
 
   it.each<[string, Uint8Array, RegExp]>([
     ['an entry that is a number', made({ w: 5 }), /w: .*not an object/],

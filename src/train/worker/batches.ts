@@ -6,6 +6,8 @@ import { tensor } from '../../tensor/factory.js'
 import { Tensor } from '../../tensor/tensor.js'
 import type { Batch, BatchSource, HostBatch, HostTensor } from '../task.js'
 import type { DataPosition } from './protocol.js'
+import { inTask } from './task-call.js'
+import { describeValue, requireBatch } from './task-checks.js'
 
 /** The batches of one step. */
 export interface StepBatches {
@@ -26,24 +28,19 @@ export function readerOf(source: BatchSource): Reader {
     if (Symbol.asyncIterator in source) return source[Symbol.asyncIterator]()
     if (Symbol.iterator in source) return source[Symbol.iterator]()
   }
-  throw new UsageError('task.data must return an iterable or an async iterable of batches')
+  throw new UsageError(
+    `task.data must return an iterable or an async iterable of batches, not ${describeValue(source)}`,
+    { part: 'data' },
+  )
 }
 
-/** Samples of a batch: the first size of its first entry. */
+/** Samples of a checked batch: the first size of its first entry. */
 export function sampleCount(batch: HostBatch): number {
-  const first = Object.values(batch)[0]
-  if (first === undefined) throw new UsageError('task.data yielded a batch without entries')
-  return first.shape[0] ?? 1
+  return Object.values(batch)[0]?.shape[0] ?? 1
 }
 
-function moved(name: string, entry: Tensor | HostTensor, device: string): Tensor {
+function moved(entry: Tensor | HostTensor, device: string): Tensor {
   if (entry instanceof Tensor) return entry.device === device ? entry : entry.to(device)
-  if (!ArrayBuffer.isView(entry?.data) || !Array.isArray(entry.shape)) {
-    throw new UsageError(
-      `task.data yielded ${name}, which is neither a Tensor nor { data: typed array, shape }`,
-      { entry: name },
-    )
-  }
   const { data, shape, dtype } = entry
   return tensor(data, { shape, device, ...(dtype === undefined ? {} : { dtype }) })
 }
@@ -51,7 +48,7 @@ function moved(name: string, entry: Tensor | HostTensor, device: string): Tensor
 /** The batch on `device`. Call it in a scope: host arrays become new tensors. */
 export function toDevice(batch: HostBatch, device: string): Batch {
   return Object.fromEntries(
-    Object.entries(batch).map(([name, entry]) => [name, moved(name, entry, device)]),
+    Object.entries(batch).map(([name, entry]) => [name, moved(entry, device)]),
   )
 }
 
@@ -104,6 +101,7 @@ export class Feed {
     const batches: HostBatch[] = []
     let result = await this.#next
     while (!result.done && batches.length < this.#accumulate) {
+      requireBatch(result.value)
       batches.push(result.value)
       this.#advance()
       result = await this.#next
@@ -137,7 +135,7 @@ export class Feed {
 
   #advance(): void {
     // A rejection is seen where the batch is awaited; until then it is not unhandled.
-    this.#next = (async () => this.#reader.next())()
+    this.#next = (async () => inTask('task.data', () => this.#reader.next()))()
     this.#next.catch(() => {})
   }
 }

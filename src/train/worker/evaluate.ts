@@ -1,11 +1,12 @@
 // Held-out evaluation on one rank: runs the task's evaluate over this rank's share and adds its sums
 // up. There is no collective in it, so ranks may have different numbers of batches.
 import { noGrad } from '../../autograd/no-grad.js'
-import { UsageError } from '../../native/errors.js'
 import { scope } from '../../tensor/scope.js'
 import { Tensor } from '../../tensor/tensor.js'
 import type { BatchSource, HostBatch, Task } from '../task.js'
 import { disposeBatch, readerOf, toDevice } from './batches.js'
+import { inTask } from './task-call.js'
+import { requireBatch, requireMetrics } from './task-checks.js'
 
 /** What an evaluation works with. */
 export interface EvaluationParts {
@@ -26,7 +27,9 @@ export async function evaluate(
   const reader = readerOf(source)
   model.eval()
   try {
-    for (let next = await reader.next(); !next.done; next = await reader.next()) {
+    const read = () => inTask('task.data', () => reader.next())
+    for (let next = await read(); !next.done; next = await read()) {
+      requireBatch(next.value)
       for (const [name, value] of await evaluateBatch(parts, next.value)) {
         sums[name] = (sums[name] ?? 0) + value
       }
@@ -42,11 +45,13 @@ async function evaluateBatch(
   { task, model, device }: EvaluationParts,
   batch: HostBatch,
 ): Promise<[string, number][]> {
-  const metrics = scope(() => noGrad(() => task.evaluate!(model, toDevice(batch, device))))
+  const metrics = scope(() =>
+    noGrad(() => {
+      const moved = toDevice(batch, device)
+      return requireMetrics(inTask('task.evaluate', () => task.evaluate?.(model, moved)))
+    }),
+  )
   disposeBatch(batch)
-  if (metrics?.count === undefined) {
-    throw new UsageError('task.evaluate must return sums with `count`, what they are sums over')
-  }
   return Promise.all(
     Object.entries(metrics).map(async ([name, value]): Promise<[string, number]> => {
       if (!(value instanceof Tensor)) return [name, value]

@@ -1,14 +1,12 @@
 // The worker thread of one rank: what piscina loads and calls with each message. It answers every
 // message with a reply, never with a throw, so that errors keep their class and fields on the way to
 // the coordinator. The replica stays in this module between messages.
-import {
-  type MessageKind,
-  type Replies,
-  toErrorRecord,
-  type WorkerMessage,
-  type WorkerReply,
-} from './protocol.js'
+import { toErrorRecord } from './error-record.js'
+import type { MessageKind, Replies, WorkerMessage, WorkerReply } from './protocol.js'
 import type { Replica } from './replica.js'
+
+/** Frames of a stack: the task's own lie below those of weft. */
+const STACK_FRAMES = 40
 
 let replica: Replica | undefined
 
@@ -26,6 +24,7 @@ export default async function handle(
 async function answer(message: WorkerMessage): Promise<Replies[MessageKind]> {
   if (message.kind === 'load') {
     process.setSourceMapsEnabled(true)
+    Error.stackTraceLimit = STACK_FRAMES
     // Not at the top: an addon that does not load is then reported like any other error.
     const { Replica } = await import('./replica.js')
     replica = new Replica(message)

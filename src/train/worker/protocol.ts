@@ -1,17 +1,8 @@
-// What coordinator and workers say to each other: messages, replies, the shared control words, the
-// votes of a step, and errors in a form that survives postMessage with their class and fields.
-// Both sides import it; it holds no state.
+// What coordinator and workers say to each other: messages, replies and the votes of a step. Both sides
+// import it; it holds no state. The words that they share are in control.ts, errors in error-record.ts.
 import type { SafetensorsEntry } from '../../checkpoint/safetensors.js'
-import { errorClasses, type WeftError } from '../../native/errors.js'
 import type { TaskDefaults } from '../task.js'
-
-// Words of the shared Int32Array that coordinator and workers both see.
-/** Not 0: stop after the step in progress. Written by the coordinator. */
-export const CONTROL_STOP = 0
-/** Grows with every step and batch of any rank; standing still means that nothing moves. */
-export const CONTROL_BEATS = 1
-/** `control[CONTROL_STEPS + rank]` is the step (from 1) that the rank works on, 0 before the first. */
-export const CONTROL_STEPS = 2
+import type { ErrorRecord } from './error-record.js'
 
 /** A parameter or buffer as ranks compare it before the first step. */
 export interface StateEntry {
@@ -102,6 +93,7 @@ export type WorkerMessage = Messages[MessageKind]
 export interface LoadReply {
   task: string
   unit: string
+  tokensPerSample: number | undefined
   defaults: TaskDefaults
   parameters: StateEntry[]
   buffers: StateEntry[]
@@ -127,7 +119,7 @@ export interface RunReply {
   waitSeconds: number
   /** Learning rate of the last step; undefined when the optimizer does not tell. */
   lr: number | undefined
-  /** Why it returned before `count` steps, or because of the last of them. */
+  /** Why it returned before `count` steps, or because of the last of them; 'stop': before a step. */
   ended: 'count' | 'stop' | 'epochs' | 'unequal'
   /** Where this rank stands in its data; compared over ranks when `ended` is 'unequal'. */
   position: DataPosition
@@ -170,33 +162,19 @@ export interface Replies {
   close: Record<string, never>
 }
 
-/** An error as plain data. */
-export interface ErrorRecord {
-  code: string | undefined
-  name: string
-  message: string
-  fields: Record<string, unknown>
-  stack: string | undefined
-  /** Step that the rank worked on, 0 outside the steps. */
-  step: number
-}
-
 /** What a worker's handler returns: it never throws, so that classes and fields survive. */
 export type WorkerReply<T> = { ok: true; value: T } | { ok: false; error: ErrorRecord }
 
 // Votes: bitwise or over ranks after each step. A fact is voted together with its opposite, so that
 // the or tells whether ranks disagree: a bit set on both sides means that they do.
-const VOTE_STOP = 1
-const VOTE_MORE = 2
-const VOTE_ENDED = 4
+const VOTE_MORE = 1
+const VOTE_ENDED = 2
 const SAMPLE_BITS = 12
 const SAMPLE_MASK = (1 << SAMPLE_BITS) - 1
-const SAMPLE_SHIFT = 3
+const SAMPLE_SHIFT = 2
 
 /** What one rank says at the end of a step. */
 export interface StepVote {
-  /** Stop after this step. */
-  stop: boolean
   /** This rank has no further batch in this epoch. */
   ended: boolean
   /** Samples in this rank's step. */
@@ -205,18 +183,16 @@ export interface StepVote {
 
 /** What the or of all votes tells. */
 export interface VoteResult {
-  stop: boolean
   ended: boolean
   /** Ranks differ in samples (modulo 4096), or only some of them ran out of data. */
   unequal: boolean
 }
 
-/** Packs a vote into the word that reducerFinish combines (31 bits). */
+/** Packs a vote into the word that reducerFinish combines (26 bits of 31). */
 export function packVote(vote: StepVote): number {
   const samples = vote.samples & SAMPLE_MASK
   const opposite = ~vote.samples & SAMPLE_MASK
   return (
-    (vote.stop ? VOTE_STOP : 0) |
     (vote.ended ? VOTE_ENDED : VOTE_MORE) |
     (samples << SAMPLE_SHIFT) |
     (opposite << (SAMPLE_SHIFT + SAMPLE_BITS))
@@ -229,68 +205,7 @@ export function readVotes(votes: number): VoteResult {
   const opposite = (votes >> (SAMPLE_SHIFT + SAMPLE_BITS)) & SAMPLE_MASK
   const endedAndMore = (votes & VOTE_ENDED) !== 0 && (votes & VOTE_MORE) !== 0
   return {
-    stop: (votes & VOTE_STOP) !== 0,
     ended: (votes & VOTE_ENDED) !== 0,
     unequal: endedAndMore || (samples & opposite) !== 0,
   }
-}
-
-/** Turns anything thrown into plain data. */
-export function toErrorRecord(thrown: unknown, step = 0): ErrorRecord {
-  if (!(thrown instanceof Error)) {
-    return {
-      code: undefined,
-      name: 'Error',
-      message: String(thrown),
-      fields: {},
-      stack: undefined,
-      step,
-    }
-  }
-  const { code, fields } = thrown as Partial<WeftError>
-  return {
-    code: typeof code === 'string' ? code : undefined,
-    name: thrown.name,
-    message: thrown.message,
-    fields: cloneable(fields),
-    stack: thrown.stack,
-    step,
-  }
-}
-
-/** Fields that structured clone takes; what it refuses becomes text. */
-function cloneable(fields: unknown): Record<string, unknown> {
-  if (typeof fields !== 'object' || fields === null) return {}
-  return Object.fromEntries(
-    Object.entries(fields).map(([key, value]) => {
-      try {
-        return [key, structuredClone(value)]
-      } catch {
-        return [key, String(value)]
-      }
-    }),
-  )
-}
-
-/** Is this one of weft's own errors? Others are faults of the task's code. */
-export function isWeftRecord(record: ErrorRecord): boolean {
-  return classOf(record) !== undefined
-}
-
-function classOf(record: ErrorRecord) {
-  return errorClasses.find((cls) => cls.name === record.name && record.code?.startsWith('WEFT_'))
-}
-
-/** Makes the error again, with its class, its stack, and `extra` added to its fields. */
-export function reviveError(
-  record: ErrorRecord,
-  message = record.message,
-  extra: Record<string, unknown> = {},
-): Error {
-  const cls = classOf(record)
-  const error = cls
-    ? new cls(message, { ...record.fields, ...extra })
-    : Object.assign(new Error(message), { name: record.name })
-  if (record.stack !== undefined) error.stack = record.stack
-  return error
 }

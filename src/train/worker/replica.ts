@@ -8,25 +8,28 @@ import { GradientReducer } from '../../fabric/reducer.js'
 import { UsageError } from '../../native/errors.js'
 import type { Module } from '../../nn/module.js'
 import { manualSeed } from '../../tensor/random.js'
+import { importTask } from '../module-loader.js'
 import { type Task, taskOf } from '../task.js'
 import { Feed } from './batches.js'
+import { CONTROL_BEATS } from './control.js'
 import { evaluate } from './evaluate.js'
-import {
-  type BeginMessage,
-  type BeginReply,
-  CONTROL_BEATS,
-  type CollectMessage,
-  type CollectReply,
-  type EvaluateMessage,
-  type EvaluateReply,
-  type FinishReply,
-  type LoadMessage,
-  type LoadReply,
-  type RunMessage,
-  type RunReply,
+import type {
+  BeginMessage,
+  BeginReply,
+  CollectMessage,
+  CollectReply,
+  EvaluateMessage,
+  EvaluateReply,
+  FinishReply,
+  LoadMessage,
+  LoadReply,
+  RunMessage,
+  RunReply,
 } from './protocol.js'
 import { buffersOf, entriesOf, hashState, type NamedTensor, parametersOf } from './state.js'
 import { Stepper } from './step.js'
+import { inTask } from './task-call.js'
+import { requireModel, requireOptimizer } from './task-checks.js'
 
 /** A rank's part of a run. */
 export class Replica {
@@ -51,18 +54,23 @@ export class Replica {
   /** Imports the task and builds the model, from the same random state on every rank. */
   async load({ module, source, device, seed }: LoadMessage): Promise<LoadReply> {
     setDefaultDevice(device)
-    this.#task = taskOf(await import(module), source)
-    const { name, unit = 'samples', defaults = {}, clipNorm, evaluate, finish } = this.#task
+    const exports = await inTask('the task module', () => importTask(module, source))
+    this.#task = taskOf(exports, source)
+    const { name, unit = 'samples', tokensPerSample, defaults = {} } = this.#task
+    const { clipNorm, evaluate, finish } = this.#task
     this.#seed = seed ?? defaults.seed ?? 0
     manualSeed(this.#seed, device)
-    this.#model = await this.#task.model()
-    this.#model.train()
+    const model: unknown = await inTask('task.model', () => this.#task.model())
+    requireModel(model)
+    this.#model = model
+    model.train()
     const parameters = parametersOf(this.#model)
     const buffers = buffersOf(this.#model)
     this.#state = { parameters, buffers }
     return {
       task: name,
       unit,
+      tokensPerSample,
       defaults: clipNorm === undefined ? defaults : { clipNorm, ...defaults },
       parameters: entriesOf(parameters),
       buffers: entriesOf(buffers),
@@ -93,7 +101,8 @@ export class Replica {
       bucketBytes,
       timeoutMs,
     })
-    const optimizer = this.#task.optimizer(tensors)
+    const optimizer: unknown = inTask('task.optimizer', () => this.#task.optimizer(tensors))
+    requireOptimizer(optimizer)
     if (message.lr !== undefined) optimizer.lr = message.lr
     const feed = new Feed((epoch) => this.#data('train', epoch, batchSize), accumulate)
     await feed.open()
@@ -147,11 +156,12 @@ export class Replica {
   async finish(): Promise<FinishReply> {
     const lines: string[] = []
     this.#model.eval()
-    await this.#task.finish?.({
+    const context = {
       model: this.#model,
       device: this.#place.device,
-      print: (line) => void lines.push(...String(line).split('\n')),
-    })
+      print: (line: string) => void lines.push(...String(line).split('\n')),
+    }
+    await inTask('task.finish', () => this.#task.finish?.(context))
     return { lines }
   }
 
@@ -166,7 +176,8 @@ export class Replica {
 
   #data(split: 'train' | 'test', epoch: number, batchSize: number) {
     const { rank, world } = this.#place
-    return this.#task.data({ split, rank, world, seed: this.#seed, epoch, batchSize })
+    const request = { split, rank, world, seed: this.#seed, epoch, batchSize }
+    return inTask('task.data', () => this.#task.data(request))
   }
 
   /** All ranks take rank 0's values, in place. */

@@ -11,18 +11,12 @@ import { scope } from '../../tensor/scope.js'
 import type { Tensor } from '../../tensor/tensor.js'
 import type { Batch, HostBatch, Task, TaskOptimizer } from '../task.js'
 import { disposeBatch, type Feed, type StepBatches, toDevice } from './batches.js'
+import { CONTROL_BEATS, CONTROL_STEPS, passGate } from './control.js'
 import { GraphMode } from './graph-mode.js'
-import {
-  CONTROL_BEATS,
-  CONTROL_STEPS,
-  CONTROL_STOP,
-  packVote,
-  type RunMessage,
-  type RunReply,
-  readVotes,
-  type VoteResult,
-} from './protocol.js'
+import { packVote, type RunMessage, type RunReply, readVotes, type VoteResult } from './protocol.js'
 import type { NamedTensor } from './state.js'
+import { inTask } from './task-call.js'
+import { requireFactor, requireLoss } from './task-checks.js'
 
 /** What a stepper works with. */
 export interface StepParts {
@@ -81,13 +75,17 @@ export class Stepper {
 
   /** Trains up to `count` steps; ends early where all ranks agreed to. */
   async run({ from, count, epochs }: RunMessage): Promise<RunReply> {
-    const { feed, device, optimizer } = this.#parts
+    const { feed, device, optimizer, control } = this.#parts
     const losses = zeros([count], { device })
     try {
       let done = 0
       let samples = 0
       let ended: RunReply['ended'] = 'count'
       while (ended === 'count' && done < count) {
+        if (!passGate(control, from + done)) {
+          ended = 'stop'
+          break
+        }
         this.#mark(from + done)
         const taken = await feed.take()
         const votes = this.#step(taken, losses, done)
@@ -97,8 +95,7 @@ export class Stepper {
         }
         samples += taken.samples
         done++
-        if (votes.stop) ended = 'stop'
-        else if (votes.ended && epochs !== undefined && feed.epoch + 1 >= epochs) ended = 'epochs'
+        if (votes.ended && epochs !== undefined && feed.epoch + 1 >= epochs) ended = 'epochs'
         await turn()
       }
       const values = Array.from((await losses.data()) as Float32Array).slice(0, done)
@@ -119,11 +116,7 @@ export class Stepper {
 
   /** Everything between two turns of the event loop. */
   #step(taken: StepBatches, losses: Tensor, slot: number): VoteResult {
-    const vote = packVote({
-      stop: Atomics.load(this.#parts.control, CONTROL_STOP) !== 0,
-      ended: taken.endsEpoch,
-      samples: taken.samples,
-    })
+    const vote = packVote({ ended: taken.endsEpoch, samples: taken.samples })
     this.#schedule()
     const replayed = this.#graph?.run(taken, vote)
     if (replayed !== undefined) {
@@ -159,7 +152,7 @@ export class Stepper {
           sum.add_(weighted.reshape([1]))
         })
         const scaled = weight === 1 ? loss : loss.mul(weight)
-        scaled.backward()
+        inTask('a gradient hook', () => scaled.backward())
       })
     })
   }
@@ -168,17 +161,12 @@ export class Stepper {
   #update(): void {
     const { optimizer, clipNorm } = this.#parts
     if (clipNorm !== undefined) scope(() => void clipGradNorm(this.#parameters, clipNorm))
-    optimizer.step()
+    inTask('task.optimizer', () => optimizer.step())
   }
 
   #loss(batch: ReturnType<typeof toDevice>): Tensor {
     const { task, model } = this.#parts
-    const loss = task.loss(model, batch)
-    if (loss?.numel !== 1) {
-      const got = loss?.shape ? `shape [${loss.shape.join(', ')}]` : String(loss)
-      throw new UsageError(`task.loss must return a tensor with one element, not ${got}`)
-    }
-    return loss
+    return requireLoss(inTask('task.loss', () => task.loss(model, batch)))
   }
 
   /** Waits for the reduction; a parameter without a gradient is named. */
@@ -200,7 +188,9 @@ export class Stepper {
   #schedule(): void {
     const { task, optimizer, totalSteps } = this.#parts
     if (!task.schedule) return
-    optimizer.lr = this.#baseLr * task.schedule({ step: this.step - 1, totalSteps })
+    const step = this.step - 1
+    const factor = inTask('task.schedule', () => task.schedule?.({ step, totalSteps }))
+    optimizer.lr = this.#baseLr * requireFactor(factor, step)
   }
 
   #mark(step: number): void {
