@@ -41,10 +41,7 @@ export function stretches(ids: Uint8Array | Uint16Array, length: number, o: Stre
     seed: o.seed,
     epoch: o.epoch,
     batchSize: o.batchSize,
-    shuffle: training,
-    // Held out: every sample counts once, also in a last batch that is not full.
-    dropLast: training,
-    dropLastBatch: training,
+    split: o.split, // held out: every sample counts once, also in a last batch that is not full
     collate: (indices) => {
       const tokens = new Int32Array(indices.length * length)
       const targets = new Int32Array(indices.length * length)

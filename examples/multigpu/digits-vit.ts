@@ -37,7 +37,7 @@ function digits(): Digits {
     labels.fill(digit, at, at + count)
     at += count
   }
-  const order = data.sampleIndices({ length: total, seed: 1, dropLast: false })
+  const order = data.sampleIndices({ length: total, seed: 1, shuffle: true })
   const held = Math.floor(total / 5)
   loaded = { pixels, labels, train: order.subarray(held), test: order.subarray(0, held) }
   return loaded
@@ -110,9 +110,7 @@ export default defineTask({
       seed,
       epoch,
       batchSize,
-      shuffle: training,
-      dropLast: training,
-      dropLastBatch: training,
+      split,
       collate: (indices) => {
         const images = new Float32Array(indices.length * side * side)
         const labels = new Int32Array(indices.length)

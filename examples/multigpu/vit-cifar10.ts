@@ -26,9 +26,7 @@ export default defineTask({
       seed,
       epoch,
       batchSize,
-      shuffle: training,
-      dropLast: training,
-      dropLastBatch: training,
+      split,
       collate: (indices) => {
         const images = new Float32Array(indices.length * imageBytes)
         for (const [row, i] of indices.entries()) {

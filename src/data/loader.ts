@@ -1,27 +1,36 @@
 // The prefetching loader: cuts a rank's indices in batches and makes the next ones while the present one is
 // used. Tasks return it from `data`; the trainer's workers iterate it.
 import { UsageError } from '../native/errors.js'
-import { type SamplerOptions, sampleIndices } from './sampler.js'
+import { forTraining, type SamplerOptions, sampleIndices } from './sampler.js'
 
 export interface LoaderOptions<B> extends SamplerOptions {
   /** Samples a batch. */
   batchSize: number
-  /** Makes one batch from sample indices; may be asynchronous. `batch` counts from 0 in the epoch. */
+  /**
+   * Makes one batch from sample indices (numbers below 2^32; a tensor of them is i64); may be asynchronous. `batch`
+   * counts from 0 in the epoch.
+   */
   collate: (indices: Uint32Array, batch: number) => B | Promise<B>
-  /** Leave out a last batch that is not full (default true). */
+  /** Leave out a last batch that is not full (default: for `split: 'train'` only). */
   dropLastBatch?: boolean
   /** Batches made ahead (default 2). */
   prefetch?: number
 }
 
-/** Batches of one epoch on one rank. `length` is their number. Each iteration starts the epoch anew. */
+/**
+ * Batches of one epoch on one rank: of all its samples in order, or for `split: 'train'` of shuffled ones, full batches
+ * only. `length` is their number. Each iteration starts the epoch anew.
+ */
 export class Loader<B> implements AsyncIterable<B> {
   readonly #options: LoaderOptions<B>
   readonly #indices: Uint32Array
   readonly length: number
 
   constructor(options: LoaderOptions<B>) {
-    const { batchSize, prefetch = 2 } = options
+    const { batchSize, prefetch = 2, dropLastBatch = forTraining(options) } = options
+    if (typeof options.collate !== 'function') {
+      throw new UsageError('loader: collate must be a function of indices that makes a batch')
+    }
     if (!Number.isInteger(batchSize) || batchSize < 1) {
       throw new UsageError(`loader: batchSize must be a whole number from 1, it is ${batchSize}`)
     }
@@ -31,7 +40,7 @@ export class Loader<B> implements AsyncIterable<B> {
     this.#options = options
     this.#indices = sampleIndices(options)
     const batches = this.#indices.length / batchSize
-    this.length = options.dropLastBatch === false ? Math.ceil(batches) : Math.floor(batches)
+    this.length = dropLastBatch ? Math.floor(batches) : Math.ceil(batches)
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<B, void, void> {
@@ -55,7 +64,7 @@ export class Loader<B> implements AsyncIterable<B> {
   }
 }
 
-/** Batches of `options.batchSize` samples; see {@link Loader}. */
+/** Batches of `options.batchSize` samples; see {@link Loader}. A task hands its request on: `{ ...request, … }`. */
 export function loader<B>(options: LoaderOptions<B>): Loader<B> {
   return new Loader(options)
 }

@@ -9,13 +9,27 @@ export interface SamplerOptions {
   world?: number
   seed?: number
   epoch?: number
-  /** Shuffle all samples anew each epoch (default true). */
+  /**
+   * What the samples are for; sets the defaults below. Without it as for 'test': in order, and nothing left out.
+   * The trainer's ranks must get as many batches of as many samples, so training data needs 'train'.
+   */
+  split?: 'train' | 'test'
+  /** Shuffle all samples anew each epoch (default: for 'train' only). */
   shuffle?: boolean
   /**
-   * true (default): every rank gets floor(length / world) samples, the last few of the permutation are left
-   * out. false: shares differ by at most one and every sample appears exactly once.
+   * true (default for 'train'): every rank gets floor(length / world) samples, the last few of the permutation are
+   * left out. false: shares differ by at most one and every sample appears exactly once.
    */
   dropLast?: boolean
+}
+
+/** Indices are 32 bits wide. */
+const mostSamples = 2 ** 32 - 1
+
+/** Is it for training? Throws UsageError where `split` is no split. */
+export function forTraining({ split }: Pick<SamplerOptions, 'split'>): boolean {
+  if (split === undefined || split === 'train' || split === 'test') return split === 'train'
+  throw new UsageError(`sampler: split must be 'train' or 'test', it is ${JSON.stringify(split)}`)
 }
 
 /** Indices of one rank's share of one epoch, in order. Ranks' shares are disjoint. */
@@ -26,12 +40,12 @@ export function sampleIndices(options: SamplerOptions): Uint32Array {
     world = 1,
     seed = 0,
     epoch = 0,
-    shuffle = true,
-    dropLast = true,
+    shuffle = forTraining(options),
+    dropLast = forTraining(options),
   } = options
-  if (!Number.isInteger(length) || length < 0) {
-    throw new UsageError(`sampler: length must be a whole number, it is ${length}`)
-  }
+  requireWhole('length', length, mostSamples)
+  requireWhole('seed', seed, Number.MAX_SAFE_INTEGER)
+  requireWhole('epoch', epoch, Number.MAX_SAFE_INTEGER)
   if (
     !Number.isInteger(world) ||
     world < 1 ||
@@ -48,6 +62,11 @@ export function sampleIndices(options: SamplerOptions): Uint32Array {
   const share = new Uint32Array(Math.max(0, most))
   for (let i = 0; i < share.length; i++) share[i] = order[i * world + rank] as number
   return share
+}
+
+function requireWhole(name: string, value: number, most: number): void {
+  if (Number.isInteger(value) && value >= 0 && value <= most) return
+  throw new UsageError(`sampler: ${name} must be a whole number from 0 to ${most}, it is ${value}`)
 }
 
 /** Random whole numbers below 2^32 from a seed: splitmix32, the same on every machine. */

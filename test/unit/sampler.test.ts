@@ -38,7 +38,7 @@ describe('sampler', () => {
   })
 
   test('the same numbers give the same order, another epoch another one', () => {
-    const one = { length: 100, seed: 7, epoch: 3, rank: 1, world: 2 }
+    const one = { length: 100, seed: 7, epoch: 3, rank: 1, world: 2, split: 'train' as const }
     expect(sampleIndices(one)).toEqual(sampleIndices(one))
     expect(sampleIndices(one)).not.toEqual(sampleIndices({ ...one, epoch: 4 }))
     expect(sampleIndices(one)).not.toEqual(sampleIndices({ ...one, seed: 8 }))
@@ -47,10 +47,11 @@ describe('sampler', () => {
   test('ranks of any world cut the same permutation', () => {
     fc.assert(
       fc.property(fc.nat(), fc.integer({ min: 1, max: 6 }), (seed, world) => {
-        const whole = [...sampleIndices({ length: 60, seed })]
+        const split = 'train'
+        const whole = [...sampleIndices({ length: 60, seed, split })]
         const woven: number[] = []
         for (let rank = 0; rank < world; rank++) {
-          for (const [i, v] of sampleIndices({ length: 60, seed, rank, world }).entries()) {
+          for (const [i, v] of sampleIndices({ length: 60, seed, rank, world, split }).entries()) {
             woven[i * world + rank] = v
           }
         }
@@ -61,12 +62,44 @@ describe('sampler', () => {
 
   test('a shuffle is fair: each sample comes first about equally often', () => {
     const counts = new Array(5).fill(0)
-    for (let seed = 0; seed < 5000; seed++) counts[sampleIndices({ length: 5, seed })[0]!]++
+    for (let seed = 0; seed < 5000; seed++) {
+      counts[sampleIndices({ length: 5, seed, shuffle: true })[0]!]++
+    }
     for (const c of counts) expect(Math.abs(c - 1000)).toBeLessThan(150)
   })
 
   test('a rank outside the world is a UsageError', () => {
     expect(() => sampleIndices({ length: 10, rank: 2, world: 2 })).toThrow(/rank 2/)
+  })
+
+  test.each(['test', undefined] as const)('split %s: every sample, in order', (split) => {
+    const parts = [0, 1, 2].map((rank) => [
+      ...sampleIndices({ length: 10, rank, world: 3, ...(split && { split }) }),
+    ])
+    expect(parts).toEqual([
+      [0, 3, 6, 9],
+      [1, 4, 7],
+      [2, 5, 8],
+    ])
+  })
+
+  test('split train: shuffled, and every rank gets as many', () => {
+    const parts = [0, 1, 2].map((rank) => [
+      ...sampleIndices({ length: 100, rank, world: 3, split: 'train' }),
+    ])
+    expect(parts.map((part) => part.length)).toEqual([33, 33, 33])
+    expect(parts[0]).not.toEqual([...parts[0]!].sort((a, b) => a - b))
+  })
+
+  test.each([
+    [{ length: 2.5 }, /length/],
+    [{ length: 2 ** 32 }, /length.*4294967295/],
+    [{ length: 4, seed: 0.5 }, /seed/],
+    [{ length: 4, seed: -1 }, /seed/],
+    [{ length: 4, epoch: Number.NaN }, /epoch/],
+    [{ length: 4, split: 'valid' as 'test' }, /split.*train.*test/],
+  ])('%j is a UsageError', (options, pattern) => {
+    expect(() => sampleIndices(options)).toThrow(pattern)
   })
 })
 
@@ -90,6 +123,27 @@ describe('loader', () => {
       if (seen.length === 1) expect(started.length).toBeGreaterThanOrEqual(3)
     }
     expect(seen.flat()).toEqual(Array.from({ length: 40 }, (_, i) => i))
+  })
+
+  test('test data: every sample once, the last batch short; training data: full batches only', async () => {
+    const batchesOf = async (split?: 'train' | 'test') => {
+      const seen: number[][] = []
+      const options = { length: 10, batchSize: 4, collate: (i: Uint32Array) => [...i] }
+      for await (const batch of loader({ ...options, ...(split && { split }) })) seen.push(batch)
+      return seen
+    }
+    const inOrder = [
+      [0, 1, 2, 3],
+      [4, 5, 6, 7],
+      [8, 9],
+    ]
+    expect(await batchesOf('test')).toEqual(inOrder)
+    expect(await batchesOf()).toEqual(inOrder)
+    expect((await batchesOf('train')).map((batch) => batch.length)).toEqual([4, 4])
+  })
+
+  test('collate must be a function', () => {
+    expect(() => loader({ length: 4, batchSize: 2 } as never)).toThrow(/collate/)
   })
 
   test('a failing collate reaches the loop at its batch', async () => {

@@ -36,9 +36,7 @@ export function shares(request, collateRows = (rows) => rows) {
     seed,
     epoch,
     batchSize,
-    shuffle: training,
-    dropLast: training,
-    dropLastBatch: training,
+    split,
     collate: (indices) => {
       const rows = collateRows([...indices])
       const x = new Float32Array(rows.length * inputs)
