@@ -36,7 +36,12 @@ const projects = [
 ].filter((each) => holdsTests(each.test.name))
 
 export default defineConfig({
-  resolve: { alias: [{ find: /^weft$/, replacement: `${root}dist/index.js` }] },
+  resolve: {
+    alias: [
+      { find: /^weft$/, replacement: `${root}dist/index.js` },
+      { find: /^weft\/testing$/, replacement: `${root}dist/testing.js` },
+    ],
+  },
   test: {
     // A crash of native code then stays in one file.
     pool: 'forks',

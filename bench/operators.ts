@@ -9,7 +9,6 @@ import { parseArgs } from 'node:util'
 import {
   allowTf32,
   type DType,
-  launchProbe,
   noGrad,
   openFabric,
   randn,
@@ -19,6 +18,7 @@ import {
   TimedEvent,
   zeros,
 } from 'weft'
+import { launchProbe } from 'weft/testing'
 
 /** One figure; `op` is the name that PyTorch's figure has, where it has one. */
 interface Figure {

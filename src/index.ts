@@ -1,4 +1,5 @@
-// The public names of weft: `import { openFabric, tensor, … } from 'weft'`.
+// The public names of weft: `import { openFabric, tensor, … } from 'weft'`. docs/api.md lists them, and a
+// test compares the two.
 
 // Autograd
 export type { GradientHook } from './autograd/gradient.js'
@@ -13,10 +14,8 @@ export type { DeviceInfo } from './fabric/devices.js'
 export { defaultDevice, setDefaultDevice } from './fabric/devices.js'
 export type { FabricOptions, FabricStats, LogMode, Topology } from './fabric/fabric.js'
 export { Fabric, openFabric } from './fabric/fabric.js'
-export { faults } from './fabric/faults.js'
 export type { GroupStats } from './fabric/group.js'
 export { Group } from './fabric/group.js'
-export { launchProbe } from './fabric/launch-probe.js'
 export { memory, memorySnapshot, releaseCached, setMemoryLimit } from './fabric/memory.js'
 export type { DeviceMemory } from './fabric/memory-fields.js'
 export type { MemoryBlock, MemorySegment } from './fabric/memory-snapshot.js'
@@ -32,7 +31,24 @@ export { Work } from './fabric/work.js'
 export type { CaptureOptions } from './graph/graph.js'
 export { captureGraph, Graph } from './graph/graph.js'
 // Errors
-export * from './native/errors.js'
+export {
+  CheckpointError,
+  CollectiveTimeoutError,
+  CudaError,
+  DesyncError,
+  DeviceError,
+  DisposedError,
+  DtypeError,
+  FabricPoisonedError,
+  NonFiniteLossError,
+  OutOfMemoryError,
+  PeerAccessError,
+  PluginError,
+  ShapeError,
+  UsageError,
+  WeftError,
+  WorkerError,
+} from './native/errors.js'
 export * as nn from './nn/index.js'
 export * as optim from './optim/index.js'
 export { leaks, setDebug } from './tensor/debug.js'
@@ -64,4 +80,22 @@ export {
 } from './tensor/random.js'
 export { disposeAll, keep, scope } from './tensor/scope.js'
 export { Tensor } from './tensor/tensor.js'
-export * from './train/index.js'
+export type { Metrics, ProgressReport, TrainEvent, TrainResult } from './train/events.js'
+export type { TrainerOptions } from './train/options.js'
+export type { StopListener, Stoppable } from './train/stop.js'
+export { stopOnSignals } from './train/stop.js'
+export type {
+  Batch,
+  BatchSource,
+  DataRequest,
+  FinishContext,
+  HostBatch,
+  HostTensor,
+  SchedulePoint,
+  Task,
+  TaskDefaults,
+  TaskDefinition,
+  TaskOptimizer,
+} from './train/task.js'
+export { defineTask } from './train/task.js'
+export { Trainer } from './train/trainer.js'

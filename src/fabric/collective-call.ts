@@ -1,6 +1,7 @@
 // One collective call: its names, options and defaults, as numbers for the native calls. Group (all
 // ranks) and RankGroup (one rank) share them.
 import { UsageError } from '../native/errors.js'
+import { requireTimeout } from './option-checks.js'
 
 const kinds = { allReduce: 0, broadcast: 1, allGather: 2, reduceScatter: 3, reduce: 4, barrier: 5 }
 const ops = ['sum', 'avg', 'max', 'min', 'prod'] as const
@@ -33,5 +34,9 @@ export function callNumbers(
   return [kinds[name], number]
 }
 
-/** @internal */
-export const defaultTimeoutMs = 30_000
+const defaultTimeoutMs = 30_000
+
+/** @internal The call's deadline, ms. */
+export function deadlineOf(options: CollectiveOptions): number {
+  return requireTimeout(options.timeoutMs ?? defaultTimeoutMs)
+}

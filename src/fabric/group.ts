@@ -12,7 +12,7 @@ import type {
   ReduceCallOptions,
   RootOptions,
 } from './collective-call.js'
-import { callNumbers, defaultTimeoutMs } from './collective-call.js'
+import { callNumbers, deadlineOf } from './collective-call.js'
 import { deviceIndex, deviceName } from './devices.js'
 import { RankGroup } from './rank-group.js'
 import { Work } from './work.js'
@@ -134,7 +134,7 @@ export class Group {
       words[r] = inputs?.[r]?.handle ?? 0
       words[n + r] = outputs?.[r]?.handle ?? 0
     }
-    const timeout = options.timeoutMs ?? defaultTimeoutMs
+    const timeout = deadlineOf(options)
     return new Work(native.groupSubmitAll(this.id, kind, op, options.root ?? 0, timeout))
   }
 }

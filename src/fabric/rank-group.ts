@@ -8,7 +8,7 @@ import type {
   ReduceCallOptions,
   RootOptions,
 } from './collective-call.js'
-import { callNumbers, defaultTimeoutMs } from './collective-call.js'
+import { callNumbers, deadlineOf } from './collective-call.js'
 import type { Group } from './group.js'
 import { Work } from './work.js'
 
@@ -84,7 +84,7 @@ export class RankGroup {
         input?.handle ?? 0,
         output?.handle ?? 0,
         options.vote ?? 0,
-        options.timeoutMs ?? defaultTimeoutMs,
+        deadlineOf(options),
       ),
     )
   }

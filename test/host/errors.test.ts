@@ -5,7 +5,6 @@ import {
   DisposedError,
   DtypeError,
   functional as F,
-  faults,
   memory,
   OutOfMemoryError,
   openFabric,
@@ -18,6 +17,7 @@ import {
   WeftError,
   zeros,
 } from 'weft'
+import { faults } from 'weft/testing'
 import { native } from '../../dist/native/addon.js'
 import { device, elsewhere, hostOnly, ordinal, several } from './device.js'
 

@@ -7,7 +7,6 @@ import {
   DeviceError,
   DtypeError,
   type Fabric,
-  faults,
   type Group,
   noGrad,
   openFabric,
@@ -17,6 +16,7 @@ import {
   WorkerError,
   zeros,
 } from 'weft'
+import { faults } from 'weft/testing'
 import { several } from './device.js'
 
 let fabric: Fabric
@@ -158,3 +158,14 @@ test('a disposed group is a UsageError', () => {
   group.dispose()
   expect(() => group.barrier()).toThrow(UsageError)
 })
+
+test.each([-1, 0, Number.NaN, '50'])(
+  'a deadline of %j ms is a UsageError, and no rank arrived',
+  async (ms) => {
+    const timeoutMs = ms as number
+    const tensors = each((_, device) => zeros([2], { device }))
+    expect(() => group.allReduce(tensors, { timeoutMs })).toThrow(UsageError)
+    expect(() => group.rank(0).barrier({ timeoutMs })).toThrow(/timeoutMs must be milliseconds/)
+    await group.barrier().done
+  },
+)

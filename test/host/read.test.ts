@@ -1,6 +1,7 @@
 // Values leaving a device: order, concurrency, and an event loop that goes on meanwhile.
 import { afterEach, expect, test } from 'vitest'
-import { faults, openFabric, setDefaultDevice, synchronize, tensor, UsageError, zeros } from 'weft'
+import { openFabric, setDefaultDevice, synchronize, tensor, UsageError, zeros } from 'weft'
+import { faults } from 'weft/testing'
 import { device, hostOnly, ordinal, several } from './device.js'
 
 setDefaultDevice(device)

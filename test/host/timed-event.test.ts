@@ -3,8 +3,6 @@ import { expect, test } from 'vitest'
 import {
   createStream,
   DeviceError,
-  faults,
-  launchProbe,
   openFabric,
   scope,
   setDefaultDevice,
@@ -14,6 +12,7 @@ import {
   withStream,
   zeros,
 } from 'weft'
+import { faults, launchProbe } from 'weft/testing'
 import { device, elsewhere, onGpu, ordinal, several } from './device.js'
 
 setDefaultDevice(device)

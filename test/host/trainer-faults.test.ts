@@ -8,7 +8,6 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
   CollectiveTimeoutError,
   DesyncError,
-  faults,
   memory,
   NonFiniteLossError,
   OutOfMemoryError,
@@ -19,6 +18,7 @@ import {
   WeftError,
   WorkerError,
 } from 'weft'
+import { faults } from 'weft/testing'
 import { hostOnly, several, severalNames } from './device.js'
 
 const taskFile = (name: string) => new URL(`./tasks/${name}`, import.meta.url)

@@ -2,7 +2,8 @@
 // on.
 import { Worker } from 'node:worker_threads'
 import { expect, test } from 'vitest'
-import { faults, memory, openFabric, setDefaultDevice, Tensor, tensor, zeros } from 'weft'
+import { memory, openFabric, setDefaultDevice, Tensor, tensor, zeros } from 'weft'
+import { faults } from 'weft/testing'
 import { device, ordinal, several } from './device.js'
 
 setDefaultDevice(device)

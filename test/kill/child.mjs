@@ -3,7 +3,6 @@
 // Each prints one JSON object a line; `endless` runs until it is killed.
 import {
   functional as F,
-  faults,
   full,
   memory,
   ones,
@@ -14,6 +13,7 @@ import {
   Trainer,
   zeros,
 } from 'weft'
+import { faults } from 'weft/testing'
 
 const [mode, device] = process.argv.slice(2)
 const print = (value) => process.stdout.write(`${JSON.stringify(value)}\n`)

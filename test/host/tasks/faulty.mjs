@@ -1,6 +1,7 @@
 // The regression with one fault, which WEFT_TEST_FAULT names as kind:rank:step. Worker threads see the
 // environment of the moment in which they were started.
-import { defineTask, faults, tensor, zeros } from 'weft'
+import { defineTask, tensor, zeros } from 'weft'
+import { faults } from 'weft/testing'
 import { parts, shares, squaredError } from './regression.mjs'
 
 const [kind, rankText, stepText] = (process.env.WEFT_TEST_FAULT ?? 'none').split(':')
