@@ -17,12 +17,12 @@ namespace weft {
 namespace {
 
 constexpr const char* kNames[] = {
-#define WEFT_OP(name, schema) #name,
+#define WEFT_OP(name, schema, ...) #name,
 #include "dispatch/operators.def"
 #undef WEFT_OP
 };
 constexpr const char* kSchemas[] = {
-#define WEFT_OP(name, schema) schema,
+#define WEFT_OP(name, schema, ...) schema,
 #include "dispatch/operators.def"
 #undef WEFT_OP
 };

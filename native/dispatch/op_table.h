@@ -20,7 +20,7 @@
 namespace weft {
 
 enum class Op : uint16_t {
-#define WEFT_OP(name, schema) name,
+#define WEFT_OP(name, schema, ...) name,
 #include "dispatch/operators.def"
 #undef WEFT_OP
   kCount

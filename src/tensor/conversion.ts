@@ -1,11 +1,11 @@
-// Moving and converting: dtype, device, contiguous copies. Never waits: a copy to another device is
-// ordered by events on both devices' streams. Gradients flow back through `to` and `clone`.
+// Moving and converting: dtype and device. Never waits: a copy to another device is
+// ordered by events on both devices' streams. Gradients flow back through `to`.
 import { deviceIndex } from '../fabric/devices.js'
 import { UsageError } from '../native/errors.js'
 import { Op } from '../native/operators.js'
 import type { DType } from './dtype.js'
 import { dtypeId, dtypeNames } from './dtype.js'
-import { call1, callNumber } from './invoke.js'
+import { callNumber } from './invoke.js'
 import type { Tensor } from './tensor.js'
 
 /** What `to` takes: a dtype name, a device name, or both. */
@@ -36,10 +36,3 @@ export function targetOf(target: Target): { dtype?: DType; device?: string } {
     ? { dtype: target as DType }
     : { device: target }
 }
-
-/** `a` in contiguous memory: the same memory when it is already. */
-export const contiguous = (a: Tensor): Tensor => call1(Op.contiguous, a)
-/** A copy in new, contiguous memory. */
-export const clone = (a: Tensor): Tensor => call1(Op.clone, a)
-/** The same memory without gradient history. */
-export const detach = (a: Tensor): Tensor => call1(Op.detach, a)

@@ -42,7 +42,9 @@ export function disposedError(tensor: TensorObject): DisposedError {
 }
 
 function isUserFrame(line: string): boolean {
-  return line.includes(' at ') && !/[\\/](tensor|autograd|native)[\\/][\w-]+\.[jt]s/.test(line)
+  return (
+    line.includes(' at ') && !/[\\/](tensor|generated|autograd|native)[\\/][\w-]+\.[jt]s/.test(line)
+  )
 }
 
 function report(site: Site): void {

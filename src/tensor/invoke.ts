@@ -48,6 +48,33 @@ export function results(op: number, count: number): Tensor[] {
   return Array.from(handles, (handle) => makeTensor(handle))
 }
 
+/** Runs op(Tensor), which changes the tensor. */
+export function run1(op: number, a: Tensor): void {
+  words[0] = a.handle
+  nativeCall(op, 1)
+}
+
+/** Runs op(Tensor, Tensor), which changes the first. */
+export function run2(op: number, a: Tensor, b: Tensor): void {
+  words[0] = a.handle
+  words[1] = b.handle
+  nativeCall(op, 2)
+}
+
+/** Runs op(Tensor, number), which changes the tensor. */
+export function runNumber(op: number, a: Tensor, b: number): void {
+  words[0] = a.handle
+  words[1] = b
+  nativeCall(op, 2)
+}
+
+/** The position of `value` among the names that an option may have; throws UsageError. */
+export function choice(call: string, option: string, value: string, names: readonly string[]) {
+  const at = names.indexOf(value)
+  if (at < 0) throw new UsageError(`${call}: ${option} ${value}; use ${names.join(', ')}`)
+  return at
+}
+
 /** Runs an operator without results. */
 export function run(op: number, count: number): void {
   nativeCall(op, count)

@@ -1,10 +1,12 @@
 // The lists that TypeScript copies from the native definitions.
+import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { collectiveKinds, eventKinds } from '../../dist/fabric/event-kinds.js'
 import { native } from '../../dist/native/addon.js'
 import { errorClasses } from '../../dist/native/errors.js'
 import { Op, operators } from '../../dist/native/operators.js'
 import { dtypeBytes, dtypeNames } from '../../dist/tensor/dtype.js'
+import { generatedFiles } from '../../scripts/generate-tables.mjs'
 
 const tables = native.tables()
 
@@ -24,6 +26,15 @@ test('event and collective kinds', () => {
   expect(eventKinds).toEqual(tables.events)
   const native = tables.collectives.map((name) => name.replace(/[- ]/g, '_'))
   expect(collectiveKinds).toEqual(native)
+})
+
+test('generated declarations follow operators.def: run `npm run tables` when this fails', () => {
+  const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
+  for (const [path, text] of Object.entries(
+    generatedFiles(read('native/dispatch/operators.def')),
+  )) {
+    expect(read(path), path).toBe(text)
+  }
 })
 
 test('operators: run `npm run tables` when this fails', () => {
