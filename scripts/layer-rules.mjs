@@ -45,6 +45,7 @@ export const nativeFolders = [
   'cpu',
   'cuda',
   'dispatch',
+  'gemm',
   'iter',
   'native',
   'ops',

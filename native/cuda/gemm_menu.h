@@ -1,6 +1,6 @@
-// The menu of tensor-core GEMM kernels: what one kernel is, what it is asked to do, and the list of
-// those built for a device. gemm_menu/*.cu fill the list through gemm_tile.h; gemm_choice.cc picks
-// from it and gemm.cc launches.
+// The menu of tensor-core GEMM kernels as device code sees it: what a kernel is asked to do, how it
+// is launched, and the list of those built. gemm_menu/*.cu fill the list through gemm_tile.h;
+// gemm_choice.cc picks from it and gemm.cc launches. What choosing needs of a row is gemm/menu.h's.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -8,16 +8,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "fabric/dtype.h"
+#include "gemm/menu.h"
 
 namespace weft::cuda {
-
-/// Which dimension of A, then of B, is dense in memory: x·Wᵀ is kKK, g·W is kKN, gᵀ·x is kMN.
-enum class GemmLayout : uint8_t { kKK = 0, kKN = 1, kMN = 2, kMK = 3 };
-
-/// kLinear: alpha·A·B + beta·C + bias (bias may be nullptr).
-/// kGelu: gelu(alpha·A·B + bias), and the value before it to `before` where that is not nullptr.
-enum class GemmEpilogue : uint8_t { kLinear = 0, kGelu = 1 };
 
 /// C (m,n) of `batch` products, `*_batch` elements apart. Pointers and every stride are multiples
 /// of 16 bytes, batch strides are not 0 where batch > 1.
@@ -37,17 +30,11 @@ struct GemmProblem {
 struct GemmSetting {
   int ordinal;
   int multiprocessors;
-  int splits;   // of k; 1: none, 0: as the kernel sees fit. Only kernels with can_split heed it
-  int swizzle;  // tiles side by side that one after the other keep in the cache; 1: a plain order
+  int splits;  // as in GemmChoice
+  int swizzle;
 };
 
-struct GemmKernel {
-  const char* name;  // "sm90_bf16_128x256_kk": stable, used in the file of choices
-  fabric::DType dtype;
-  GemmLayout layout;
-  GemmEpilogue epilogue;
-  int tile_m, tile_n;
-  bool can_split;
+struct GemmKernel : GemmRow {
   size_t (*workspace)(const GemmProblem&, const GemmSetting&);
   /// `workspace` holds what workspace() asked for (nullptr when 0).
   cudaError_t (*launch)(const GemmProblem&, const GemmSetting&, void* workspace, cudaStream_t);

@@ -132,8 +132,9 @@ class GemmTile {
         std::is_same_v<typename Recipe::Mma, cutlass::gemm::KernelTmaWarpSpecialized2SmSm100>;
     constexpr int kM = cute::size<0>(typename Recipe::Tile{}) / (kPair ? 2 : 1);
     constexpr int kN = cute::size<1>(typename Recipe::Tile{});
-    return {name,      dtype, kLayout, kEpilogue, kSwap ? kN : kM, kSwap ? kM : kN, Recipe::kSplits,
-            workspace, launch};
+    return {{name, dtype, kLayout, kEpilogue, kSwap ? kN : kM, kSwap ? kM : kN, Recipe::kSplits},
+            workspace,
+            launch};
   }
 
  private:

@@ -3,6 +3,7 @@
 
 #include "core/async_error.h"
 #include "cuda/device_error.h"
+#include "cuda/gemm_choice.h"
 #include "cuda/kernel_list.h"
 
 namespace weft {
@@ -37,6 +38,7 @@ void register_cuda_kernels() {
   table.grad_clip = cuda::grad_clip;
   table.store = cuda::store;
   register_kernels(fabric::DriverKind::kCuda, table);
+  register_gemm_menu(cuda::built_gemm_menu());
   set_async_error_source(cuda::poll_device_error);
 }
 

@@ -16,7 +16,7 @@ case $program in
     ;;
   gemm_attention_check)
     cutlass="-isystem ${CUTLASS:?folder of CUTLASS}/include -isystem $CUTLASS/tools/util/include"
-    own=$(ls native/core/precision.cc native/cuda/gemm*.cc native/cuda/gemm*.cu \
+    own=$(ls native/core/precision.cc native/gemm/*.cc native/cuda/gemm*.cc native/cuda/gemm*.cu \
       native/cuda/attention_*.cu native/cuda/gemm_menu/${menu}_*.cu test/cuda/*check.cu)
     ;;
   *)

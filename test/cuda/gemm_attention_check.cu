@@ -1,10 +1,11 @@
 // Checks GEMM and attention on a GPU against plain references in double, and with --time prints
-// their rates. Stands alone: needs the fabric and native/cuda/{gemm,attention}*, no Node. Built by
-// build_check.sh beside it. Exit code 1 when a check fails.
+// their rates. Stands alone: needs the fabric, native/gemm and native/cuda/{gemm,attention}*, no
+// Node. Built by build_check.sh beside it. Exit code 1 when a check fails.
 //
 //   gemm_attention_check [--time] [--gemm] [--attention] [--device cuda:0]
 #include <cstring>
 
+#include "cuda/gemm_choice.h"
 #include "device_check.h"
 
 int main(int argc, char** argv) {
@@ -17,6 +18,11 @@ int main(int argc, char** argv) {
     if (!std::strcmp(argv[i], "--device") && i + 1 < argc) name = argv[++i];
   }
   const bool all = !gemm && !attention;
+  weft::register_gemm_menu(weft::cuda::built_gemm_menu());
+  if (weft::gemm_menu().empty()) {
+    std::printf("FAILED: built without the menu of GEMM kernels\n");
+    return 1;
+  }
   try {
     fabric::Device& device = fabric::open_device(name);
     fabric::cuda::use_device(device.ordinal());

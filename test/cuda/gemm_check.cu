@@ -196,18 +196,19 @@ cuda::GemmProblem problem_of(const GemmArgs& g) {
   return p;
 }
 
-cuda::GemmKind kind_of(const Case& c) {
+GemmKind kind_of(const Case& c) {
   const auto layout = c.a_transposed
-                          ? (c.b_transposed ? cuda::GemmLayout::kMK : cuda::GemmLayout::kMN)
-                          : (c.b_transposed ? cuda::GemmLayout::kKK : cuda::GemmLayout::kKN);
+                          ? (c.b_transposed ? GemmLayout::kMK : GemmLayout::kMN)
+                          : (c.b_transposed ? GemmLayout::kKK : GemmLayout::kKN);
   return {c.dtype, layout,
-          c.gelu ? cuda::GemmEpilogue::kGelu : cuda::GemmEpilogue::kLinear};
+          c.gelu ? GemmEpilogue::kGelu : GemmEpilogue::kLinear};
 }
 
 void through_menu(const Case& c, fabric::Stream& stream, Report& report) {
   Setup setup(c);
   const cuda::GemmProblem p = problem_of(setup.args());
-  const auto candidates = cuda::gemm_candidates(kind_of(c), p, stream.device());
+  const GemmGpu gpu = gemm_gpu(stream.device().properties());
+  const auto candidates = gemm_candidates(gemm_menu(), kind_of(c), cuda::sizes_of(p), gpu);
   for (int i = 0; i < candidates.count; ++i) {
     setup.reset();
     fabric::cuda::check(cudaDeviceSynchronize(), "reset");
@@ -302,8 +303,9 @@ void time_gemm(fabric::Stream& stream) {
         g.a_transposed = c.a_transposed, g.b_transposed = c.b_transposed;
         g.lda = c.a_transposed ? c.m : c.k, g.ldb = c.b_transposed ? c.k : c.n, g.ldc = c.n;
         const cuda::GemmProblem p = problem_of(g);
-        const auto candidates = cuda::gemm_candidates(kind_of(c), p, stream.device());
-        const auto estimate = cuda::estimate_gemm(kind_of(c), p, stream.device());
+        const GemmGpu gpu = gemm_gpu(stream.device().properties());
+        const auto candidates = gemm_candidates(gemm_menu(), kind_of(c), cuda::sizes_of(p), gpu);
+        const auto estimate = estimate_gemm(candidates, cuda::sizes_of(p), gpu);
         std::vector<std::function<void()>> runs{[&] { cuda::gemm(g, stream); }};
         for (int i = 0; i < candidates.count; ++i)
           runs.push_back([&, i] { cuda::launch_gemm(candidates.at[i], p, stream); });
