@@ -84,8 +84,8 @@ napi_value initialize(napi_env env, napi_value exports) {
   for (auto list :
        {call_functions, tensor_functions, read_functions, autograd_functions, fabric_functions,
         stream_functions, fault_functions, group_functions, work_functions, snapshot_functions,
-        memory_functions, random_functions, precision_functions, reducer_functions, graph_functions,
-        table_functions, timed_event_functions, launch_probe_functions}) {
+        memory_functions, random_functions, precision_functions, gemm_functions, reducer_functions,
+        graph_functions, table_functions, timed_event_functions, launch_probe_functions}) {
     define(env, exports, state, list());
   }
   return exports;

@@ -128,6 +128,7 @@ FunctionList snapshot_functions();
 FunctionList memory_functions();
 FunctionList random_functions();
 FunctionList precision_functions();
+FunctionList gemm_functions();
 FunctionList reducer_functions();
 FunctionList graph_functions();
 FunctionList table_functions();

@@ -9,6 +9,7 @@
 
 #include "binding/completion.h"
 #include "binding/entry.h"
+#include "binding/gemm_policy.h"
 #include "fabric/event_log.h"
 #include "fabric/fabric.h"
 
@@ -177,6 +178,7 @@ napi_value snapshot(Frame& f) {
   packer.counters.push_back(
       {packer.text("staging_bytes"), static_cast<double>(fabric::staging_bytes())});
   packer.counters.push_back({packer.text("live_handles"), static_cast<double>(handles::live())});
+  packer.counters.push_back({packer.text("deterministic"), deterministic() ? 1.0 : 0.0});
 
   // One scratch area a thread, grown once, so that a snapshot allocates only its result.
   static thread_local std::vector<EventRecord> scratch;

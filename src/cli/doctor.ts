@@ -79,13 +79,14 @@ async function requirements(): Promise<Finding[]> {
   }))
 }
 
-type Loaded = BuildInfo & { nvml: NvmlReport }
+type Loaded = BuildInfo & { nvml: NvmlReport; gemm: string }
 
 /** Loads the addon in a child process: what it was built with and finds, or why it does not load. */
 function loadInChild(path: string): Promise<Loaded | string> {
   const program =
     'const addon = require(process.argv[1]);' +
-    'process.stdout.write(JSON.stringify({ ...addon.buildInfo(), nvml: addon.nvml() }))'
+    'let gemm; try { gemm = addon.gemmPolicy() } catch (error) { gemm = error.message }' +
+    'process.stdout.write(JSON.stringify({ ...addon.buildInfo(), nvml: addon.nvml(), gemm }))'
   const args = ['--input-type=commonjs', '-e', program, path]
   return new Promise((resolve) => {
     execFile(process.execPath, args, { timeout: loadLimitMs }, (error, stdout, stderr) => {
@@ -120,8 +121,29 @@ async function addon(): Promise<{ findings: Finding[]; info: Loaded | undefined 
   const detail = `${path}, compiler ${loaded.compiler}, Node-API ${loaded.napi}, ${loaded.threads} threads`
   const built: Finding = { name: 'addon', state: 'ok', detail, remedy: '' }
   const devices = loaded.drivers.map((driver) => `${driver.name}: ${driver.devices}`).join(', ')
-  const findings = [built, describeBlas(loaded), note('devices', devices || 'none')]
+  const findings = [
+    built,
+    describeBlas(loaded),
+    note('devices', devices || 'none'),
+    describeChoices(loaded.gemm, loaded.cuda, process.env.WEFT_GEMM_CHOICES),
+  ]
   return { findings, info: loaded }
+}
+
+/** How kernels of matrix products are chosen here, and so whether runs repeat bit by bit. */
+export function describeChoices(policy: string, cuda: boolean, given: string | undefined): Finding {
+  const name = 'choices'
+  if (!['measured', 'estimated', 'given'].includes(policy)) {
+    const remedy = 'set WEFT_DETERMINISTIC to 1 or 0, or leave it out'
+    return { name, state: 'missing', detail: policy, remedy }
+  }
+  if (!cuda) return note(name, 'host devices have none: deterministic')
+  if (given) return note(name, `GEMM kernels as given by ${given}: deterministic`)
+  if (policy !== 'measured') return note(name, 'GEMM kernels by estimate: deterministic')
+  return note(
+    name,
+    'GEMM kernels by measurement; WEFT_DETERMINISTIC=1 makes runs repeat bit by bit',
+  )
 }
 
 /** The state of CUDA, from what is installed and what the addon was built with. */

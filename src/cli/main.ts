@@ -1,19 +1,14 @@
 #!/usr/bin/env node
 // The `weft` command: registers the subcommands and turns what they throw into one line and an exit code
 // (1: it failed, 2: it was called wrongly). Run as the package's bin and by scripts/start.mjs.
-import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { UsageError } from '../native/errors.js'
+import { packageVersion } from '../native/load.js'
 import { devicesCommand } from './devices.js'
 import { doctorCommand } from './doctor.js'
 import { errorLines } from './error-report.js'
 
 const commandLineErrorCode = 2
-
-function version(): string {
-  const manifest = new URL('../../package.json', import.meta.url)
-  return (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version
-}
 
 /** The trainer loads the addon; where that fails, the command says so when it is run. */
 async function addTrain(program: Command): Promise<void> {
@@ -36,7 +31,7 @@ async function addTrain(program: Command): Promise<void> {
 async function makeProgram(args: readonly string[]): Promise<Command> {
   const program = new Command('weft')
     .description('multi-GPU runtime for TypeScript')
-    .version(version())
+    .version(packageVersion())
     .exitOverride()
     .showHelpAfterError('(--help tells more)')
     .configureOutput({

@@ -32,6 +32,8 @@ interface TrainFlags
     | 'timeoutMs'
     | 'virtual'
     | 'graph'
+    | 'deterministic'
+    | 'gemmChoices'
   > {
   devices: string
   run?: string | false
@@ -74,6 +76,8 @@ export function trainCommand(program: Command): void {
     .option('--lr <rate>', "learning rate instead of the optimizer's own", decimal)
     .option('--clip-norm <norm>', 'clip gradients to this norm', decimal)
     .option('--graph', 'capture the training step and replay it')
+    .option('--deterministic', 'choose no kernel by measurement: the same bits in every run')
+    .option('--gemm-choices <file>', 'multiply as the run did that wrote this gemm-choices.json')
     .option('--log-every <steps>', 'steps between log lines', whole)
     .option('--evaluate-every <steps>', 'steps between evaluations (0: only at the end)', whole)
     .option('--timeout-ms <ms>', 'how long a rank waits for the others', whole)

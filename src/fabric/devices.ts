@@ -5,6 +5,7 @@ import { native } from '../native/addon.js'
 import { DeviceError } from '../native/errors.js'
 import type { NativeDevice, NvmlReport } from '../native/types.js'
 import type { DriverFacts } from './device-names.js'
+import { settleByEnvironment } from './gemm-policy.js'
 
 /** A device of the fabric: see NativeDevice for the fields. */
 export type DeviceInfo = Readonly<NativeDevice>
@@ -17,7 +18,10 @@ let defaultName: string | undefined
  * Opens a device, or finds it when it is open. `virtualCount` splits a GPU when it is first opened.
  */
 export function openDevice(name: string, virtualCount = 0): DeviceInfo {
-  return byName.get(name) ?? remember(native.openDevice(name, virtualCount))
+  const known = byName.get(name)
+  if (known !== undefined) return known
+  settleByEnvironment([name])
+  return remember(native.openDevice(name, virtualCount))
 }
 
 /** Index of the device called `name`; of the default device without a name. */

@@ -8,6 +8,14 @@ import type { DeviceChoice } from './device-names.js'
 import { deviceNames } from './device-names.js'
 import type { DeviceInfo } from './devices.js'
 import { driverFacts, openDevice, preferDevice } from './devices.js'
+import type { GemmChoices } from './gemm-choices.js'
+import {
+  checkPolicyOptions,
+  isDeterministic,
+  settleByOptions,
+  unsettle,
+  usedGemmChoices,
+} from './gemm-policy.js'
 import { Group } from './group.js'
 import { deviceMemory, memorySnapshot } from './memory.js'
 import type { DeviceMemory } from './memory-fields.js'
@@ -28,6 +36,17 @@ export interface FabricOptions {
   virtual?: number
   /** Sets the process's event log mode. */
   log?: LogMode
+  /**
+   * true: no GEMM kernel is chosen by measurement, so the same program gives the same bits on the same GPU
+   * model in every process. Holds for the whole process and must be asked for before a GPU opens, else it is a
+   * UsageError. Host devices are so by construction. WEFT_DETERMINISTIC=1 asks for it too.
+   */
+  deterministic?: boolean
+  /**
+   * The gemm-choices.json of another run on the same GPU models: its products are multiplied as there, others
+   * as `deterministic` would. Before a GPU opens, too. WEFT_GEMM_CHOICES names one for all GPUs of the process.
+   */
+  gemmChoices?: string | URL
 }
 
 /** Links between devices, by name. */
@@ -56,15 +75,33 @@ function logModeNumber(mode: LogMode): number {
  * be had. The first device becomes this thread's default unless setDefaultDevice() was called.
  */
 export async function openFabric(options: FabricOptions = {}): Promise<Fabric> {
-  requireKnownOptions('openFabric', options, ['devices', 'virtual', 'log'])
+  requireKnownOptions('openFabric', options, [
+    'devices',
+    'virtual',
+    'log',
+    'deterministic',
+    'gemmChoices',
+  ])
+  checkPolicyOptions(options)
   const virtual = options.virtual ?? 0
   const log = options.log === undefined ? undefined : logModeNumber(options.log)
   const names = deviceNames(options.devices ?? 'auto', virtual, driverFacts())
-  const devices = names.map((name) => openDevice(name, virtual))
+  const devices = openAll(names, virtual, options)
   preferDevice(names[0] as string)
   const fabric = new Fabric(devices)
   if (log !== undefined) native.setLogMode(log)
   return fabric
+}
+
+/** A fabric that does not open leaves no policy behind. */
+function openAll(names: string[], virtual: number, options: FabricOptions): DeviceInfo[] {
+  try {
+    settleByOptions(names, options)
+    return names.map((name) => openDevice(name, virtual))
+  } catch (error) {
+    unsettle()
+    throw error
+  }
 }
 
 export class Fabric {
@@ -81,6 +118,19 @@ export class Fabric {
     const found = this.devices.find((device) => device.name === name)
     if (found) return found
     throw new DeviceError(`${name} is not open here; there are ${this.#names().join(', ')}`)
+  }
+
+  /** Are the bits that these devices compute free of measurements? True on host devices alone. */
+  get deterministic(): boolean {
+    return isDeterministic(this.#names())
+  }
+
+  /**
+   * The GEMM kernels that this process used on these devices so far, to be written as JSON and given back to
+   * openFabric({ gemmChoices }); undefined where none was, as on host devices.
+   */
+  gemmChoices(): GemmChoices | undefined {
+    return usedGemmChoices(this.devices.filter((d) => d.driver === 'cuda').map((d) => d.model))
   }
 
   /** Links between the devices and the ring order. */

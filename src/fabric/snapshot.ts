@@ -200,6 +200,15 @@ export class Snapshot {
     )
   }
 
+  /**
+   * Were the process's bits free of measurements: no GPU open, or one whose GEMM choices were not measured?
+   * undefined in files of before it was told.
+   */
+  get deterministic(): boolean | undefined {
+    const found = this.counters.deterministic
+    return found === undefined ? undefined : found !== 0
+  }
+
   get eventCount(): number {
     return this.#sections.get(section.events)?.count ?? 0
   }

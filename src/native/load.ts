@@ -1,6 +1,6 @@
 // Finds and loads the addon. Importing this file loads nothing: addon.ts does, and `weft doctor`
 // calls findAddon() to explain what is there.
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { DeviceError } from './errors.js'
@@ -8,6 +8,12 @@ import type { Addon } from './types.js'
 
 /** The package's root folder, with a closing slash. */
 export const packageRoot = fileURLToPath(new URL('../../', import.meta.url))
+
+/** Version of this package. */
+export function packageVersion(): string {
+  const manifest = readFileSync(`${packageRoot}package.json`, 'utf8')
+  return (JSON.parse(manifest) as { version: string }).version
+}
 
 /** Where the addon may lie, best first: WEFT_ADDON, then the local build. */
 export function addonCandidates(): string[] {

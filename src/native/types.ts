@@ -52,6 +52,25 @@ export interface NativeLink {
   through: string
 }
 
+/** What of a GPU the choice of a GEMM kernel depends on. */
+export interface NativeGpu {
+  model: string
+  multiprocessors: number
+}
+
+/** How the product of one shape is multiplied. The kernel's name says dtype, layouts and epilogue. */
+export interface NativeGemmChoice {
+  kernel: string
+  m: number
+  n: number
+  k: number
+  batch: number
+  /** Parts that k is cut in; 1: none, 0: as the kernel sees fit. */
+  splits: number
+  /** Tiles side by side that run one after the other. */
+  swizzle: number
+}
+
 /** The library that tells about links between GPUs; GPUs work without it. */
 export interface NvmlReport {
   found: boolean
@@ -273,6 +292,26 @@ export interface Addon {
   /** Lets f32 products on GPUs use TF32. */
   setTf32(allowed: boolean): void
   tf32(): boolean
+
+  // How GEMM kernels are chosen (see src/fabric/gemm-policy.ts)
+  /** 'measured', 'estimated' or 'given'; throws UsageError when WEFT_DETERMINISTIC is wrong. */
+  gemmPolicy(): 'measured' | 'estimated' | 'given'
+  /** Version of the menu of kernels, and the GPUs of the machine by ordinal. Opens nothing. */
+  gemmFacts(): { menu: number; gpus: NativeGpu[] }
+  /** No choice is measured from now on; UsageError when a GPU was opened without it. */
+  requireDeterministic(): void
+  /** Choices for GPUs of this machine; checked whole before any of them holds. */
+  giveGemmChoices(
+    gpus: [
+      model: string,
+      multiprocessors: number,
+      choices: [string, number, number, number, number, number, number][],
+    ][],
+  ): void
+  /** Takes the two calls above back, unless a GPU is open. */
+  resetGemmPolicy(): void
+  /** What products used so far, by GPU model. */
+  gemmChoices(): (NativeGpu & { choices: NativeGemmChoice[] })[]
 
   // Gradient reducer (see src/fabric/reducer.ts)
   /** Flat arena and buckets for the parameters of one rank; returns its number. */

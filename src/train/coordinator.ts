@@ -4,6 +4,7 @@
 import { type Fabric, openFabric } from '../fabric/fabric.js'
 import type { Group } from '../fabric/group.js'
 import { requireSameHash, requireSameState } from './agreement.js'
+import { ChoiceKeeper } from './choice-keeper.js'
 import { Crew } from './crew.js'
 import type { TrainEvent, TrainResult } from './events.js'
 import { locateTask } from './module-loader.js'
@@ -30,6 +31,7 @@ function tokenRate(samplesPerSecond: number, task: LoadReply): number | undefine
 export class Coordinator {
   readonly #options: CheckedOptions
   #crew: Crew | undefined
+  #choices: ChoiceKeeper | undefined
   #stopRequested = false
   #abortedWith: Error | undefined
 
@@ -51,9 +53,14 @@ export class Coordinator {
 
   /** The whole run. However it ends, all workers have ended and the group is gone afterwards. */
   async run(): Promise<TrainResult> {
-    const { task, devices, virtual } = this.#options
+    const { task, devices, virtual, deterministic, gemmChoices } = this.#options
     const location = await locateTask(task)
-    const fabric = await openFabric({ devices, ...(virtual === undefined ? {} : { virtual }) })
+    const fabric = await openFabric({
+      devices,
+      ...(virtual === undefined ? {} : { virtual }),
+      ...(deterministic === undefined ? {} : { deterministic }),
+      ...(gemmChoices === undefined ? {} : { gemmChoices }),
+    })
     const group = fabric.group()
     const crew = new Crew({
       devices: fabric.devices.map((device) => device.name),
@@ -69,6 +76,9 @@ export class Coordinator {
       const totalSteps = await this.#begin(crew, group, loaded)
       directory = await this.#openDirectory(fabric, loaded)
       return await this.#train(crew, fabric, directory, { ...loaded, totalSteps })
+    } catch (error) {
+      await this.#choices?.close().catch(() => {}) // the run's own failure says more
+      throw error
     } finally {
       directory?.close()
       await crew.destroy()
@@ -130,6 +140,7 @@ export class Coordinator {
       settings,
       devices: fabric.devices,
       parameters: task.parameterCount,
+      deterministic: fabric.deterministic,
       started: new Date().toISOString(),
       node: process.version,
     })
@@ -138,6 +149,10 @@ export class Coordinator {
 
   async #train(crew: Crew, fabric: Fabric, directory: RunDirectory, loaded: Loaded) {
     const { task, settings, totalSteps } = loaded
+    this.#choices = new ChoiceKeeper({
+      used: () => fabric.gemmChoices(),
+      write: (choices) => directory.gemmChoices(choices),
+    })
     this.#emit({
       kind: 'start',
       task: task.task,
@@ -186,6 +201,7 @@ export class Coordinator {
       const { lines } = await crew.send<'finish'>(0, { kind: 'finish' })
       for (const line of lines) this.#emit({ kind: 'print', line })
     }
+    await this.#choices?.close()
     if (directory.path) await directory.snapshot(fabric.snapshot().bytes)
     await crew.sendAll<'close'>(() => ({ kind: 'close' }))
     const { steps, seconds, samplesPerSecond, communicationShare } = recorder.meter.totals()
@@ -208,6 +224,7 @@ export class Coordinator {
   }
 
   #emit = (event: TrainEvent): void => {
+    if (event.kind === 'log') this.#choices?.look()
     this.#options.onEvent?.(event)
   }
 }

@@ -30,6 +30,8 @@ function makeSchema({ z }: typeof Zod) {
     logEvery: count.optional(),
     clipNorm: z.number().positive().optional(),
     graph: z.boolean().default(false),
+    deterministic: z.boolean().optional(),
+    gemmChoices: z.union([z.instanceof(URL), z.string().min(1)]).optional(),
     bucketMegabytes: z.number().positive().max(4096).default(25),
     timeoutMs: milliseconds.default(30_000),
     stallMs: milliseconds.default(600_000),
@@ -53,6 +55,7 @@ let schema: Schema | undefined
  *  - graph: after a few steps, capture the whole step and replay it; where the task cannot be captured
  *    one line says so and training goes on without. Needs batches of one shape; what the task draws or
  *    decides in JavaScript inside `loss` is frozen at the capture
+ *  - deterministic, gemmChoices: as openFabric takes them; the choices of a run are its gemm-choices.json
  *  - bucketMegabytes: gradients reduced at a time; timeoutMs: how long a rank waits for the others
  *  - stallMs: the run fails when no rank finishes a step for so long
  *  - run: name of the folder under runsFolder; false writes nothing

@@ -1,10 +1,11 @@
-// The folder of one run: config.json, metrics.jsonl, snapshot.bin and weights.safetensors. The
-// coordinator makes one after the workers loaded the task; all files but the growing metrics are
-// written whole or not at all. With `run: false` nothing is written.
+// The folder of one run: config.json, metrics.jsonl, snapshot.bin, weights.safetensors and, on GPUs,
+// gemm-choices.json. The coordinator makes one after the workers loaded the task; all files but the
+// growing metrics are written whole or not at all. With `run: false` nothing is written.
 import { existsSync, mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { writeAtomically, writeJsonAtomically } from '../checkpoint/atomic-write.js'
 import { type SafetensorsEntry, safetensorsPieces } from '../checkpoint/safetensors.js'
+import type { GemmChoices } from '../fabric/gemm-choices.js'
 import { JsonLines, type JsonRecord } from '../metrics/jsonl.js'
 
 /** Where a run is written. */
@@ -67,6 +68,11 @@ export class RunDirectory {
   /** Writes snapshot.bin: the packed bytes, which Snapshot.decode reads. */
   async snapshot(bytes: ArrayBuffer): Promise<void> {
     if (this.path) await writeAtomically(join(this.path, 'snapshot.bin'), [new Uint8Array(bytes)])
+  }
+
+  /** Writes gemm-choices.json. */
+  async gemmChoices(choices: GemmChoices): Promise<void> {
+    if (this.path) await writeJsonAtomically(join(this.path, 'gemm-choices.json'), choices)
   }
 
   /** Writes weights.safetensors. */

@@ -3,11 +3,14 @@
 #include "topology/topology.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <limits>
 #include <map>
 #include <mutex>
 #include <tuple>
+
+#include "fabric/ring_rank.h"
 
 namespace fabric {
 namespace {
@@ -173,10 +176,15 @@ Link describe_link(Device& from, Device& to) {
   return link;
 }
 
+std::atomic<bool> g_measured_rings{true};
+
 }  // namespace
 
-double link_weight(const Link& link) {
-  const double gbps = link.gbps > 0 ? link.gbps : kReached * link.nominal_gbps;
+void rank_rings_by_measure(bool on) { g_measured_rings.store(on, std::memory_order_relaxed); }
+
+double link_weight(const Link& link, bool measured) {
+  const bool use = measured && link.gbps > 0;
+  const double gbps = use ? link.gbps : kReached * link.nominal_gbps;
   return gbps + (link.peer_access ? kPeerBonus : 0.0);
 }
 
@@ -205,7 +213,9 @@ std::vector<int> ring_order(const std::vector<Device*>& devices) {
   Matrix weight(n, std::vector<double>(n, 0.0));
   for (size_t i = 0; i < n; ++i) {
     for (size_t j = 0; j < n; ++j) {
-      if (i != j) weight[i][j] = link_weight(describe_link(*devices[i], *devices[j]));
+      if (i == j) continue;
+      const Link link = describe_link(*devices[i], *devices[j]);
+      weight[i][j] = link_weight(link, g_measured_rings.load(std::memory_order_relaxed));
     }
   }
   return best_ring(weight);

@@ -15,8 +15,8 @@ std::vector<int> best_ring(const std::vector<std::vector<double>>& weight);
 inline constexpr int kExactRing = 12;
 
 /// The weight of a link: any peer link beats any staged one, then measured GB/s decide, or where
-/// nothing was measured yet a part of the nominal ones.
-double link_weight(const Link& link);
+/// nothing was measured yet a part of the nominal ones. `measured` false: the nominal ones alone.
+double link_weight(const Link& link, bool measured = true);
 
 /// ring_order(devices), remembered for each list of devices. Algorithms ask on every call.
 const std::vector<int>& cached_ring_order(const std::vector<Device*>& devices);

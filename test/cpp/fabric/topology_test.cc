@@ -65,6 +65,16 @@ TEST(RingOrder, NominalSpeedStandsInUntilAPairWasMeasured) {
   EXPECT_GT(link_weight(slow), link_weight(untold));
 }
 
+// Measured rates differ a little from process to process; the order of a ring's sums must not.
+TEST(RingOrder, MeasuredRatesCountForNothingWhereSumsMustRepeat) {
+  const Link fast{0, 1, "nvlink", true, 381.0, 18, 478.0};
+  const Link like{0, 1, "nvlink", true, 379.5, 18, 478.0};
+  const Link staged{0, 1, "staged", false, 900.0};
+  EXPECT_NE(link_weight(fast), link_weight(like));
+  EXPECT_EQ(link_weight(fast, false), link_weight(like, false));
+  EXPECT_GT(link_weight(like, false), link_weight(staged, false));
+}
+
 TEST(RingOrder, AvoidsAStagedPairWhenPeersLeadAround) {
   Link staged{0, 1, "staged", false, 900.0};
   Link peer{0, 1, "pcie", true, 12.0};
