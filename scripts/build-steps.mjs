@@ -5,6 +5,7 @@ import { availableParallelism, totalmem } from 'node:os'
 import { join, relative } from 'node:path'
 import { describeFailure, logOf, readJson, runChild, tailOf, whyFailed } from './children.mjs'
 import { cudaToolkit, cutlassFolder } from './cuda-toolkit.mjs'
+import { isInstalled, missingPackage, packageFolder } from './installed.mjs'
 import { pipInstall } from './pip-install.mjs'
 import { filesUnder, hashInputs, installMismatch } from './stamps.mjs'
 
@@ -24,11 +25,19 @@ export const installPackages = {
   title: 'packages',
 
   due({ root }) {
+    if (isInstalled(root)) return missingPackage(root) !== null
     const installed = readJson(join(root, 'node_modules/.package-lock.json'))
     return installMismatch(readJson(join(root, 'package-lock.json')), installed)
   },
 
   async run({ root }) {
+    if (isInstalled(root)) {
+      return {
+        error:
+          `${missingPackage(root)} is missing: run npm install in the project that uses weft, ` +
+          'without leaving out dependencies',
+      }
+    }
     const args = ['ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund']
     // CI calls npm silently, which children inherit; a failure here must say why.
     args.push('--loglevel=notice')
@@ -101,7 +110,7 @@ export const buildNative = {
       '--CDWEFT_BUILD_TESTS=OFF',
       ...cudaOptions(root, context.cuda),
     )
-    const cmakeJs = join(root, 'node_modules/cmake-js/bin/cmake-js')
+    const cmakeJs = join(packageFolder(root, 'cmake-js'), 'bin/cmake-js')
     for (const [name, args, limitSeconds] of [
       ['native-configure', ['configure'], 300],
       ['native-build', ['build', '--target', 'weft', '--parallel', String(parallelJobs)], 5400],
@@ -156,11 +165,15 @@ export const buildTypeScript = {
 
   due(context) {
     const entry = join(context.root, 'dist/cli/main.js')
+    if (isInstalled(context.root)) return !existsSync(entry)
     return !existsSync(entry) || !context.stamps.has('typescript', this.hash(context))
   },
 
   async run(context) {
     const { root, stamps } = context
+    if (isInstalled(root)) {
+      return { error: 'dist/ is not in the installed package: install weft again' }
+    }
     const hash = this.hash(context)
     const args = [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.json']
     const options = { cwd: root, log: logOf(root, 'typescript'), limitSeconds: 300 }

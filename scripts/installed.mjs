@@ -1,0 +1,22 @@
+// Does weft lie in a checkout, or was it installed as a package? A package has no lockfile and no TypeScript
+// configuration: npm put its packages beside it, and its dist/ came compiled. Set-up asks here.
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+
+/** Was what lies at `root` installed as a package? */
+export const isInstalled = (root) => !existsSync(join(root, 'tsconfig.json'))
+
+/** Folder of package `name` as files at `root` would find it, there or further out; `null` without one. */
+export function packageFolder(root, name) {
+  const folders = createRequire(join(root, 'package.json')).resolve.paths(name) ?? []
+  const found = folders.find((folder) => existsSync(join(folder, name, 'package.json')))
+  return found ? join(found, name) : null
+}
+
+/** Packages that building the addon needs. */
+const neededToBuild = ['cmake-js', 'node-addon-api', 'node-api-headers']
+
+/** The first package that building the addon lacks, or `null`. */
+export const missingPackage = (root) =>
+  neededToBuild.find((name) => packageFolder(root, name) === null) ?? null
