@@ -1,59 +1,35 @@
-// Binary operators of the host driver; the gradient operators are in binary_grad.cc. Called through
+// Binary operators of the host driver, rows of dispatch/elementwise_functions.def; the gradient
+// operators are in binary_grad.cc. Called through
 // the kernel table. Operands of different dtypes combine in the widest lane.
 #include "cpu/binary_grad.h"
 #include "cpu/elementwise_loop.h"
-#include "cpu/lane_arithmetic.h"
+#include "cpu/lane_functions.h"
 #include "cpu/register.h"
 
 namespace weft::cpu {
 namespace {
 
-// A TileFn whose functor sees the lane values a and b.
-#define WEFT_PAIR(expression) \
-  return [](const Tile& t) { map2<T>(t, [](T a, T b) { return expression; }); }
-
-template <typename T>
+template <typename L>
 TileFn pick(BinaryOp op) {
+  using namespace functions;
   switch (op) {
-    case BinaryOp::kAdd:
-      WEFT_PAIR(lane::add(a, b));
-    case BinaryOp::kSub:
-      WEFT_PAIR(lane::sub(a, b));
-    case BinaryOp::kMul:
-      WEFT_PAIR(lane::mul(a, b));
-    case BinaryOp::kPow:
-      WEFT_PAIR(lane::pow(a, b));
-    case BinaryOp::kMaximum:
-      WEFT_PAIR(lane::maximum(a, b));
-    case BinaryOp::kMinimum:
-      WEFT_PAIR(lane::minimum(a, b));
-    case BinaryOp::kEq:
-      WEFT_PAIR(a == b);
-    case BinaryOp::kNe:
-      WEFT_PAIR(a != b);
-    case BinaryOp::kLt:
-      WEFT_PAIR(a < b);
-    case BinaryOp::kLe:
-      WEFT_PAIR(a <= b);
-    case BinaryOp::kGt:
-      WEFT_PAIR(a > b);
-    case BinaryOp::kGe:
-      WEFT_PAIR(a >= b);
+#define WEFT_BINARY(name, kind, expression)                                          \
+  case BinaryOp::name:                                                               \
+    if constexpr (!floating_only(ElementKind::kind) || std::is_floating_point_v<L>)  \
+      return [](const Tile& t) { map2<L>(t, [](L a, L b) { return expression; }); }; \
+    return nullptr;
+#include "dispatch/elementwise_functions.def"
     case BinaryOp::kMaskScale:
       return [](const Tile& t) {
-        map2<T>(t, [p = lane::from_number<T>(t.p0)](T x, T mask) {
-          return mask != T(0) ? lane::mul(x, p) : T(0);
+        map2<L>(t, [p = lane::from_number<L>(t.p0)](L x, L mask) {
+          return mask != L(0) ? mul(x, p) : L(0);
         });
       };
-    case BinaryOp::kDiv:
-      if constexpr (std::is_floating_point_v<T>) WEFT_PAIR(a / b);
-      return nullptr;
     default:
-      if constexpr (std::is_floating_point_v<T>) return pick_gradient<T>(op);
+      if constexpr (std::is_floating_point_v<L>) return pick_gradient<L>(op);
       return nullptr;
   }
 }
-#undef WEFT_PAIR
 
 TileFn pick_lane(BinaryOp op, LaneType lane) {
   switch (lane) {

@@ -60,6 +60,13 @@ T minimum(T a, T b) {
   return ((a < b) | (a != a)) ? a : b;
 }
 
+/// At least `low`, at most `high`; NaN stays.
+template <typename T>
+T bounded(T a, T low, T high) {
+  T v = a < low ? low : a;
+  return v > high ? high : v;
+}
+
 template <typename T>
 T pow(T base, T exponent) {
   if constexpr (std::is_integral_v<T>) {

@@ -1,7 +1,7 @@
 // Arithmetic and elementary functions on one lane value, the same names for float, double and
 // int64_t: integers wrap, maximum and minimum pass NaN on. The formulas are those of
 // native/cpu/lane_arithmetic.h and vector_math.h, which say where they come from. Used by the
-// elementwise, reduce and row kernels.
+// elementwise, reduce and row kernels; the names are those of dispatch/elementwise_functions.def.
 #pragma once
 
 #include <cmath>
@@ -68,6 +68,13 @@ __device__ __forceinline__ T minimum(T a, T b) {
   return (a < b) || (a != a) ? a : b;
 }
 
+/// At least `low`, at most `high`; NaN stays.
+template <typename T>
+__device__ __forceinline__ T bounded(T a, T low, T high) {
+  T v = a < low ? low : a;
+  return v > high ? high : v;
+}
+
 __device__ __forceinline__ float exp_of(float x) { return expf(x); }
 __device__ __forceinline__ double exp_of(double x) { return exp(x); }
 __device__ __forceinline__ float log_of(float x) { return logf(x); }
@@ -78,6 +85,10 @@ __device__ __forceinline__ float sqrt_of(float x) { return sqrtf(x); }
 __device__ __forceinline__ double sqrt_of(double x) { return sqrt(x); }
 __device__ __forceinline__ float rsqrt_of(float x) { return rsqrtf(x); }
 __device__ __forceinline__ double rsqrt_of(double x) { return 1.0 / sqrt(x); }
+__device__ __forceinline__ float sin_of(float x) { return sinf(x); }
+__device__ __forceinline__ double sin_of(double x) { return sin(x); }
+__device__ __forceinline__ float cos_of(float x) { return cosf(x); }
+__device__ __forceinline__ double cos_of(double x) { return cos(x); }
 __device__ __forceinline__ float normal_cdf(float x) { return normcdff(x); }
 __device__ __forceinline__ double normal_cdf(double x) { return normcdf(x); }
 /// 1 / x for x in [1, 2]: the approximate division is within 1 ulp there.

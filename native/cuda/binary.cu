@@ -1,8 +1,9 @@
 // Binary operators on CUDA; the gradient operators are in binary_grad.cu. Addition, subtraction,
 // multiplication and division have kernels of their own for f32, f16 and bf16, with packs along
-// broadcast rows; the rest share one kernel a dtype. Called through the kernel table. Semantics are
-// those of native/cpu/binary.cc.
+// broadcast rows; the rest share one kernel a dtype. Called through the kernel table. The
+// functions are the rows of dispatch/elementwise_functions.def.
 #include "cuda/elementwise.cuh"
+#include "cuda/elementwise_values.cuh"
 #include "cuda/kernel_list.h"
 
 namespace weft::cuda {
@@ -10,37 +11,7 @@ namespace {
 
 template <typename L>
 __device__ __noinline__ L any_binary(BinaryOp op, L a, L b) {
-  switch (op) {
-    case BinaryOp::kAdd:
-      return add(a, b);
-    case BinaryOp::kSub:
-      return sub(a, b);
-    case BinaryOp::kMul:
-      return mul(a, b);
-    case BinaryOp::kDiv:
-      if constexpr (std::is_floating_point_v<L>) return a / b;
-      return a;
-    case BinaryOp::kPow:
-      return power(a, b);
-    case BinaryOp::kMaximum:
-      return maximum(a, b);
-    case BinaryOp::kMinimum:
-      return minimum(a, b);
-    case BinaryOp::kEq:
-      return a == b;
-    case BinaryOp::kNe:
-      return a != b;
-    case BinaryOp::kLt:
-      return a < b;
-    case BinaryOp::kLe:
-      return a <= b;
-    case BinaryOp::kGt:
-      return a > b;
-    case BinaryOp::kGe:
-      return a >= b;
-    default:
-      return a;
-  }
+  return binary_value(op, a, b);
 }
 
 template <typename L>
@@ -50,32 +21,27 @@ struct AnyBinary {
   __device__ __forceinline__ L operator()(L a, L b) const { return any_binary(op, a, b); }
 };
 
-#define WEFT_BINARY(name, expression)                                                          \
-  struct name {                                                                                \
-    using Lane = float;                                                                        \
-    __device__ __forceinline__ float operator()(float a, float b) const { return expression; } \
-  };
-WEFT_BINARY(Add, a + b)
-WEFT_BINARY(Sub, a - b)
-WEFT_BINARY(Mul, a* b)
-WEFT_BINARY(Div, a / b)
-#undef WEFT_BINARY
+/// One operator, known when compiled.
+template <BinaryOp kOp>
+struct Known {
+  using Lane = float;
+  __device__ __forceinline__ float operator()(float a, float b) const {
+    return binary_value<float>(kOp, a, b);
+  }
+};
 
 template <typename T>
 bool launch_frequent(BinaryOp op, const TensorIterator& it, Stream& stream) {
   switch (op) {
-    case BinaryOp::kAdd:
-      launch2<Add, T, T, T, true>({}, it, stream, "add");
-      return true;
-    case BinaryOp::kSub:
-      launch2<Sub, T, T, T, true>({}, it, stream, "sub");
-      return true;
-    case BinaryOp::kMul:
-      launch2<Mul, T, T, T, true>({}, it, stream, "mul");
-      return true;
-    case BinaryOp::kDiv:
-      launch2<Div, T, T, T, true>({}, it, stream, "div");
-      return true;
+#define WEFT_FREQUENT(enumerator, name)                                        \
+  case BinaryOp::enumerator:                                                   \
+    launch2<Known<BinaryOp::enumerator>, T, T, T, true>({}, it, stream, name); \
+    return true;
+    WEFT_FREQUENT(kAdd, "add")
+    WEFT_FREQUENT(kSub, "sub")
+    WEFT_FREQUENT(kMul, "mul")
+    WEFT_FREQUENT(kDiv, "div")
+#undef WEFT_FREQUENT
     default:
       return false;
   }
@@ -99,10 +65,10 @@ bool launch_shared(BinaryOp op, const TensorIterator& it, Stream& stream) {
 
 void binary(BinaryOp op, const TensorIterator& it, ElementParams params, Stream& stream) {
   if (it.numel == 0) return;
-  if (op >= BinaryOp::kReluGrad) return binary_grad(op, it, params, stream);
+  if (kind_of(op) == ElementKind::kSlope) return binary_grad(op, it, params, stream);
   const DType in = it.operand[1].dtype;
   const LaneKind lane = common_lane(it);
-  if (lane == LaneKind::kI64 && op == BinaryOp::kDiv)
+  if (lane == LaneKind::kI64 && floating_only(kind_of(op)))
     fail_dtype("binary", static_cast<int>(op), it);
   bool done = false;
   if (in == it.operand[2].dtype && lane == lane_of(in)) {

@@ -1,43 +1,19 @@
 // Gradient operators of BinaryOp on CUDA: (grad, input or output) to the gradient of the input, and
-// the mask of dropout. Called by binary(). Where the true slope is not defined (relu and abs at 0,
-// clamp at its bounds) they take 0, 0 and 1, as native/cpu/binary_grad.cc does.
+// the mask of dropout. Called by binary(). The slopes are rows of dispatch/elementwise_functions.def.
 #include <cmath>
 #include <limits>
 
 #include "cuda/elementwise.cuh"
+#include "cuda/elementwise_values.cuh"
 #include "cuda/kernel_list.h"
 
 namespace weft::cuda {
 namespace {
 
 template <typename L>
-__device__ __forceinline__ L slope_of(BinaryOp op, L g, L x, L p0, L p1) {
-  switch (op) {
-    case BinaryOp::kReluGrad:
-      return x > L(0) ? g : L(0);
-    case BinaryOp::kGeluGrad:
-      return g * gelu_slope(x);
-    case BinaryOp::kGeluErfGrad:
-      return g * gelu_erf_slope(x);
-    case BinaryOp::kSiluGrad:
-      return g * silu_slope(x);
-    case BinaryOp::kTanhGrad:
-      return g * (L(1) - x * x);
-    case BinaryOp::kSigmoidGrad:
-      return g * x * (L(1) - x);
-    case BinaryOp::kClampGrad:
-      return x >= p0 && x <= p1 ? g : L(0);
-    case BinaryOp::kAbsGrad:
-      return g * sign(x);
-    default:
-      return g;
-  }
-}
-
-template <typename L>
 __device__ __noinline__ L any_slope(BinaryOp op, L g, L x, L p0, L p1) {
   if (op == BinaryOp::kMaskScale) return x != L(0) ? mul(g, p0) : L(0);
-  if constexpr (std::is_floating_point_v<L>) return slope_of(op, g, x, p0, p1);
+  if constexpr (std::is_floating_point_v<L>) return slope_value(op, g, x, p0, p1);
   return g;
 }
 
@@ -54,7 +30,7 @@ template <BinaryOp kOp>
 struct Slope {
   using Lane = float;
   __device__ __forceinline__ float operator()(float g, float x) const {
-    return slope_of(kOp, g, x, 0.0f, 0.0f);
+    return slope_value(kOp, g, x, 0.0f, 0.0f);
   }
 };
 
@@ -70,17 +46,17 @@ struct MaskScale {
 template <typename T>
 bool launch_frequent(BinaryOp op, const TensorIterator& it, ElementParams params, Stream& stream) {
   switch (op) {
-#define WEFT_SLOPE(enumerator)                                                 \
+#define WEFT_FREQUENT(enumerator)                                              \
   case BinaryOp::enumerator:                                                   \
     launch2<Slope<BinaryOp::enumerator>, T, T, T>({}, it, stream, "gradient"); \
     return true;
-    WEFT_SLOPE(kReluGrad)
-    WEFT_SLOPE(kGeluGrad)
-    WEFT_SLOPE(kGeluErfGrad)
-    WEFT_SLOPE(kSiluGrad)
-    WEFT_SLOPE(kTanhGrad)
-    WEFT_SLOPE(kSigmoidGrad)
-#undef WEFT_SLOPE
+    WEFT_FREQUENT(kReluGrad)
+    WEFT_FREQUENT(kGeluGrad)
+    WEFT_FREQUENT(kGeluErfGrad)
+    WEFT_FREQUENT(kSiluGrad)
+    WEFT_FREQUENT(kTanhGrad)
+    WEFT_FREQUENT(kSigmoidGrad)
+#undef WEFT_FREQUENT
     case BinaryOp::kMaskScale:
       launch2<MaskScale, T, T, Bool>({static_cast<float>(params.p0)}, it, stream, "dropout");
       return true;

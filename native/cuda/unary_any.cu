@@ -1,101 +1,16 @@
 // The kernels behind unary_any.h: one a dtype, which switches over the operators.
 #include "cuda/elementwise.cuh"
+#include "cuda/elementwise_values.cuh"
 #include "cuda/unary_any.h"
 
 namespace weft::cuda {
 namespace {
 
-/// Operators of floating lanes alone.
-template <typename L>
-__device__ __forceinline__ L floating_unary(int op, L x, L p0) {
-  switch (static_cast<UnaryOp>(op)) {
-    case UnaryOp::kExp:
-      return exp_of(x);
-    case UnaryOp::kLog:
-      return log_of(x);
-    case UnaryOp::kSqrt:
-      return sqrt_of(x);
-    case UnaryOp::kRsqrt:
-      return rsqrt_of(x);
-    case UnaryOp::kSin:
-      if constexpr (sizeof(L) == 4) return sinf(x);
-      return sin(x);
-    case UnaryOp::kCos:
-      if constexpr (sizeof(L) == 4) return cosf(x);
-      return cos(x);
-    case UnaryOp::kTanh:
-      return tanh_of(x);
-    case UnaryOp::kSigmoid:
-      return sigmoid(x);
-    case UnaryOp::kGelu:
-      return gelu(x);
-    case UnaryOp::kGeluErf:
-      return gelu_erf(x);
-    case UnaryOp::kSilu:
-      return silu(x);
-    case UnaryOp::kReciprocal:
-      return L(1) / x;
-    case UnaryOp::kDivScalar:
-      return x / p0;
-    case UnaryOp::kRdivScalar:
-      return p0 / x;
-    default:
-      return x;
-  }
-}
-
 template <typename L>
 __device__ __forceinline__ L any_unary(int op, L x, L p0, L p1) {
   if (op == kSquareCode) return mul(x, x);
   if (op == kCubeCode) return mul(mul(x, x), x);
-  switch (static_cast<UnaryOp>(op)) {
-    case UnaryOp::kNeg:
-      return negate(x);
-    case UnaryOp::kAbs:
-      return magnitude(x);
-    case UnaryOp::kRelu:
-      return x < L(0) ? L(0) : x;
-    case UnaryOp::kSign:
-      return sign(x);
-    case UnaryOp::kClamp: {
-      L v = x < p0 ? p0 : x;
-      return v > p1 ? p1 : v;
-    }
-    case UnaryOp::kAddScalar:
-      return add(x, p0);
-    case UnaryOp::kSubScalar:
-      return sub(x, p0);
-    case UnaryOp::kRsubScalar:
-      return sub(p0, x);
-    case UnaryOp::kMulScalar:
-      return mul(x, p0);
-    case UnaryOp::kMaximumScalar:
-      return maximum(x, p0);
-    case UnaryOp::kMinimumScalar:
-      return minimum(x, p0);
-    case UnaryOp::kEqScalar:
-      return x == p0;
-    case UnaryOp::kNeScalar:
-      return x != p0;
-    case UnaryOp::kLtScalar:
-      return x < p0;
-    case UnaryOp::kLeScalar:
-      return x <= p0;
-    case UnaryOp::kGtScalar:
-      return x > p0;
-    case UnaryOp::kGeScalar:
-      return x >= p0;
-    case UnaryOp::kPowScalar:
-      return power(x, p0);
-    case UnaryOp::kLogicalNot:
-      return x == L(0);
-    case UnaryOp::kIsFinite:
-      return sub(x, x) == L(0);  // NaN for infinities and NaN
-    default:
-      break;
-  }
-  if constexpr (std::is_floating_point_v<L>) return floating_unary(op, x, p0);
-  return x;
+  return unary_value(static_cast<UnaryOp>(op), x, p0, p1);
 }
 
 template <typename L>

@@ -11,77 +11,12 @@
 
 #include <cstdint>
 
+#include "dispatch/elementwise_ops.h"
 #include "fabric/device.h"
 #include "iter/tensor_iterator.h"
 
 namespace weft {
 
-/// out = f(a). Params p0, p1 by operator.
-enum class UnaryOp : uint8_t {
-  kCopy,
-  kNeg,
-  kAbs,
-  kExp,
-  kLog,
-  kSqrt,
-  kRsqrt,
-  kSin,
-  kCos,
-  kTanh,
-  kSigmoid,
-  kRelu,
-  kGelu,     ///< tanh approximation
-  kGeluErf,  ///< exact
-  kSilu,
-  kClamp,  ///< p0 low, p1 high (NaN: no bound)
-  kAddScalar,
-  kSubScalar,
-  kRsubScalar,
-  kMulScalar,
-  kDivScalar,
-  kRdivScalar,  ///< p0; r: p0 op a
-  kPowScalar,   ///< a ** p0
-  kMaximumScalar,
-  kMinimumScalar,
-  kEqScalar,
-  kNeScalar,
-  kLtScalar,
-  kLeScalar,
-  kGtScalar,
-  kGeScalar,    ///< out bool
-  kLogicalNot,  ///< out bool
-  kReciprocal,
-  kSign,
-  kIsFinite,  ///< out bool
-};
-/// out = f(a, b). The *Grad operators take (grad, x or out as noted) and give grad of x.
-enum class BinaryOp : uint8_t {
-  kAdd,
-  kSub,
-  kMul,
-  kDiv,
-  kPow,
-  kMaximum,
-  kMinimum,
-  kEq,
-  kNe,
-  kLt,
-  kLe,
-  kGt,
-  kGe,           ///< out bool
-  kReluGrad,     ///< (grad, out)
-  kGeluGrad,     ///< (grad, x), tanh approximation
-  kGeluErfGrad,  ///< (grad, x)
-  kSiluGrad,     ///< (grad, x)
-  kTanhGrad,     ///< (grad, out)
-  kSigmoidGrad,  ///< (grad, out)
-  kClampGrad,    ///< (grad, x), p0 p1
-  kAbsGrad,      ///< (grad, x): grad * sign(x)
-  kMaskScale,    ///< (x, mask of dtype bool): mask ? x * p0 : 0
-};
-enum class TernaryOp : uint8_t {
-  kWhere,  ///< operands: out, condition (bool), a, b
-};
 enum class ReduceKind : uint8_t { kSum, kMean, kMax, kMin, kArgMax, kVar, kSumSquares };
 enum class Reduction : uint8_t { kNone = 0, kMean = 1, kSum = 2 };
 enum class Activation : uint8_t { kNone = 0, kGelu = 1 };

@@ -14,17 +14,10 @@ struct Types {
 
 Types binary_types(BinaryOp op, DType a, DType b, const char* name) {
   DType common = promote(a, b);
+  const ElementKind kind = kind_of(op);
+  if (kind == ElementKind::kCompare) return {common, DType::kBool};
+  if (kind == ElementKind::kFloating && !is_floating(common)) common = DType::kF32;
   switch (op) {
-    case BinaryOp::kEq:
-    case BinaryOp::kNe:
-    case BinaryOp::kLt:
-    case BinaryOp::kLe:
-    case BinaryOp::kGt:
-    case BinaryOp::kGe:
-      return {common, DType::kBool};
-    case BinaryOp::kDiv:
-      if (!is_floating(common)) common = DType::kF32;
-      return {common, common};
     case BinaryOp::kSub:
       if (common == DType::kBool) [[unlikely]] {
         fail(ErrorCode::kDtype, "%s: both tensors are bool; use ne or logical_not", name);

@@ -8,13 +8,10 @@
 namespace weft::ops {
 namespace {
 
-bool compares(UnaryOp op) { return op >= UnaryOp::kEqScalar && op <= UnaryOp::kGeScalar; }
-bool divides(UnaryOp op) { return op == UnaryOp::kDivScalar || op == UnaryOp::kRdivScalar; }
-
 DType compute_dtype(UnaryOp op, DType tensor, double number, const char* name) {
   DType dtype = promote_scalar(tensor, number);
   if (is_floating(dtype)) return dtype;
-  if (divides(op)) return DType::kF32;
+  if (kind_of(op) == ElementKind::kFloating) return DType::kF32;
   if (op == UnaryOp::kPowScalar && number < 0) [[unlikely]] {
     fail(ErrorCode::kUsage,
          "%s: dtype %s to the power %g has no integer result; convert to f32 first", name,
@@ -27,7 +24,7 @@ DType compute_dtype(UnaryOp op, DType tensor, double number, const char* name) {
 
 Tensor with_scalar(UnaryOp op, const Tensor& a, double number, const char* name) {
   DType compute = compute_dtype(op, a.dtype(), number, name);
-  DType result = compares(op) ? DType::kBool : compute;
+  DType result = gives_bool(kind_of(op)) ? DType::kBool : compute;
   if (a.dtype() == compute) return launch_unary(op, a, result, {number}, name);
   return launch_unary(op, to_dtype(a, compute), result, {number}, name);
 }

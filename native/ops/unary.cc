@@ -8,32 +8,11 @@
 namespace weft::ops {
 namespace {
 
-// Functions with values between the integers: an integer tensor is computed in f32.
-bool transcendental(UnaryOp op) {
-  switch (op) {
-    case UnaryOp::kExp:
-    case UnaryOp::kLog:
-    case UnaryOp::kSqrt:
-    case UnaryOp::kRsqrt:
-    case UnaryOp::kSin:
-    case UnaryOp::kCos:
-    case UnaryOp::kTanh:
-    case UnaryOp::kSigmoid:
-    case UnaryOp::kGelu:
-    case UnaryOp::kGeluErf:
-    case UnaryOp::kSilu:
-    case UnaryOp::kReciprocal:
-      return true;
-    default:
-      return false;
-  }
-}
-
-bool tests(UnaryOp op) { return op == UnaryOp::kLogicalNot || op == UnaryOp::kIsFinite; }
-
 DType compute_dtype(UnaryOp op, DType dtype, ElementParams params, const char* name) {
-  if (is_floating(dtype) || tests(op) || op == UnaryOp::kCopy) return dtype;
-  if (transcendental(op)) return DType::kF32;
+  const ElementKind kind = kind_of(op);
+  if (is_floating(dtype) || kind == ElementKind::kTest || op == UnaryOp::kCopy) return dtype;
+  // Values between the integers: an integer tensor is computed in f32.
+  if (kind == ElementKind::kFloating) return DType::kF32;
   if (dtype == DType::kBool) [[unlikely]] {
     fail(ErrorCode::kDtype, "%s: dtype bool has no such values; convert to a number dtype first",
          name);
@@ -62,7 +41,7 @@ Tensor unary(UnaryOp op, const Tensor& a, const char* name, ElementParams params
     return full(a.shape(), 1, DType::kBool, a.device());
   }
   DType compute = compute_dtype(op, a.dtype(), params, name);
-  DType result = tests(op) ? DType::kBool : compute;
+  DType result = gives_bool(kind_of(op)) ? DType::kBool : compute;
   if (a.dtype() == compute) return launch_unary(op, a, result, params, name);
   return launch_unary(op, to_dtype(a, compute), result, params, name);
 }
@@ -116,9 +95,16 @@ void gelu_grad(GradCall& call) {
   give(call, 0, binary(op, call.grad(), call.input(0), "gelu"));
 }
 
-void clamp_grad(GradCall& call) {
-  ElementParams bounds{call.number(1), call.number(2)};
-  give(call, 0, binary(BinaryOp::kClampGrad, call.grad(), call.input(0), "clamp", bounds));
+/// With two numbers as parameters: forward, and the formula that is one kernel of (grad, input).
+template <UnaryOp kOp>
+void forward_numbers(OpCall& call) {
+  ElementParams params{call.number(1), call.number(2)};
+  call.result(unary(kOp, call.tensor(0), op_name(call.op), params));
+}
+template <BinaryOp kOp>
+void from_input_numbers(GradCall& call) {
+  ElementParams params{call.number(1), call.number(2)};
+  give(call, 0, binary(kOp, call.grad(), call.input(0), "gradient", params));
 }
 
 constexpr uint32_t kFirst = 0b1;
@@ -156,12 +142,8 @@ void register_unary_ops() {
                            },
                        .gradient = gelu_grad,
                        .keep_inputs = kFirst});
-  implement(Op::clamp, {.forward =
-                            [](OpCall& call) {
-                              ElementParams bounds{call.number(1), call.number(2)};
-                              call.result(unary(UnaryOp::kClamp, call.tensor(0), "clamp", bounds));
-                            },
-                        .gradient = clamp_grad,
+  implement(Op::clamp, {.forward = forward_numbers<UnaryOp::kClamp>,
+                        .gradient = from_input_numbers<BinaryOp::kClampGrad>,
                         .keep_inputs = kFirst});
   implement(Op::logical_not, {.forward = forward<UnaryOp::kLogicalNot>});
   implement(Op::isfinite, {.forward = forward<UnaryOp::kIsFinite>});
