@@ -45,6 +45,12 @@ template <typename T>
 T log_of(T x) {
   return math::log(x);
 }
+/// log(1 + x) for x in [0, 1]: the quotient takes back what 1 + x rounded off.
+template <typename T>
+T log1p_of(T x) {
+  T sum = T(1) + x;
+  return sum == T(1) ? x : math::log(sum) * (x / (sum - T(1)));
+}
 template <typename T>
 T tanh_of(T x) {
   return math::tanh(x);

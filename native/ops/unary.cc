@@ -145,6 +145,9 @@ void register_unary_ops() {
   implement(Op::clamp, {.forward = forward_numbers<UnaryOp::kClamp>,
                         .gradient = from_input_numbers<BinaryOp::kClampGrad>,
                         .keep_inputs = kFirst});
+  implement(Op::softplus, {.forward = forward_numbers<UnaryOp::kSoftplus>,
+                           .gradient = from_input_numbers<BinaryOp::kSoftplusGrad>,
+                           .keep_inputs = kFirst});
   implement(Op::logical_not, {.forward = forward<UnaryOp::kLogicalNot>});
   implement(Op::isfinite, {.forward = forward<UnaryOp::kIsFinite>});
 }

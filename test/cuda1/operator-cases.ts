@@ -79,6 +79,7 @@ const unary: [string, Input, ((t: Tensor) => Tensor)?, boolean?][] = [
   ['sigmoid', square],
   ['relu', square],
   ['silu', square],
+  ['softplus', square, (t) => t.softplus({ beta: 2, threshold: 1 })],
   ['gelu', square, (t) => t.gelu()],
   ['gelu tanh', square, (t) => t.gelu({ approximate: 'tanh' })],
   ['clamp', square, (t) => t.clamp(-1, 1.5)],

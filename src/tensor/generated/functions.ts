@@ -174,6 +174,11 @@ export function silu(a: Tensor): Tensor {
   return call1(Op.silu, a)
 }
 
+/** log(1 + exp(beta * a)) / beta, a smooth relu; a itself where beta * a > threshold. */
+export function softplus(a: Tensor, options: { beta?: number; threshold?: number } = {}): Tensor {
+  return callNumbers(Op.softplus, a, options.beta ?? 1, options.threshold ?? 20)
+}
+
 /** min(max(a, low), high) */
 export function clamp(a: Tensor, low: number, high: number): Tensor {
   return callNumbers(Op.clamp, a, low, high)

@@ -153,6 +153,11 @@ export class TensorOperators extends TensorObject {
     return functions.silu(this)
   }
 
+  /** log(1 + exp(beta * a)) / beta, a smooth relu; a itself where beta * a > threshold. */
+  softplus(this: Tensor, options?: { beta?: number; threshold?: number }): Tensor {
+    return functions.softplus(this, options)
+  }
+
   /** min(max(a, low), high) */
   clamp(this: Tensor, low: number, high: number): Tensor {
     return functions.clamp(this, low, high)

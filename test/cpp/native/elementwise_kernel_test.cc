@@ -205,6 +205,8 @@ const UnaryCase kUnaryCases[] = {
     {UnaryOp::kTanh, {}, REF(std::tanh(x)), true},
     {UnaryOp::kSigmoid, {}, REF(1 / (1 + std::exp(-x))), true},
     {UnaryOp::kSilu, {}, REF(x / (1 + std::exp(-x))), true},
+    {UnaryOp::kSoftplus, {1, 20}, REF(x* p > q ? x : std::log1p(std::exp(x * p)) / p), true},
+    {UnaryOp::kSoftplus, {3, 2}, REF(x* p > q ? x : std::log1p(std::exp(x * p)) / p), true},
     {UnaryOp::kGelu,
      {},
      REF(0.5 * x * (1 + std::tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)))),

@@ -64,6 +64,10 @@ TEST(OpsGradient, OneTensor) {
     check_gradient("gelu", {{3, 4}},
                    [=](const Tensors& x) { return call(Op::gelu, {x[0], tanh}); });
   }
+  for (double beta : {1.0, 2.5}) {
+    check_gradient("softplus", {{3, 4}},
+                   [=](const Tensors& x) { return call(Op::softplus, {x[0], beta, 20.0}); });
+  }
   check_gradient("clamp", {{3, 4}},
                  [](const Tensors& x) { return call(Op::clamp, {x[0], -0.4, 0.5}); });
   check_gradient("clamp low", {{3, 4}},
