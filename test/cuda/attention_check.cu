@@ -5,7 +5,7 @@
 #include <cstring>
 #include <functional>
 
-#include "cuda/attention.h"
+#include "cuda/attention/attention.h"
 #include "cuda/gemm.h"
 #include "cuda/gemm_timing.h"
 #include "device_check.h"

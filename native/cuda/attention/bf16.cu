@@ -1,0 +1,14 @@
+// The tensor-core kernels of attention for bf16. Called by attention_dispatch.cu.
+#include "cuda/attention/backward.cuh"
+#include "cuda/attention/forward.cuh"
+
+namespace weft::cuda {
+
+void attention_forward_bf16(const AttentionLaunch& launch) {
+  attention::forward<__nv_bfloat16>(launch);
+}
+void attention_backward_bf16(const AttentionLaunch& launch) {
+  attention::backward<__nv_bfloat16>(launch);
+}
+
+}  // namespace weft::cuda

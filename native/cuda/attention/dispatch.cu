@@ -1,0 +1,92 @@
+// The entry points of attention on CUDA devices: which kernels take a call, and the scratch that
+// the backward pass needs. Called through the kernel table.
+#include "cuda/attention/attention.h"
+#include "cuda/gemm.h"
+#include "fabric/allocator.h"
+#include "fabric/cuda_launch.h"
+#include "fabric/error.h"
+
+namespace weft::cuda {
+namespace {
+
+constexpr int64_t kWidest = 128;  // of the tensor-core kernels
+
+bool on_tensor_cores(const AttentionArgs& args) {
+  if (args.width > kWidest) return false;
+  return is_half(args.dtype) || (args.dtype == DType::kF32 && tf32());
+}
+
+bool rows_aligned(const void* base, const int64_t (&stride)[3], const AttentionArgs& args) {
+  const auto bytes = static_cast<int64_t>(dtype_bytes(args.dtype));
+  bool aligned = reinterpret_cast<uintptr_t>(base) % 16 == 0 && args.width * bytes % 16 == 0;
+  const int64_t sizes[3] = {args.batch, args.heads, 2};
+  for (int d = 0; d < 3; ++d) aligned = aligned && (sizes[d] == 1 || stride[d] * bytes % 16 == 0);
+  return aligned;
+}
+
+AttentionLaunch launch_of(const AttentionArgs& args, Stream& stream) {
+  if (!is_floating(args.dtype))
+    fail(ErrorCode::kDtype, "attention: dtype %s is not supported", dtype_name(args.dtype));
+  AttentionLaunch launch{args, nullptr, nullptr, false, nullptr, stream.device().ordinal()};
+  launch.stream = static_cast<cudaStream_t>(stream.handle());
+  launch.aligned =
+      rows_aligned(args.q, args.q_stride, args) && rows_aligned(args.k, args.k_stride, args) &&
+      rows_aligned(args.v, args.v_stride, args) && rows_aligned(args.out, args.out_stride, args);
+  // A block's number is 32 bits wide, the plain kernels' blocks take 4 rows.
+  const int64_t length = args.q_len > args.kv_len ? args.q_len : args.kv_len;
+  const int64_t rows = args.batch * args.heads * length;
+  if (rows / 4 >= INT32_MAX)
+    fail(ErrorCode::kShape, "attention: %lld rows over all heads are too many for one launch",
+         (long long)rows);
+  fabric::cuda::use_device(launch.ordinal);
+  return launch;
+}
+
+// Freed at once: the allocator hands it only to later work of the same stream.
+class Scratch {
+ public:
+  Scratch(size_t bytes, Stream& stream)
+      : allocator_(stream.device().allocator()), block_(allocator_.allocate(bytes, stream)) {}
+  ~Scratch() { allocator_.free(block_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  void* get() const { return block_->ptr; }
+
+ private:
+  fabric::Allocator& allocator_;
+  fabric::Block* block_;
+};
+
+}  // namespace
+
+void attention_forward(const AttentionArgs& args, Stream& stream) {
+  if (args.batch * args.heads * args.q_len == 0) return;
+  const AttentionLaunch launch = launch_of(args, stream);
+  if (!on_tensor_cores(args)) return attention_forward_simt(launch);
+  if (args.dtype == DType::kBF16) return attention_forward_bf16(launch);
+  if (args.dtype == DType::kF16) return attention_forward_f16(launch);
+  attention_forward_tf32(launch);
+}
+
+void attention_backward(const AttentionArgs& args, Stream& stream) {
+  const int64_t rows = args.batch * args.heads * args.q_len;
+  if (args.batch * args.heads == 0 || (rows == 0 && args.kv_len == 0)) return;
+  AttentionLaunch launch = launch_of(args, stream);
+  launch.aligned = launch.aligned && rows_aligned(args.grad_out, args.grad_out_stride, args);
+  if (args.grad_q) launch.aligned &= rows_aligned(args.grad_q, args.grad_q_stride, args);
+  if (args.grad_k) launch.aligned &= rows_aligned(args.grad_k, args.grad_k_stride, args);
+  if (args.grad_v) launch.aligned &= rows_aligned(args.grad_v, args.grad_v_stride, args);
+  if (!on_tensor_cores(args)) {
+    const size_t each = args.dtype == DType::kF64 ? sizeof(double) : sizeof(float);
+    const Scratch stats(2 * static_cast<size_t>(rows) * each, stream);
+    launch.stats = stats.get();
+    return attention_backward_simt(launch);
+  }
+  const Scratch delta(static_cast<size_t>(rows) * sizeof(float), stream);
+  launch.delta = static_cast<float*>(delta.get());
+  if (args.dtype == DType::kBF16) return attention_backward_bf16(launch);
+  if (args.dtype == DType::kF16) return attention_backward_f16(launch);
+  attention_backward_tf32(launch);
+}
+
+}  // namespace weft::cuda

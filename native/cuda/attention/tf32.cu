@@ -1,0 +1,10 @@
+// The tensor-core kernels of attention for f32-as-TF32. Called by attention_dispatch.cu.
+#include "cuda/attention/backward.cuh"
+#include "cuda/attention/forward.cuh"
+
+namespace weft::cuda {
+
+void attention_forward_tf32(const AttentionLaunch& launch) { attention::forward<float>(launch); }
+void attention_backward_tf32(const AttentionLaunch& launch) { attention::backward<float>(launch); }
+
+}  // namespace weft::cuda
