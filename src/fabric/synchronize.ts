@@ -1,6 +1,7 @@
 // Waiting for a device without blocking the event loop.
 import { native } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
+import { withDeadline } from './deadline.js'
 import { defaultDevice, deviceIndex } from './devices.js'
 import { requireTimeout } from './option-checks.js'
 
@@ -15,21 +16,9 @@ export async function synchronize(
 ): Promise<void> {
   const name = device ?? defaultDevice()
   const limit = requireTimeout(options.timeoutMs ?? 60_000)
-  let timer: NodeJS.Timeout | undefined
-  const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(
-        new UsageError(
-          `${name} was not done after ${limit} ms; raise timeoutMs or look at a snapshot`,
-        ),
-      )
-    }, limit)
+  await withDeadline(native.synchronize(deviceIndex(name)), limit, () => {
+    throw new UsageError(
+      `${name} was not done after ${limit} ms; raise timeoutMs or look at a snapshot`,
+    )
   })
-  const done = native.synchronize(deviceIndex(name))
-  done.catch(() => {}) // reported through the race
-  try {
-    await Promise.race([done, deadline])
-  } finally {
-    clearTimeout(timer)
-  }
 }

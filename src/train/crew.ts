@@ -1,6 +1,7 @@
 // All workers of a run as one: a message to every rank, and what happens when one of them fails. The
 // first failure decides the run's error; the group is aborted at once so that ranks blocked in a
 // collective come out, and the threads are ended. The coordinator drives it; every wait is bounded.
+import { withDeadline } from '../fabric/deadline.js'
 import { WorkerError } from '../native/errors.js'
 import { DevicePool } from './device-pool.js'
 import { CONTROL_BEATS, CONTROL_STEPS, closeGate, makeControl } from './worker/control.js'
@@ -85,7 +86,7 @@ export class Crew {
       return await Promise.race([work, this.#failed])
     } catch {
       // Ranks that the abort released may still be on their way out of native code.
-      await bounded(settled, RELEASE_MS)
+      await withDeadline(settled, RELEASE_MS, () => {})
       throw this.#failure!
     } finally {
       endWatch()
@@ -114,14 +115,4 @@ export class Crew {
     const timer = setInterval(check, Math.max(10, Math.min(1_000, stallMs / 4)))
     return () => clearInterval(timer)
   }
-}
-
-/** Waits for `work`, but no longer than `limitMs`. */
-async function bounded(work: Promise<unknown>, limitMs: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const limit = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, limitMs)
-  })
-  await Promise.race([work, limit])
-  clearTimeout(timer)
 }

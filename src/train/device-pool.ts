@@ -3,6 +3,7 @@
 // terminated thread) into one named error that tells rank, device and step.
 import type { Worker } from 'node:worker_threads'
 import { Piscina } from 'piscina'
+import { withDeadline } from '../fabric/deadline.js'
 import { WorkerError } from '../native/errors.js'
 import { CONTROL_STEPS } from './worker/control.js'
 import { type ErrorRecord, isWeftRecord, reviveError } from './worker/error-record.js'
@@ -70,15 +71,7 @@ export class DevicePool {
 
   /** Ends the thread; resolves to false when it did not end within `limitMs`. */
   async destroy(limitMs: number): Promise<boolean> {
-    let timer: NodeJS.Timeout | undefined
-    const limit = new Promise<false>((resolve) => {
-      timer = setTimeout(resolve, limitMs, false)
-    })
-    try {
-      return await Promise.race([this.#end(), limit])
-    } finally {
-      clearTimeout(timer)
-    }
+    return await withDeadline(this.#end(), limitMs, () => false)
   }
 
   /** piscina replaces a thread that it sees end outside its destroy(), even after it: hence twice. */
