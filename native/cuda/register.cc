@@ -3,7 +3,7 @@
 
 #include "core/async_error.h"
 #include "cuda/device_error.h"
-#include "cuda/gemm_choice.h"
+#include "cuda/gemm/choice.h"
 #include "cuda/kernel_list.h"
 
 namespace weft {

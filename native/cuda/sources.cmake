@@ -2,7 +2,7 @@
 # sources for one family of architectures each, sm90_*.cu and sm100_*.cu.
 file(GLOB_RECURSE cuda_host_sources CONFIGURE_DEPENDS cuda/*.cc)
 file(GLOB_RECURSE cuda_device_sources CONFIGURE_DEPENDS cuda/*.cu)
-list(FILTER cuda_device_sources EXCLUDE REGEX "/gemm_menu/")
+list(FILTER cuda_device_sources EXCLUDE REGEX "/gemm/menu/")
 weft_gencode(".*" gencode)
 set_source_files_properties(${cuda_device_sources} PROPERTIES COMPILE_OPTIONS "${gencode}")
 target_sources(weft_core PRIVATE ${cuda_host_sources} ${cuda_device_sources})
@@ -13,7 +13,7 @@ foreach(family sm90 sm100)
   else()
     weft_gencode("^10[0-9]a$" gencode)
   endif()
-  file(GLOB menu CONFIGURE_DEPENDS cuda/gemm_menu/${family}_*.cu)
+  file(GLOB menu CONFIGURE_DEPENDS cuda/gemm/menu/${family}_*.cu)
   if(gencode AND menu)
     # C7510: ptxas serialised wgmma, which costs most of the speed: never let it pass.
     set_source_files_properties(${menu} PROPERTIES COMPILE_OPTIONS "${gencode};-Werror=all-warnings")

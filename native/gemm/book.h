@@ -1,5 +1,5 @@
 // The choices that this process made for one GPU model: what a product gets, and what was used.
-// native/cuda/gemm_choice.cc asks once a thread and shape and brings the measurement; the binding
+// native/cuda/gemm/choice.cc asks once a thread and shape and brings the measurement; the binding
 // reads what was used.
 //
 // One mutex a book, held while measuring: two shapes timed at once would disturb each other. What a

@@ -1,6 +1,6 @@
 // What choosing a tensor-core GEMM kernel needs to know of a kernel, a product and a GPU: no device
 // code, so that choices compile and are tested on any machine. candidates.cc lists and estimates,
-// book.cc remembers; native/cuda/gemm_menu.h adds what launches a kernel.
+// book.cc remembers; native/cuda/gemm/kernel_menu.h adds what launches a kernel.
 #pragma once
 
 #include <cstdint>

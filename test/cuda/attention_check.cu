@@ -6,8 +6,8 @@
 #include <functional>
 
 #include "cuda/attention/attention.h"
-#include "cuda/gemm.h"
-#include "cuda/gemm_timing.h"
+#include "cuda/gemm/gemm.h"
+#include "cuda/gemm/timing.h"
 #include "device_check.h"
 
 namespace weft::check {

@@ -16,8 +16,8 @@ case $program in
     ;;
   gemm_attention_check)
     cutlass="-isystem ${CUTLASS:?folder of CUTLASS}/include -isystem $CUTLASS/tools/util/include"
-    own=$(ls native/core/precision.cc native/gemm/*.cc native/cuda/gemm*.cc native/cuda/gemm*.cu \
-      native/cuda/attention/*.cu native/cuda/gemm_menu/${menu}_*.cu test/cuda/*check.cu)
+    own=$(ls native/core/precision.cc native/gemm/*.cc native/cuda/gemm/*.cc native/cuda/gemm/*.cu \
+      native/cuda/attention/*.cu native/cuda/gemm/menu/${menu}_*.cu test/cuda/*check.cu)
     ;;
   *)
     echo "no program $program: gemm_attention_check, allocator_check or gate_check" >&2

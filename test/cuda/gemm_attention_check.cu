@@ -5,7 +5,7 @@
 //   gemm_attention_check [--time] [--gemm] [--attention] [--device cuda:0]
 #include <cstring>
 
-#include "cuda/gemm_choice.h"
+#include "cuda/gemm/choice.h"
 #include "device_check.h"
 
 int main(int argc, char** argv) {

@@ -5,9 +5,9 @@
 #include <array>
 #include <functional>
 
-#include "cuda/gemm.h"
-#include "cuda/gemm_choice.h"
-#include "cuda/gemm_timing.h"
+#include "cuda/gemm/gemm.h"
+#include "cuda/gemm/choice.h"
+#include "cuda/gemm/timing.h"
 #include "device_check.h"
 
 namespace weft::check {

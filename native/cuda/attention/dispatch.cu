@@ -1,7 +1,7 @@
 // The entry points of attention on CUDA devices: which kernels take a call, and the scratch that
 // the backward pass needs. Called through the kernel table.
 #include "cuda/attention/attention.h"
-#include "cuda/gemm.h"
+#include "cuda/gemm/gemm.h"
 #include "fabric/allocator.h"
 #include "fabric/cuda_launch.h"
 #include "fabric/error.h"

@@ -1,5 +1,5 @@
 // Hopper, bf16, tile 64x128x64, two tiles in turns: for products with few rows.
-#include "cuda/gemm_tile.h"
+#include "cuda/gemm/tile.h"
 
 namespace weft::cuda {
 namespace {

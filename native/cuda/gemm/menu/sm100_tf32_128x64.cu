@@ -1,5 +1,5 @@
 // Blackwell, TF32, tile 128x64x32 on one SM; may share k among blocks.
-#include "cuda/gemm_tile.h"
+#include "cuda/gemm/tile.h"
 
 namespace weft::cuda {
 namespace {

@@ -1,6 +1,6 @@
 // Hopper, bf16, tile 64x256x64 over clusters of two, two tiles in turns, which hides the epilogue
 // where k is small.
-#include "cuda/gemm_tile.h"
+#include "cuda/gemm/tile.h"
 
 namespace weft::cuda {
 namespace {

@@ -1,6 +1,6 @@
 // Blackwell, bf16, tile 128x64x64 on one SM: for small products and, as it may share k among
 // blocks, for deep ones. It alone takes both operands transposed.
-#include "cuda/gemm_tile.h"
+#include "cuda/gemm/tile.h"
 
 namespace weft::cuda {
 namespace {

@@ -1,5 +1,5 @@
 // The matrix product on CUDA devices: entry point, its paths and the TF32 switch. gemm.cc chooses
-// between the tensor-core menu (gemm_menu.h) and the plain kernel; register.cc puts gemm() in the
+// between the tensor-core menu (kernel_menu.h) and the plain kernel; register.cc puts gemm() in the
 // kernel table.
 #pragma once
 

@@ -2,7 +2,7 @@
 // memory accelerator can step (multiples of 16 bytes) go to the tensor-core menu, f32 among them as
 // TF32 unless that is switched off; everything else goes to gemm_simt. Called through the kernel
 // table.
-#include "cuda/gemm.h"
+#include "cuda/gemm/gemm.h"
 
 #include <atomic>
 #include <climits>
@@ -10,8 +10,8 @@
 #include <cstring>
 
 #include "core/precision.h"
-#include "cuda/gemm_activation.h"
-#include "cuda/gemm_choice.h"
+#include "cuda/gemm/activation.h"
+#include "cuda/gemm/choice.h"
 #include "fabric/cuda_launch.h"
 
 namespace weft::cuda {

@@ -1,4 +1,4 @@
-// One CUTLASS 3.x GEMM: type recipe in, GemmKernel row out. Included by the files of gemm_menu/
+// One CUTLASS 3.x GEMM: type recipe in, GemmKernel row out. Included by the files of menu/
 // alone, each of which instantiates one tile for its layouts. Row-major C throughout; bias,
 // tanh-GELU and the value before it are fused in the epilogue (visitor trees: Chen et al., EVT,
 // ASPLOS 2024).
@@ -7,7 +7,7 @@
 #include <atomic>
 #include <type_traits>
 
-#include "cuda/gemm_menu.h"
+#include "cuda/gemm/kernel_menu.h"
 #include "cutlass/cutlass.h"
 #include "cutlass/epilogue/collective/collective_builder.hpp"
 #include "cutlass/epilogue/fusion/operations.hpp"
@@ -214,7 +214,7 @@ class GemmTile {
       WEFT_GEMM_ROW(file, recipe, element, dtype, kMN, kLinear, "_mn"), \
       WEFT_GEMM_ROW(file, recipe, element, dtype, kKK, kGelu, "_kk_gelu")
 
-/// Defines the function that gemm_menu.h declares for `file` from its rows.
+/// Defines the function that kernel_menu.h declares for `file` from its rows.
 #define WEFT_GEMM_FILE_OF(file, ...)                                 \
   GemmKernels file() {                                               \
     static constexpr GemmKernel rows[] = {__VA_ARGS__};              \

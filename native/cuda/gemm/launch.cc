@@ -1,6 +1,6 @@
 // The menu of this build and the launch of what was chosen from it. register.cc registers the menu;
-// gemm.cc and the measurement of gemm_choice.cc launch.
-#include "cuda/gemm_choice.h"
+// gemm.cc and the measurement of choice.cc launch.
+#include "cuda/gemm/choice.h"
 #include "fabric/allocator.h"
 #include "fabric/cuda_launch.h"
 
@@ -10,7 +10,7 @@ namespace {
 using GemmFile = GemmKernels (*)();
 constexpr GemmFile kFiles[] = {
 #define WEFT_GEMM_FILE(name) name,
-#include "cuda/gemm_menu.def"
+#include "cuda/gemm/menu.def"
 #undef WEFT_GEMM_FILE
     nullptr,  // a build without device code for the menu has no other entry
 };

@@ -1,7 +1,7 @@
 // Hopper, TF32, tile 128x256x32 over clusters of two, two warpgroups to a tile: for large products
 // whose operands are dense along k. Other layouts pass an operand through registers, which this
 // tile has none left for.
-#include "cuda/gemm_tile.h"
+#include "cuda/gemm/tile.h"
 
 namespace weft::cuda {
 namespace {

@@ -1,5 +1,5 @@
 // Blackwell, bf16, tile 256x256x64 made by two SMs together: for large products.
-#include "cuda/gemm_tile.h"
+#include "cuda/gemm/tile.h"
 
 namespace weft::cuda {
 namespace {

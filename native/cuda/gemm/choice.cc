@@ -1,6 +1,6 @@
 // choose_gemm: a thread's own table answers on the hot path; behind it stands the book of the
 // device's model (gemm/book.h), which asks back here when its policy measures.
-#include "cuda/gemm_choice.h"
+#include "cuda/gemm/choice.h"
 
 #include <cuda_runtime_api.h>
 
@@ -9,7 +9,7 @@
 #include <functional>
 #include <optional>
 
-#include "cuda/gemm_timing.h"
+#include "cuda/gemm/timing.h"
 #include "fabric/allocator.h"
 #include "fabric/cuda_launch.h"
 #include "gemm/book.h"

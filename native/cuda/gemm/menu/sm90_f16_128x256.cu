@@ -1,5 +1,5 @@
 // Hopper, f16, tile 128x256x64 over clusters of two, two warpgroups to a tile: for large products.
-#include "cuda/gemm_tile.h"
+#include "cuda/gemm/tile.h"
 
 namespace weft::cuda {
 namespace {

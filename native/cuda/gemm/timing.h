@@ -1,4 +1,4 @@
-// Times launches on a stream against each other. Used by gemm_choice.cc when it meets a shape for
+// Times launches on a stream against each other. Used by choice.cc when it meets a shape for
 // the first time.
 #pragma once
 

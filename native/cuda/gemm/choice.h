@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "cuda/gemm_menu.h"
+#include "cuda/gemm/kernel_menu.h"
 #include "dispatch/kernels.h"
 #include "gemm/candidates.h"
 

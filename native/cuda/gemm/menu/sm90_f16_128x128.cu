@@ -1,6 +1,6 @@
-// Hopper, bf16, tile 128x128x64 over clusters of two: for small products and, as it may share k
+// Hopper, f16, tile 128x128x64 over clusters of two: for small products and, as it may share k
 // among blocks, for deep ones. It alone takes both operands transposed.
-#include "cuda/gemm_tile.h"
+#include "cuda/gemm/tile.h"
 
 namespace weft::cuda {
 namespace {
@@ -9,13 +9,13 @@ using Recipe = TileRecipe<cutlass::arch::Sm90, cute::Shape<cute::_128, cute::_12
                           cute::Shape<cute::_2, cute::_1, cute::_1>,
                           cutlass::gemm::KernelTmaWarpSpecializedCooperative,
                           cutlass::epilogue::TmaWarpSpecializedCooperative, true>;
-constexpr auto kType = fabric::DType::kBF16;
+constexpr auto kType = fabric::DType::kF16;
 
 }  // namespace
 
-WEFT_GEMM_FILE_OF(sm90_bf16_128x128,
-                  WEFT_GEMM_ROWS(sm90_bf16_128x128, Recipe, cutlass::bfloat16_t, kType),
-                  WEFT_GEMM_ROW(sm90_bf16_128x128, Recipe, cutlass::bfloat16_t, kType, kMK, kLinear,
+WEFT_GEMM_FILE_OF(sm90_f16_128x128,
+                  WEFT_GEMM_ROWS(sm90_f16_128x128, Recipe, cutlass::half_t, kType),
+                  WEFT_GEMM_ROW(sm90_f16_128x128, Recipe, cutlass::half_t, kType, kMK, kLinear,
                                 "_mk"))
 
 }  // namespace weft::cuda

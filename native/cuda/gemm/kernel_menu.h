@@ -1,6 +1,6 @@
 // The menu of tensor-core GEMM kernels as device code sees it: what a kernel is asked to do, how it
-// is launched, and the list of those built. gemm_menu/*.cu fill the list through gemm_tile.h;
-// gemm_choice.cc picks from it and gemm.cc launches. What choosing needs of a row is gemm/menu.h's.
+// is launched, and the list of those built. menu/*.cu fill the list through tile.h;
+// choice.cc picks from it and gemm.cc launches. What choosing needs of a row is gemm/menu.h's.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -47,11 +47,11 @@ struct GemmKernels {
   const GemmKernel* end() const { return first + count; }
 };
 
-// One function for each file of gemm_menu/. File names say architecture, dtype and tile; sm90_*.cu
+// One function for each file of menu/. File names say architecture, dtype and tile; sm90_*.cu
 // is compiled for 90a alone and sm100_*.cu for 100a and 103a alone. A build without one of the
 // architectures leaves its files out and does not define WEFT_GEMM_SM90 or WEFT_GEMM_SM100.
 #define WEFT_GEMM_FILE(name) GemmKernels name();
-#include "cuda/gemm_menu.def"
+#include "cuda/gemm/menu.def"
 #undef WEFT_GEMM_FILE
 
 }  // namespace weft::cuda

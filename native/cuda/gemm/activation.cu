@@ -1,10 +1,10 @@
-// gelu_rows: see gemm_activation.h. One thread takes one element; rows are spread over the grid.
+// gelu_rows: see activation.h. One thread takes one element; rows are spread over the grid.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <algorithm>
 
-#include "cuda/gemm_activation.h"
+#include "cuda/gemm/activation.h"
 #include "fabric/cuda_launch.h"
 #include "fabric/error.h"
 

@@ -7,7 +7,7 @@
 
 #include <type_traits>
 
-#include "cuda/gemm.h"
+#include "cuda/gemm/gemm.h"
 #include "fabric/cuda_launch.h"
 #include "fabric/error.h"
 

@@ -1,8 +1,8 @@
-// time_in_turn: see gemm_timing.h. A kernel that only waits goes first, so that the launches behind
+// time_in_turn: see timing.h. A kernel that only waits goes first, so that the launches behind
 // it are queued before the first of them runs: what is timed is the device, not the host.
 #include <algorithm>
 
-#include "cuda/gemm_timing.h"
+#include "cuda/gemm/timing.h"
 #include "fabric/cuda_launch.h"
 
 namespace weft::cuda {

@@ -1,6 +1,6 @@
 // Hopper, TF32, tile 64x128x32, two tiles in turns, which hides the epilogue where k is small. Not
 // for products without an operand dense along k (see sm90_tf32_128x128.cu).
-#include "cuda/gemm_tile.h"
+#include "cuda/gemm/tile.h"
 
 namespace weft::cuda {
 namespace {

@@ -3,7 +3,7 @@
 // registers: that layout takes a tile of half the width. It is the one kernel of the menu that
 // spills (136 bytes): its loading warp, left 40 registers, issues many small copies a stage. The
 // warps that multiply spill nothing.
-#include "cuda/gemm_tile.h"
+#include "cuda/gemm/tile.h"
 
 namespace weft::cuda {
 namespace {
