@@ -1,20 +1,13 @@
 // See accumulate.h. Called by the engines on the thread that runs the node.
 #include "autograd/accumulate.h"
 
-#include <array>
-#include <mutex>
-
+#include "autograd/leaf.h"
+#include "dispatch/work_log.h"
 #include "fabric/fabric.h"
 #include "ops/ops.h"
 
 namespace weft {
 namespace {
-
-// Two backward passes may reach one leaf at once; a stripe of mutexes by address orders them.
-std::mutex& leaf_mutex(const TensorImpl* leaf) {
-  static auto* stripes = new std::array<std::mutex, 64>();
-  return (*stripes)[(reinterpret_cast<uintptr_t>(leaf) >> 6) % 64];
-}
 
 bool sole_owner(const Tensor& t) {
   return t->use_count() == 1 && t->storage->use_count() == 1 && t.is_contiguous() &&
@@ -26,7 +19,19 @@ Tensor fit(const Node& node, Tensor grad, const InputMeta& meta) {
     fail(ErrorCode::kShape, "gradient of %s has shape %s, its input has %s", node.name,
          to_string(grad.shape()).c_str(), to_string(meta.shape).c_str());
   }
-  return grad.dtype() == meta.dtype ? grad : ops::to_dtype(grad, meta.dtype);
+  if (grad.dtype() == meta.dtype) return grad;
+  Tensor cast = ops::to_dtype(grad, meta.dtype);
+  work_log::log(Work::kBackward, node.op, cast);
+  return cast;
+}
+
+/// The formula of `node` was enqueued on its current stream.
+void log_formula(const Node& node, std::span<const Tensor> results) {
+  uint64_t bytes = 0;
+  for (const Tensor& t : results) {
+    if (t) bytes += static_cast<uint64_t>(t.numel()) * dtype_bytes(t.dtype());
+  }
+  work_log::log(Work::kBackward, node.op, current_stream(fabric::device_at(node.device)), bytes);
 }
 
 }  // namespace
@@ -34,36 +39,49 @@ Tensor fit(const Node& node, Tensor grad, const InputMeta& meta) {
 Tensor add_gradients(Tensor a, const Tensor& b) {
   if (sole_owner(a) && a.dtype() == b.dtype()) {
     ops::binary_(BinaryOp::kAdd, a, b, "add_gradients");
-    return a;
+  } else {
+    a = ops::add(a, b);
   }
-  return ops::add(a, b);
+  work_log::log(Work::kGradientSum, Op::add, a);
+  return a;
 }
 
 void accumulate_into_leaf(TensorImpl* leaf, Tensor grad) {
   AutogradMeta& meta = *leaf->autograd;
   {
     std::lock_guard<std::mutex> guard(leaf_mutex(leaf));
+    if (meta.grad_closed) fail(ErrorCode::kUsage, "%s", meta.grad_closed);
     if (!meta.grad) {
-      meta.grad = sole_owner(grad) ? std::move(grad) : ops::clone(grad);
+      if (sole_owner(grad)) {
+        meta.grad = std::move(grad);
+      } else {
+        meta.grad = ops::clone(grad);
+        work_log::log(Work::kGradientAccumulate, Op::clone, meta.grad);
+      }
     } else {
       if (meta.grad_stale) {
         ops::copy_(meta.grad, grad);
         meta.grad_stale = false;
+        work_log::log(Work::kArenaCopy, Op::copy_, meta.grad);
       } else {
         ops::binary_(BinaryOp::kAdd, meta.grad, grad, "accumulate");
+        work_log::log(Work::kGradientAccumulate, Op::add_, meta.grad);
       }
       meta.grad->storage->bump_version(static_cast<uint16_t>(Op::add_));
     }
   }
-  for (const LeafHook& hook : meta.leaf_hooks) hook();
+  meta.leaf_hooks.run([](const LeafHook& hook) { hook(); });
 }
 
 GradList evaluate_node(Node& node, GradList grads) {
-  for (auto& [slot, hook] : node.hooks) {
-    if (!grads[slot]) continue;
-    Tensor replaced = hook(grads[slot]);
-    if (replaced) grads[slot] = fit(node, std::move(replaced), node.output_metas[slot]);
-  }
+  node.hooks.run([&](const Node::SlotHook& entry) {
+    Tensor& grad = grads[static_cast<size_t>(entry.slot)];
+    if (!grad) return;
+    Tensor replaced = entry.hook(grad);
+    if (replaced) {
+      grad = fit(node, std::move(replaced), node.output_metas[static_cast<size_t>(entry.slot)]);
+    }
+  });
   if (node.leaf) {
     if (grads[0])
       accumulate_into_leaf(node.leaf, fit(node, std::move(grads[0]), node.output_metas[0]));
@@ -84,6 +102,8 @@ GradList evaluate_node(Node& node, GradList grads) {
     GradCall call(node, in, out);
     node.formula(call);
   }
+  if (work_log::on()) [[unlikely]]
+    log_formula(node, out);
   for (size_t i = 0; i < results.size(); ++i) {
     if (!node.edges[i].node) {
       results[i] = Tensor();

@@ -7,8 +7,8 @@
 // runs a node takes its gradients and delivers its results under the pass's mutex and evaluates the
 // formula outside it. `outstanding` counts nodes queued or running; at 0, or at the first error,
 // the caller is woken. After an error, nodes of that pass are drained without being run.
-//  - Order on the devices: a formula enqueues on its node's stream; gradients cross devices only in
-//    copy and collective nodes, whose transfers record and wait for events themselves.
+//  - Order on the devices: GraphTask's streams, as for one device. Whichever thread delivers a
+//    gradient enqueues the edge to its consumer's stream.
 //  - Same bits each run: contributions are kept apart and summed in sequence order (GraphTask,
 //    several devices).
 //  - What breaks it: a formula that waits for another node of the same pass would stop its worker;
@@ -92,8 +92,7 @@ void enqueue(const std::shared_ptr<Pass>& pass, GraphTask::State* state) {
 }
 
 bool has_hooks(const Node& node) {
-  return !node.hooks.empty() ||
-         (node.leaf && node.leaf->autograd && !node.leaf->autograd->leaf_hooks.empty());
+  return !node.hooks.empty() || (node.leaf && !node.leaf->autograd->leaf_hooks.empty());
 }
 
 /// Queues a ready node. Caller holds the pass's mutex.
@@ -108,25 +107,17 @@ void schedule(Pass& pass, GraphTask::State* state) {
 }
 
 void run_item(const std::shared_ptr<Pass>& pass, GraphTask::State* state) {
-  Node& node = *state->node;
-  GradList results;
+  GraphTask::Results results;
   try {
     GradList grads;
     bool skip;
     {
       std::lock_guard<std::mutex> lock(pass->mutex);
       skip = pass->error != nullptr;
-      if (!skip) {
-        StreamGuard guard(GraphTask::stream_of(node));
-        grads = pass->task.take_gradients(*state);
-      }
+      if (!skip) grads = pass->task.take_gradients(*state);
     }
-    bool reached = false;
-    for (const Tensor& g : grads) reached = reached || g.defined();
-    if (!skip && reached) {
-      StreamGuard guard(GraphTask::stream_of(node));
-      results = evaluate_node(node, std::move(grads));
-      if (!pass->options.retain_graph && !node.leaf) node.release_saved();
+    if (!skip) {
+      results = GraphTask::evaluate(*state, std::move(grads), pass->options.retain_graph);
     }
   } catch (...) {
     std::lock_guard<std::mutex> lock(pass->mutex);

@@ -3,13 +3,38 @@
 
 #include <algorithm>
 
+#include "dispatch/work_log.h"
 #include "fabric/fabric.h"
+#include "ops/ops.h"
 
 namespace weft {
+namespace {
 
-Stream& GraphTask::stream_of(const Node& node) {
-  return node.stream ? *node.stream : current_stream(fabric::device_at(node.device));
+/// `grad`, made on `from`, is used on `to` next.
+void hand_over(const Tensor& grad, Stream& from, Stream& to) {
+  if (&from == &to || &from.device() != &to.device()) return;
+  fabric::order_after(to, from);
+  grad->storage->use_on(to);
 }
+
+/// The gradient that `root` starts from, on the stream of its node.
+Tensor first_gradient(const Tensor& root, const Tensor& given, Stream& stream) {
+  if (!given) {
+    StreamGuard guard(stream);
+    Tensor grad = ops::full(root.shape(), 1, root.dtype(), root.device());
+    work_log::log(Work::kGradientStart, Op::full, grad);
+    return grad;
+  }
+  Tensor grad = given;
+  if (given.dtype() != root.dtype()) {
+    grad = ops::to_dtype(given, root.dtype());
+    work_log::log(Work::kGradientStart, Op::to_dtype, grad);
+  }
+  hand_over(grad, current_stream(root.device()), stream);
+  return grad;
+}
+
+}  // namespace
 
 void GraphTask::build(std::span<const Tensor> roots, std::span<const Tensor> gradients) {
   std::vector<Node*> open;
@@ -17,6 +42,8 @@ void GraphTask::build(std::span<const Tensor> roots, std::span<const Tensor> gra
     auto [it, fresh] = states_.try_emplace(node.get());
     if (fresh) {
       it->second.node = node;
+      it->second.stream =
+          node->stream ? node->stream : &current_stream(fabric::device_at(node->device));
       open.push_back(node.get());
     }
     return it->second;
@@ -24,7 +51,8 @@ void GraphTask::build(std::span<const Tensor> roots, std::span<const Tensor> gra
   for (size_t i = 0; i < roots.size(); ++i) {
     Edge edge = gradient_edge(roots[i]);
     State& state = visit(edge.node);
-    state.parts.push_back({~uint64_t{0} - i, 0, edge.slot, gradients[i]});
+    Tensor first = first_gradient(roots[i], gradients[i], *state.stream);
+    state.parts.push_back({~uint64_t{0} - i, 0, edge.slot, std::move(first)});
   }
   uint16_t device = roots[0].device().index();
   while (!open.empty()) {
@@ -50,6 +78,7 @@ void GraphTask::add_part(State& to, State::Part part) {
   if (!several_devices_) {
     for (State::Part& present : to.parts) {
       if (present.slot == part.slot) {
+        StreamGuard guard(*to.stream);
         present.grad = add_gradients(std::move(present.grad), part.grad);
         return;
       }
@@ -65,6 +94,7 @@ GradList GraphTask::take_gradients(State& state) {
                 return a.from != b.from ? a.from > b.from : a.edge < b.edge;
               });
   }
+  StreamGuard guard(*state.stream);
   GradList grads;
   grads.resize(static_cast<size_t>(state.node->outputs));
   for (State::Part& part : state.parts) {
@@ -76,21 +106,30 @@ GradList GraphTask::take_gradients(State& state) {
   return grads;
 }
 
-void GraphTask::deliver(State& state, GradList results, std::vector<State*>& ready) {
+GraphTask::Results GraphTask::evaluate(const State& state, GradList grads, bool retain_graph) {
+  Results results;
+  bool reached = false;
+  for (const Tensor& g : grads) reached = reached || g.defined();
+  if (!reached) return results;
+  Node& node = *state.node;
+  StreamGuard guard(*state.stream);
+  results.grads = evaluate_node(node, std::move(grads));
+  for (const Tensor& g : results.grads) {
+    results.streams.push_back(g ? &current_stream(g.device()) : nullptr);
+  }
+  if (!retain_graph && !node.leaf) node.release_saved();
+  return results;
+}
+
+void GraphTask::deliver(State& state, Results results, std::vector<State*>& ready) {
   Node& node = *state.node;
   for (size_t i = 0; i < node.edges.size(); ++i) {
     const Edge& edge = node.edges[i];
     if (!edge.node) continue;
     State& next = states_.find(edge.node.get())->second;
-    if (i < results.size() && results[i]) {
-      // The consumer may run on another stream of this device: order it and tell the allocator.
-      Stream& from = stream_of(node);
-      Stream& to = stream_of(*edge.node);
-      if (&from != &to && &from.device() == &to.device()) {
-        fabric::order_after(to, from);
-        results[i]->storage->use_on(to);
-      }
-      add_part(next, {node.sequence, static_cast<int>(i), edge.slot, std::move(results[i])});
+    if (i < results.grads.size() && results.grads[i]) {
+      hand_over(results.grads[i], *results.streams[i], *next.stream);
+      add_part(next, {node.sequence, static_cast<int>(i), edge.slot, std::move(results.grads[i])});
     }
     if (--next.waiting == 0) ready.push_back(&next);
   }

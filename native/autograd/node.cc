@@ -1,4 +1,4 @@
-// Nodes, leaves and the recording switch. See node.h.
+// Nodes, what they saved, and the recording switch. See node.h; leaves are in leaf.cc.
 #include "autograd/node.h"
 
 #include "fabric/fabric.h"
@@ -22,13 +22,6 @@ Node::~Node() {
   for (Edge& edge : edges) {
     if (edge.node) t_dying->push_back(std::move(edge.node));
   }
-  // Saved tensors may own the last reference to further nodes through their own history.
-  for (SavedTensor& saved : saved_inputs) {
-    if (saved.tensor && saved.tensor->autograd && saved.tensor->autograd->grad_fn) {
-      t_dying->push_back(saved.tensor->autograd->grad_fn);
-    }
-    saved.tensor = Tensor();
-  }
   if (!outermost) return;
   while (!dying.empty()) {
     Ref<Node> next = std::move(dying.back());
@@ -44,55 +37,26 @@ void Node::release_saved() {
   released = true;
 }
 
-AutogradMeta& autograd_meta(const Tensor& t) {
-  if (!t->autograd) t->autograd = std::make_unique<AutogradMeta>();
-  return *t->autograd;
+AutogradSlot::~AutogradSlot() { delete meta_.load(std::memory_order_acquire); }
+
+AutogradMeta& AutogradSlot::make() {
+  AutogradMeta* known = meta_.load(std::memory_order_acquire);
+  if (known != nullptr) return *known;
+  auto made = std::make_unique<AutogradMeta>();
+  if (meta_.compare_exchange_strong(known, made.get(), std::memory_order_acq_rel)) {
+    return *made.release();
+  }
+  return *known;
 }
 
 bool is_leaf(const Tensor& t) { return !t->autograd || !t->autograd->grad_fn; }
 
-Edge gradient_edge(const Tensor& t) {
-  AutogradMeta& meta = autograd_meta(t);
-  if (meta.grad_fn) return {meta.grad_fn, meta.output_index, Tensor()};
-  if (!meta.accumulator) {
-    auto node = make_ref<Node>();
-    node->name = "accumulate";
-    node->sequence = ~uint64_t{0};  // as soon as it is ready: buckets reduce while backward goes on
-    node->device = t.device().index();
-    node->leaf = t.impl();
-    node->output_metas.push_back({t.shape(), t.dtype(), t.device().index(), true});
-    meta.accumulator = node;
-  }
-  return {meta.accumulator, 0, t};
-}
-
-void set_requires_grad(const Tensor& leaf, bool requires_grad) {
-  if (!is_leaf(leaf)) {
-    fail(ErrorCode::kUsage,
-         "requiresGrad can be set on leaves only; detach() this result of %s first",
-         leaf->autograd->grad_fn->name);
-  }
-  if (requires_grad && !is_floating(leaf.dtype())) {
-    fail(ErrorCode::kDtype, "only floating tensors have gradients, this one is %s",
-         dtype_name(leaf.dtype()));
-  }
-  leaf->requires_grad = requires_grad;
-  if (requires_grad) gradient_edge(leaf);
-}
-
-void add_tensor_hook(const Tensor& t, TensorHook hook) {
+HookHandle add_tensor_hook(const Tensor& t, TensorHook hook) {
   if (!t.requires_grad()) {
     fail(ErrorCode::kUsage, "registerHook: this tensor does not require gradients");
   }
   Edge edge = gradient_edge(t);
-  edge.node->hooks.emplace_back(edge.slot, std::move(hook));
-}
-
-void add_leaf_hook(const Tensor& leaf, LeafHook hook) {
-  if (!leaf.requires_grad() || !is_leaf(leaf)) {
-    fail(ErrorCode::kUsage, "a leaf hook needs a leaf that requires gradients");
-  }
-  autograd_meta(leaf).leaf_hooks.push_back(std::move(hook));
+  return edge.node->hooks.add({edge.slot, std::move(hook)});
 }
 
 bool grad_enabled() { return t_grad_enabled; }

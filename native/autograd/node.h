@@ -1,5 +1,6 @@
 // The recorded graph: one Node an operator call that needs gradients, AutogradMeta on the tensors.
-// dispatch() records, the engine walks, gradient formulas read through GradCall.
+// record.cc makes nodes, leaf.cc the leaves' part, the engine walks, gradient formulas read through
+// GradCall.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "autograd/hooks.h"
 #include "core/small_vector.h"
 #include "core/tensor.h"
 #include "dispatch/op_table.h"
@@ -22,11 +24,11 @@ struct Edge {
   Tensor leaf;  // keeps a leaf alive while the graph refers to it
 };
 
-/// A tensor kept for the backward pass, with the version it had.
+/// A tensor kept for the backward pass, with the version it had: an alias without history, so that
+/// a node keeps other nodes alive by its edges only.
 struct SavedTensor {
   Tensor tensor;
   uint32_t version = 0;
-  bool is_output = false;
 };
 
 struct InputMeta {
@@ -60,9 +62,12 @@ class Node : public RefCounted {
   uint16_t at[kMaxArgs] = {};
   uint16_t length[kMaxArgs] = {};
   TensorImpl* leaf = nullptr;  // accumulator of this leaf (kept alive by the edges to it)
-  std::vector<std::pair<int, TensorHook>>
-      hooks;              // by slot, run in order on the gradient that arrives
-  bool released = false;  // saved tensors were freed by a backward pass
+  struct SlotHook {
+    int slot;
+    TensorHook hook;
+  };
+  HookList<SlotHook> hooks;  // run in order on the gradient that arrives at their slot
+  bool released = false;     // saved tensors were freed by a backward pass
 
   Node();
   ~Node();  ///< frees a long chain of nodes iteratively, so deep graphs do not exhaust the stack
@@ -70,26 +75,23 @@ class Node : public RefCounted {
 };
 
 struct AutogradMeta {
-  Tensor grad;              // leaf only
+  // Of a leaf; leaf_mutex() (autograd/leaf.h) guards the first four.
+  Tensor grad;
   bool grad_stale = false;  // grad's memory is to be overwritten by the next accumulation (arenas)
-  Ref<Node> grad_fn;        // non-leaf
+  const char* grad_closed = nullptr;  // why nothing may be accumulated now
+  Ref<Node> accumulator;              // made before the leaf's flag is first set
+  HookList<LeafHook> leaf_hooks;      // run in order after accumulation into grad
+  // Of a result
+  Ref<Node> grad_fn;
   int output_index = 0;
-  Ref<Node> accumulator;             // leaf: made on first use in a graph
-  std::vector<LeafHook> leaf_hooks;  // leaf: run in order after accumulation into grad
 };
 
-AutogradMeta& autograd_meta(const Tensor& t);  // made when missing
+inline AutogradMeta& autograd_meta(const Tensor& t) { return t->autograd.make(); }
 bool is_leaf(const Tensor& t);
-/// Asks for (or ends) gradients of a leaf. Makes its accumulator now, so that several threads may
-/// then record graphs over the same leaf. Throws UsageError on a non-leaf, DtypeError on a dtype
-/// that is not floating.
-void set_requires_grad(const Tensor& leaf, bool requires_grad);
+/// Where the gradient of `t` goes: a slot of the node that made it, or the leaf's accumulator.
 Edge gradient_edge(const Tensor& t);
 /// Runs `hook` on each gradient that reaches `t`, before it is used; a defined result replaces it.
-void add_tensor_hook(const Tensor& t, TensorHook hook);
-/// Runs `hook` after each backward pass has accumulated into the leaf's grad. Throws UsageError on
-/// a non-leaf.
-void add_leaf_hook(const Tensor& leaf, LeafHook hook);
+HookHandle add_tensor_hook(const Tensor& t, TensorHook hook);
 
 /// Thread-local switch; true at start. dispatch() records only when on.
 bool grad_enabled();

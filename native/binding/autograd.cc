@@ -1,7 +1,7 @@
 // Gradients: what a leaf asks for and holds, the backward pass, the recording switch.
 // src/autograd/gradient.ts calls these; hooks are in hook.cc.
 #include "autograd/engine.h"
-#include "autograd/node.h"
+#include "autograd/leaf.h"
 #include "binding/completion.h"
 #include "binding/entry.h"
 #include "binding/hook.h"
@@ -11,36 +11,25 @@
 namespace weft::binding {
 namespace {
 
-napi_value set_requires_grad(Frame& f) {
-  Tensor t = f.tensor(0);
-  bool on = f.flag(1);
-  if (on && !is_floating(t.dtype())) {
-    fail(ErrorCode::kDtype, "requiresGrad_: only floating tensors have gradients, this one is %s",
-         dtype_name(t.dtype()));
-  }
-  if (!is_leaf(t)) {
-    fail(ErrorCode::kUsage, "requiresGrad_: only a leaf can be changed; this tensor was made by %s",
-         t->autograd->grad_fn->name);
-  }
-  t->requires_grad = on;
+napi_value requires_grad(Frame& f) {
+  set_requires_grad(f.tensor(0), f.flag(1));
   return undefined(f.env);
 }
 
 napi_value grad(Frame& f) {
-  Tensor t = f.tensor(0);
-  if (!t->autograd || !t->autograd->grad || t->autograd->grad_stale) return make_number(f.env, 0);
-  const Tensor& grad = t->autograd->grad;
+  Tensor grad = leaf_grad(f.tensor(0));
+  if (!grad) return make_number(f.env, 0);
   handles::Handle known = f.handle(1);
   if (known != 0 && handles::alive(known) && handles::get(known).same(grad)) {
     return make_number(f.env, static_cast<double>(known));
   }
-  return make_number(f.env, static_cast<double>(f.adopt(grad)));
+  return make_number(f.env, static_cast<double>(f.adopt(std::move(grad))));
 }
 
 napi_value set_grad(Frame& f) {
   Tensor t = f.tensor(0);
   if (f.handle(1) == 0) {
-    if (t->autograd) t->autograd->grad = Tensor();
+    replace_grad(t, Tensor());
     return undefined(f.env);
   }
   Tensor g = f.tensor(1);
@@ -57,22 +46,16 @@ napi_value set_grad(Frame& f) {
     fail(ErrorCode::kDevice, "grad is on %s, its tensor on %s", g.device().name().c_str(),
          t.device().name().c_str());
   }
-  AutogradMeta& meta = autograd_meta(t);
-  meta.grad = detach(g);
-  meta.grad_stale = false;
+  replace_grad(t, detach(g));
   return undefined(f.env);
 }
 
-napi_value zero_grad(Frame& f) {
+napi_value clear_grad(Frame& f) {
   Tensor t = f.tensor(0);
-  bool to_zero = f.flag(1);
-  if (!t->autograd || !t->autograd->grad) return undefined(f.env);
-  if (to_zero) {
-    NoGradGuard no_grad;
-    call(Op::zero_, {t->autograd->grad});
-    t->autograd->grad_stale = false;
+  if (f.flag(1)) {
+    zero_grad(t);
   } else {
-    t->autograd->grad = Tensor();
+    replace_grad(t, Tensor());
   }
   return undefined(f.env);
 }
@@ -84,13 +67,16 @@ napi_value grad_fn_name(Frame& f) {
 
 napi_value register_hook(Frame& f) {
   Tensor t = f.tensor(0);
-  add_tensor_hook(t, make_tensor_hook(f, 1));
-  return undefined(f.env);
+  return make_hook_handle(f, add_tensor_hook(t, make_tensor_hook(f, 1)));
 }
 
 napi_value register_leaf_hook(Frame& f) {
   Tensor t = f.tensor(0);
-  add_leaf_hook(t, make_leaf_hook(f, 1));
+  return make_hook_handle(f, add_leaf_hook(t, make_leaf_hook(f, 1)));
+}
+
+napi_value remove_hook(Frame& f) {
+  hook_handle(f, 0).remove();
   return undefined(f.env);
 }
 
@@ -116,13 +102,14 @@ napi_value switch_grad(Frame& f) {
 napi_value is_grad_enabled(Frame& f) { return make_bool(f.env, grad_enabled()); }
 
 constexpr Function kFunctions[] = {
-    {"setRequiresGrad", entry<set_requires_grad>},
+    {"setRequiresGrad", entry<requires_grad>},
     {"grad", entry<grad>},
     {"setGrad", entry<set_grad>},
-    {"zeroGrad", entry<zero_grad>},
+    {"zeroGrad", entry<clear_grad>},
     {"gradFnName", entry<grad_fn_name>},
     {"registerHook", entry<register_hook>},
     {"registerLeafHook", entry<register_leaf_hook>},
+    {"removeHook", entry<remove_hook>},
     {"backward", entry<run_backward>},
     {"setGradEnabled", entry<switch_grad>},
     {"gradEnabled", entry<is_grad_enabled>},

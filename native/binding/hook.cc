@@ -96,6 +96,26 @@ TensorHook make_tensor_hook(Frame& frame, size_t i) {
   };
 }
 
+napi_value make_hook_handle(Frame& frame, HookHandle handle) {
+  auto owned = std::make_unique<HookHandle>(std::move(handle));
+  napi_value external;
+  WEFT_NAPI(napi_create_external(
+      frame.env, owned.get(),
+      [](napi_env, void* data, void*) { delete static_cast<HookHandle*>(data); }, nullptr,
+      &external));
+  owned.release();
+  return external;
+}
+
+HookHandle& hook_handle(Frame& frame, size_t i) {
+  napi_valuetype type;
+  WEFT_NAPI(napi_typeof(frame.env, frame.values[i], &type));
+  if (type != napi_external) fail(ErrorCode::kUsage, "removeHook: this is no hook's handle");
+  void* data = nullptr;
+  WEFT_NAPI(napi_get_value_external(frame.env, frame.values[i], &data));
+  return *static_cast<HookHandle*>(data);
+}
+
 LeafHook make_leaf_hook(Frame& frame, size_t i) {
   auto function = std::make_shared<JsFunction>(frame, i);
   return [function] { (*function)(nullptr); };

@@ -14,4 +14,9 @@ TensorHook make_tensor_hook(Frame& frame, size_t i);
 /// The function at argument `i` as a hook without arguments.
 LeafHook make_leaf_hook(Frame& frame, size_t i);
 
+/// A JavaScript value that removes the hook (removeHook); collecting it removes nothing.
+napi_value make_hook_handle(Frame& frame, HookHandle handle);
+/// The handle in argument `i`; UsageError when it is none.
+HookHandle& hook_handle(Frame& frame, size_t i);
+
 }  // namespace weft::binding

@@ -54,6 +54,11 @@ napi_value tables(Frame& f) {
 #include "fabric/event_kinds.def"
 #undef WEFT_EVENT
   };
+  const std::vector<std::string> work = {
+#define WEFT_WORK(enumerator, name) name,
+#include "dispatch/work_kinds.def"
+#undef WEFT_WORK
+  };
   std::vector<std::string> collectives;
   for (int i = 0; i <= static_cast<int>(fabric::CollectiveKind::kBarrier); ++i) {
     collectives.emplace_back(fabric::collective_name(static_cast<fabric::CollectiveKind>(i)));
@@ -62,6 +67,7 @@ napi_value tables(Frame& f) {
   set(f.env, out, "errors", errors(f.env));
   set(f.env, out, "dtypes", dtypes(f.env));
   set(f.env, out, "events", text_list(f.env, events));
+  set(f.env, out, "work", text_list(f.env, work));
   set(f.env, out, "operators", operators(f.env));
   set(f.env, out, "collectives", text_list(f.env, collectives));
   return out;

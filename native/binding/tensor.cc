@@ -2,7 +2,7 @@
 // src/tensor/factory.ts, meta.ts and tensor.ts call these.
 #include <cstring>
 
-#include "autograd/node.h"
+#include "autograd/leaf.h"
 #include "binding/completion.h"
 #include "binding/entry.h"
 #include "fabric/event_log.h"
@@ -113,7 +113,7 @@ napi_value tensor_meta(Frame& f) {
 napi_value tensor_flags(Frame& f) {
   Tensor t = f.tensor(0);
   bool leaf = is_leaf(t);
-  bool has_grad = leaf && t->autograd && t->autograd->grad && !t->autograd->grad_stale;
+  bool has_grad = leaf && leaf_grad(t).defined();
   return make_number(f.env, t.requires_grad() * 1 + leaf * 2 + has_grad * 4 + !leaf * 8);
 }
 

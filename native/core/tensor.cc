@@ -83,12 +83,14 @@ Tensor make_view(const Tensor& base, const Dims& shape, const Dims& strides, int
   }
   auto view = make_ref<TensorImpl>(base->storage, shape, strides, offset, base.dtype());
   view->is_view = true;
+  view->history_version = base->history_version == kDetached ? kDetached : base->storage->version();
   return Tensor(std::move(view));
 }
 
 Tensor detach(const Tensor& t) {
   auto alias = make_ref<TensorImpl>(t->storage, t.shape(), t.strides(), t->offset, t.dtype());
   alias->is_view = t->is_view;
+  alias->history_version = kDetached;
   return Tensor(std::move(alias));
 }
 

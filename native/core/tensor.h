@@ -51,12 +51,36 @@ class Storage final : public RefCounted, public Recycled<Storage> {
     version_.fetch_add(1, std::memory_order_relaxed);
   }
   uint16_t last_writer() const { return last_writer_.load(std::memory_order_relaxed); }
+  /// The write that made the present version belongs to a gradient history: views made before it
+  /// lack that history.
+  void note_recorded_write() { recorded_write_.store(version(), std::memory_order_relaxed); }
+  uint32_t recorded_write() const { return recorded_write_.load(std::memory_order_relaxed); }
 
  private:
   fabric::Block* block_;
   size_t bytes_;
   std::atomic<uint32_t> version_{0};
   std::atomic<uint16_t> last_writer_{0};  // operator id of the latest in-place write
+  std::atomic<uint32_t> recorded_write_{0};
+};
+
+/// The autograd part of a tensor: made on first need, by whichever thread comes first, and kept
+/// until the tensor ends.
+class AutogradSlot {
+ public:
+  AutogradSlot() = default;
+  ~AutogradSlot();
+  AutogradSlot(const AutogradSlot&) = delete;
+  AutogradSlot& operator=(const AutogradSlot&) = delete;
+
+  AutogradMeta* get() const { return meta_.load(std::memory_order_acquire); }
+  explicit operator bool() const { return get() != nullptr; }
+  AutogradMeta* operator->() const { return get(); }
+  AutogradMeta& operator*() const { return *get(); }
+  AutogradMeta& make();
+
+ private:
+  std::atomic<AutogradMeta*> meta_{nullptr};
 };
 
 class TensorImpl final : public RefCounted, public Recycled<TensorImpl> {
@@ -71,13 +95,17 @@ class TensorImpl final : public RefCounted, public Recycled<TensorImpl> {
   int64_t offset = 0;  // in elements
   int64_t numel = 0;
   DType dtype;
-  bool requires_grad = false;  // a leaf that asks for gradients, or has a grad_fn
+  /// A leaf that asks for gradients, or has a grad_fn. Set last: who reads it finds `autograd`.
+  std::atomic<bool> requires_grad{false};
   bool is_view = false;
-  uint32_t history_version =
-      0;  // storage version when grad_fn was set: a view's history ends when it changes
+  /// Storage version when the history was set, or the view was made: a view's history ends when the
+  /// memory changes, and a view without one lacks what is recorded later.
+  uint32_t history_version = 0;
   bool contiguous = false;
-  std::unique_ptr<AutogradMeta> autograd;  // made on first need
+  AutogradSlot autograd;
 };
+/// history_version of an alias that is to have no history, whatever happens to its memory.
+inline constexpr uint32_t kDetached = ~uint32_t{0};
 
 class Tensor {
  public:
@@ -98,7 +126,7 @@ class Tensor {
   DType dtype() const { return impl_->dtype; }
   Device& device() const { return impl_->storage->device(); }
   bool is_contiguous() const { return impl_->contiguous; }
-  bool requires_grad() const { return impl_->requires_grad; }
+  bool requires_grad() const { return impl_->requires_grad.load(std::memory_order_acquire); }
   /// Address of element 0. Device memory: enqueue work on it, do not touch it from here.
   char* data() const {
     return impl_->storage->data() + impl_->offset * static_cast<int64_t>(dtype_bytes(impl_->dtype));

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <bit>
 
+#include "dispatch/work_log.h"
 #include "random/generator.h"
 
 namespace weft {
@@ -19,8 +20,9 @@ std::atomic<LiveWords*>& active(const Device& device) {
 
 }  // namespace
 
-LiveWords* live_words(const Device& device) {
-  return active(device).load(std::memory_order_acquire);
+LiveWords* live_words(const Stream& stream) {
+  LiveWords* words = active(stream.device()).load(std::memory_order_acquire);
+  return words != nullptr && stream.capturing() ? words : nullptr;
 }
 
 LiveWords::LiveWords(Device& device)
@@ -89,6 +91,8 @@ void LiveWords::write(std::span<const double> rates, Stream& stream) {
     values[at + 2] = std::bit_cast<uint64_t>(r.unbias);
   }
   kernels(device_).store(words(), values.data(), used_, stream);
+  work_log::log(Work::kGraphWords, Op::kCount, stream,
+                static_cast<uint64_t>(used_) * sizeof(uint64_t));
 }
 
 }  // namespace weft

@@ -23,7 +23,8 @@ class LiveWords {
   LiveWords(const LiveWords&) = delete;
   LiveWords& operator=(const LiveWords&) = delete;
 
-  /// Operators of this device find these words from here to stop(), on every thread.
+  /// Operators on captured streams of this device find these words from here to stop(), on every
+  /// thread.
   void start();
   void stop();
   /// Words of the next optimizer call; throws UsageError when no more fit.
@@ -52,7 +53,7 @@ class LiveWords {
   std::vector<Call> calls_;
 };
 
-/// The words of the capture that goes on over `device`, nullptr outside one.
-LiveWords* live_words(const Device& device);
+/// The words of the capture that `stream` is part of, nullptr outside one.
+LiveWords* live_words(const Stream& stream);
 
 }  // namespace weft

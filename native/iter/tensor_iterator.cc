@@ -4,20 +4,10 @@
 
 #include <algorithm>
 
+#include "iter/overlap.h"
+
 namespace weft {
 namespace {
-
-/// Bytes [first, last) that a tensor's elements may touch.
-void byte_range(const Tensor& t, int64_t* first, int64_t* last) {
-  auto width = static_cast<int64_t>(dtype_bytes(t.dtype()));
-  int64_t low = t->offset, high = t->offset;
-  for (int i = 0; i < t.rank(); ++i) {
-    int64_t reach = t.strides()[i] * (t.shape()[i] - 1);
-    (reach >= 0 ? high : low) += reach;
-  }
-  *first = low * width;
-  *last = (high + 1) * width;
-}
 
 bool overlaps_itself(const Tensor& t) {
   for (int i = 0; i < t.rank(); ++i) {
@@ -27,19 +17,11 @@ bool overlaps_itself(const Tensor& t) {
 }
 
 void check_output(const Tensor& out, const Tensor& in, const char* op) {
-  if (!(out->storage == in->storage) || out.numel() == 0 || in.numel() == 0) return;
-  bool same = out->offset == in->offset && out.shape() == in.shape() &&
-              out.strides() == in.strides() && out.dtype() == in.dtype();
-  if (same) return;
-  int64_t a0, a1, b0, b1;
-  byte_range(out, &a0, &a1);
-  byte_range(in, &b0, &b1);
-  if (a0 < b1 && b0 < a1) {
-    fail(ErrorCode::kUsage,
-         "%s: the result would be written over memory that an input still reads: clone() one of "
-         "them",
-         op);
-  }
+  if (!(out->storage == in->storage) || overlap(out, in) != Overlap::kPartial) return;
+  fail(ErrorCode::kUsage,
+       "%s: the result would be written over memory that an input still reads: clone() one of "
+       "them",
+       op);
 }
 
 }  // namespace

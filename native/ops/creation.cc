@@ -65,7 +65,7 @@ Tensor random(RandomArgs::Kind kind, const Dims& shape, double p0, double p1, DT
   Tensor out = empty(shape, dtype, device);
   if (out.numel() == 0) return out;
   auto run = kernel(kernels(device).random, name, device);
-  RandomRange range = take_random(device, out.numel());
+  RandomRange range = take_random(current_stream(device), out.numel());
   run(RandomArgs{kind, dtype, out.data(), out.numel(), p0, p1, range.seed, range.offset, nullptr,
                  nullptr, range.live},
       stream_for(out));

@@ -19,7 +19,7 @@ void forward(OpCall& call) {
   Tensor mask = empty(x.shape(), DType::kBool, device);
   if (x.numel() > 0) {
     auto run = kernel(kernels(device).random, "dropout", device);
-    RandomRange range = take_random(device, x.numel());
+    RandomRange range = take_random(current_stream(device), x.numel());
     run(RandomArgs{RandomArgs::Kind::kDropout, x.dtype(), out.data(), x.numel(), p, 1, range.seed,
                    range.offset, x.data(), mask.data(), range.live},
         stream_for(out, x, mask));

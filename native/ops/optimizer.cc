@@ -102,7 +102,7 @@ void sgd_step(OpCall& call) {
   touch_all(call, stream);
   SgdArgs args{call.number(3), momentum,     call.number(5),
                call.number(6), call.flag(7), call.flag(8)};
-  if (LiveWords* live = live_words(device)) args.live = live->add_sgd(args);
+  if (LiveWords* live = live_words(stream)) args.live = live->add_sgd(args);
   run(list.data(), static_cast<int>(list.size()), args, stream);
   written(params, call.op);
 }
@@ -135,7 +135,7 @@ void adamw_step(OpCall& call) {
   touch_all(call, stream);
   AdamWArgs args{call.number(4), call.number(5), call.number(6),
                  call.number(7), call.number(8), call.integer(9)};
-  if (LiveWords* live = live_words(device)) args.live = live->add_adamw(args);
+  if (LiveWords* live = live_words(stream)) args.live = live->add_adamw(args);
   run(list.data(), static_cast<int>(list.size()), args, stream);
   written(params, call.op);
 }

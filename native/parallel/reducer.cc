@@ -4,26 +4,39 @@
 #include <chrono>
 #include <deque>
 
-#include "autograd/node.h"
-#include "dispatch/op_table.h"
+#include "autograd/leaf.h"
+#include "dispatch/work_log.h"
 #include "ops/ops.h"
 
 namespace weft {
+namespace {
+
+constexpr const char* kSecondPass =
+    "a second backward pass reached a parameter whose gradient is being reduced already: call "
+    "begin() before each backward pass, with 'accumulate' for all but the last, or add the losses "
+    "and call backward() once";
+
+constexpr uint64_t kNoOrder = ~uint64_t{0};
+
+}  // namespace
 
 struct Reducer::Bucket {
   DType dtype = DType::kF32;
   Tensor flat;  // slice of the arena
   std::vector<int> params;
-  int open = 0;  // parameters still without this pass's gradient
+  std::vector<Tensor> views;  // of flat, the place of each parameter's gradient
+  int open = 0;               // parameters still without this pass's gradient
   std::shared_ptr<fabric::Work> work;
 };
 
-/// State that leaf hooks refer to weakly: they stay on the parameters when the reducer is gone.
+/// State that leaf hooks refer to weakly: a pass on another thread may still run one when the
+/// reducer goes.
 struct Reducer::Shared {
   Reducer* owner = nullptr;
   std::shared_ptr<fabric::Group> group;
   int rank = 0;
   std::vector<Tensor> params;
+  std::vector<HookHandle> hooks;
   ReducerOptions options;
   std::vector<Bucket> buckets;
   std::vector<int> bucket_of;   // parameter -> bucket
@@ -42,6 +55,10 @@ struct Reducer::Shared {
   };
   std::deque<Timing> timings;
 
+  /// From a parameter's gradient of a kReduce pass to the end of the step it is the reduction's.
+  void open_gradients() {
+    for (const Tensor& p : params) open_grad(p);
+  }
   bool alone() const { return !group || group->size() == 1; }
   Device& device() const { return params[0].device(); }
 };
@@ -75,16 +92,20 @@ Reducer::Reducer(std::shared_ptr<fabric::Group> group, int rank, std::vector<Ten
            p.device().name().c_str(), device.name().c_str());
     }
     std::weak_ptr<Shared> weak = shared_;
-    add_leaf_hook(p, [weak, i] {
+    shared_->hooks.push_back(add_leaf_hook(p, [weak, i] {
       if (auto shared = weak.lock(); shared && shared->owner) {
         shared->owner->on_gradient(static_cast<int>(i));
       }
-    });
+    }));
   }
   lay_out(order);
 }
 
-Reducer::~Reducer() { shared_->owner = nullptr; }
+Reducer::~Reducer() {
+  shared_->owner = nullptr;
+  for (HookHandle& hook : shared_->hooks) hook.remove();
+  shared_->open_gradients();
+}
 
 void Reducer::lay_out(const std::vector<int>& order) {
   Shared& s = *shared_;
@@ -112,17 +133,40 @@ void Reducer::lay_out(const std::vector<int>& order) {
     int64_t count = 0;
     for (int p : bucket.params) count += s.params[static_cast<size_t>(p)].numel();
     bucket.flat = ops::full({count}, 0, bucket.dtype, s.device());
+    work_log::log(Work::kArenaFill, Op::full, bucket.flat);
     bucket.flat->storage->use_on(s.device().comm());
     int64_t at = 0;
     for (int p : bucket.params) {
-      const Tensor& param = s.params[static_cast<size_t>(p)];
-      AutogradMeta& meta = autograd_meta(param);
-      meta.grad = make_view(bucket.flat, param.shape(), contiguous_strides(param.shape()), at);
-      meta.grad_stale = true;
-      at += param.numel();
+      const Dims& shape = s.params[static_cast<size_t>(p)].shape();
+      bucket.views.push_back(make_view(bucket.flat, shape, contiguous_strides(shape), at));
+      at += element_count(shape);
     }
   }
   s.stats.buckets = s.buckets.size();
+  lend_arena();
+}
+
+void Reducer::lend_arena() {
+  Shared& s = *shared_;
+  for (Bucket& bucket : s.buckets) {
+    for (size_t k = 0; k < bucket.params.size(); ++k) {
+      lend_grad(s.params[static_cast<size_t>(bucket.params[k])], bucket.views[k], true);
+    }
+  }
+}
+
+void Reducer::give_zeros() {
+  Shared& s = *shared_;
+  for (Bucket& bucket : s.buckets) {
+    for (size_t k = 0; k < bucket.params.size(); ++k) {
+      const auto p = static_cast<size_t>(bucket.params[k]);
+      if (s.got[p]) continue;
+      ops::fill_(bucket.views[k], 0);
+      work_log::log(Work::kArenaFill, Op::fill_, bucket.views[k]);
+      lend_grad(s.params[p], bucket.views[k], false);
+      s.got[p] = 1;
+    }
+  }
 }
 
 void Reducer::begin(BackwardMode mode, uint64_t vote) {
@@ -133,23 +177,10 @@ void Reducer::begin(BackwardMode mode, uint64_t vote) {
       s.next_order.clear();
     }
     s.got.assign(s.params.size(), 0);
+    if (!s.order_known) s.seen_order.clear();
     for (Bucket& bucket : s.buckets) bucket.work.reset();
-    for (size_t i = 0; i < s.params.size(); ++i) {
-      // The user may have dropped or replaced grad (zeroGrad): the arena is its place again.
-      AutogradMeta& meta = autograd_meta(s.params[i]);
-      meta.grad_stale = true;
-    }
-    for (Bucket& bucket : s.buckets) {
-      int64_t at = 0;
-      for (int p : bucket.params) {
-        const Tensor& param = s.params[static_cast<size_t>(p)];
-        AutogradMeta& meta = autograd_meta(param);
-        if (!meta.grad || !(meta.grad->storage == bucket.flat->storage)) {
-          meta.grad = make_view(bucket.flat, param.shape(), contiguous_strides(param.shape()), at);
-        }
-        at += param.numel();
-      }
-    }
+    lend_arena();  // the user may have dropped or replaced grad (zeroGrad)
+    s.open_gradients();
     s.step_open = true;
   }
   s.mode = mode;
@@ -164,6 +195,7 @@ void Reducer::on_gradient(int param) {
   auto i = static_cast<size_t>(param);
   if (!s.step_open || s.got_now[i]) return;
   s.got[i] = s.got_now[i] = 1;
+  if (s.mode == BackwardMode::kReduce) close_grad(s.params[i], kSecondPass);
   if (!s.order_known && s.mode == BackwardMode::kReduce) s.seen_order.push_back(param);
   --s.buckets[static_cast<size_t>(s.bucket_of[i])].open;
   if (s.mode == BackwardMode::kReduce) submit_ready();
@@ -196,13 +228,11 @@ uint64_t Reducer::finish() {
   Shared& s = *shared_;
   if (!s.step_open) fail(ErrorCode::kUsage, "reducer: finish() without begin()");
   s.step_open = false;  // whatever happens below, the next begin() starts a step
+  s.open_gradients();
+  if (s.mode == BackwardMode::kAbsent) give_zeros();
   std::string unused;
   for (size_t i = 0; i < s.params.size(); ++i) {
     if (s.got[i]) continue;
-    if (s.mode == BackwardMode::kAbsent) {
-      ops::fill_(autograd_meta(s.params[i]).grad, 0);
-      continue;
-    }
     if (!unused.empty()) unused += ',';
     unused += std::to_string(i);
   }
@@ -238,19 +268,20 @@ uint64_t Reducer::finish() {
     s.timings.push_back(std::move(timing));
     if (s.timings.size() > 64) stats();
   }
-  if (timed && !s.order_known && s.mode == BackwardMode::kReduce) agree_on_order();
+  if (timed && !s.order_known && s.mode != BackwardMode::kAccumulate) agree_on_order();
   return votes;
 }
 
 void Reducer::abandon() {
   Shared& s = *shared_;
   s.step_open = false;
+  s.open_gradients();
   for (Bucket& bucket : s.buckets) bucket.work.reset();
 }
 
 void Reducer::agree_on_order() {
   Shared& s = *shared_;
-  s.order_known = true;
+  const bool saw = s.mode == BackwardMode::kReduce;
   // Parameters that only earlier micro-steps reached go last.
   std::vector<char> seen(s.params.size(), 0);
   for (int p : s.seen_order) seen[static_cast<size_t>(p)] = 1;
@@ -259,14 +290,16 @@ void Reducer::agree_on_order() {
   }
   uint32_t hash = 2166136261u;  // FNV-1a
   for (int p : s.seen_order) hash = (hash ^ static_cast<uint32_t>(p)) * 16777619u;
-  // Votes are or-ed: a bit set both in the hash and in the complement means that two ranks differ.
+  // Votes are or-ed: a bit set both in the hash and in the complement means that two ranks differ. A
+  // rank without a batch saw no order: with its ~0 all ranks ask again after the next step.
   fabric::CollectiveArgs args;
   args.kind = fabric::CollectiveKind::kBarrier;
   args.stream = &current_stream(s.device());
-  args.vote = static_cast<uint64_t>(hash) << 32 | static_cast<uint32_t>(~hash);
+  args.vote = saw ? static_cast<uint64_t>(hash) << 32 | static_cast<uint32_t>(~hash) : kNoOrder;
   auto work = s.group->submit(s.rank, std::move(args), s.options.timeout_ms);
   work->wait_launched();
   uint64_t votes = work->votes();
+  s.order_known = votes != kNoOrder;
   if ((static_cast<uint32_t>(votes >> 32) & static_cast<uint32_t>(votes)) == 0)
     s.next_order = s.seen_order;
 }

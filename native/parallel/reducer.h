@@ -8,9 +8,12 @@
 // index order, so all ranks submit the same sequence whatever finishes first. The comm stream waits
 // for the compute stream's work at submission (an event, inside Group), finish() makes the compute
 // stream wait for all buckets. The first step uses the reverse of the parameters' order; then the
-// order seen in that step, if all ranks saw the same one (agreed through votes).
+// order seen in that step, if all ranks saw the same one (agreed through votes; a step in which a
+// rank has no batch does not settle it).
 //  - One thread drives an instance: begin(), backward, finish(). Hooks run on that thread inside
 //    backward.
+//  - In a kReduce pass a parameter's gradient is closed once it is there: a second pass that reaches
+//    it before the step ends is a UsageError, since the bucket may be reducing.
 //  - What breaks it: a rank that skips a step; the others' finish() ends with
 //    CollectiveTimeoutError, or with the error that the coordinator passes to Group::abort.
 #pragma once
@@ -72,6 +75,8 @@ class Reducer {
   struct Bucket;
   struct Shared;
   void lay_out(const std::vector<int>& order);
+  void lend_arena();
+  void give_zeros();
   void on_gradient(int param);
   void submit_ready();
   void submit(Bucket& bucket);

@@ -11,7 +11,7 @@ struct Generator {
   std::mutex mutex;  // guards the rest
   GeneratorState state{0, 0};
   bool seeded = false;
-  const uint64_t* live = nullptr;  // in a capture
+  const uint64_t* live = nullptr;  // of a capture, for the streams in it
   uint64_t captured = 0;           // counters drawn in it
 };
 Generator& generator(const Device& device) {
@@ -27,11 +27,13 @@ void start(Generator& g, const Device& device) {
 
 }  // namespace
 
-RandomRange take_random(const Device& device, int64_t count) {
+RandomRange take_random(const Stream& stream, int64_t count) {
+  const Device& device = stream.device();
+  const bool captured = stream.capturing();
   Generator& g = generator(device);
   std::lock_guard<std::mutex> guard(g.mutex);
   const auto counters = static_cast<uint64_t>((count + 3) / 4);
-  if (g.live != nullptr) {
+  if (captured && g.live != nullptr) {
     RandomRange range{0, g.captured, g.live};
     g.captured += counters;
     return range;

@@ -63,14 +63,13 @@ export function setGrad(leaf: Tensor, grad: Tensor | null): void {
 
 /**
  * Calls `hook` with every gradient that reaches `tensor` in later backward passes, on the thread
- * that calls backward(). Returns a function that removes the hook.
+ * that calls backward(). Returns a function that removes the hook. Hooks may register and remove
+ * hooks: one registered while the tensor's hooks run comes with the next pass, one removed does not
+ * run any more.
  */
 export function registerHook(tensor: Tensor, hook: GradientHook): () => void {
-  let active = true
-  native.registerHook(tensor.handle, (handle) => (active ? runHook(hook, handle) : 0))
-  return () => {
-    active = false
-  }
+  const id = native.registerHook(tensor.handle, (handle) => runHook(hook, handle))
+  return () => native.removeHook(id)
 }
 
 /**
@@ -78,13 +77,8 @@ export function registerHook(tensor: Tensor, hook: GradientHook): () => void {
  * it.
  */
 export function registerLeafHook(leaf: Tensor, hook: () => void): () => void {
-  let active = true
-  native.registerLeafHook(leaf.handle, () => {
-    if (active) hook()
-  })
-  return () => {
-    active = false
-  }
+  const id = native.registerLeafHook(leaf.handle, () => hook())
+  return () => native.removeHook(id)
 }
 
 /** Tensors made by the hook end with it; its result goes to the engine (see NativeHook). */

@@ -23,6 +23,21 @@ export const eventKinds = [
 /** Kind of one event. */
 export type EventKind = (typeof eventKinds)[number]
 
+/**
+ * What an event of kind operator names, by the upper half of its detail: "" and names that begin
+ * with a dot come behind the operator's. A copy of native/dispatch/work_kinds.def.
+ */
+export const nativeWork = [
+  '',
+  '.backward',
+  'gradient.start',
+  'gradient.sum',
+  'gradient.accumulate',
+  'reducer.fill',
+  'reducer.copy',
+  'graph.words',
+] as const
+
 /** Collective kinds by number. */
 export const collectiveKinds = [
   'all_reduce',
@@ -36,9 +51,20 @@ export const collectiveKinds = [
 /** Stream purposes by number. */
 export const streamPurposes = ['compute', 'comm', 'copy_in', 'copy_out', 'user'] as const
 
-/** What an event's `detail` means: operator or collective name, undefined for other kinds. */
+/**
+ * What an event's `detail` means: an operator, `<operator>.backward` or other native work, a
+ * collective; undefined for other kinds.
+ */
 export function detailName(kind: EventKind, detail: number): string | undefined {
-  if (kind === 'operator') return operators[detail]?.[0]
+  if (kind === 'operator') return workName(detail >>> 16, detail & 0xffff)
   if (kind.startsWith('collective')) return collectiveKinds[detail & 0xff] // the group's id lies above
   return undefined
+}
+
+function workName(work: number, op: number): string | undefined {
+  const name = nativeWork[work]
+  if (name === undefined || (name !== '' && !name.startsWith('.'))) return name
+  const operator = operators[op]?.[0]
+  if (name === '') return operator
+  return (operator ?? 'custom') + name // a node that no operator made
 }

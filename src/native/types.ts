@@ -85,6 +85,7 @@ export interface NativeTables {
   errors: [enumerator: string, className: string, code: string][]
   dtypes: [name: string, bytes: number][]
   events: string[]
+  work: string[]
   operators: [name: string, schema: string][]
   collectives: string[]
 }
@@ -112,6 +113,9 @@ export type ErrorFactory = (code: number, message: string, fieldsJson: string) =
  * a borrowed tensor, or minus a handle to replace it by one that native code then releases.
  */
 export type NativeHook = (grad: Handle) => number
+
+/** Names a registered hook. Opaque. */
+export type HookHandle = object & { readonly hook: unique symbol }
 
 export interface Addon {
   // Set-up, once an environment (thread)
@@ -164,9 +168,11 @@ export interface Addon {
   /** Operator that made the tensor, "" for a leaf. */
   gradFnName(handle: Handle): string
   /** Calls `hook` with each gradient that reaches the tensor. */
-  registerHook(handle: Handle, hook: NativeHook): void
+  registerHook(handle: Handle, hook: NativeHook): HookHandle
   /** Calls `hook` after the leaf's gradient was accumulated. */
-  registerLeafHook(handle: Handle, hook: () => void): void
+  registerLeafHook(handle: Handle, hook: () => void): HookHandle
+  /** Takes the hook off and drops its function. Idempotent; the tensor may be gone. */
+  removeHook(hook: HookHandle): void
   /** words: `count` roots, then `count` gradients (0: one). Enqueues the backward pass. */
   backward(count: number, retainGraph: boolean): void
   /** Turns recording on or off on this thread; returns what it was. */

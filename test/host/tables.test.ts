@@ -1,7 +1,7 @@
 // The lists that TypeScript copies from the native definitions.
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { collectiveKinds, eventKinds } from '../../dist/fabric/event-kinds.js'
+import { collectiveKinds, eventKinds, nativeWork } from '../../dist/fabric/event-kinds.js'
 import { native } from '../../dist/native/addon.js'
 import { errorClasses } from '../../dist/native/errors.js'
 import { Op, operators } from '../../dist/native/operators.js'
@@ -35,6 +35,10 @@ test('generated declarations follow operators.def: run `npm run tables` when thi
   )) {
     expect(read(path), path).toBe(text)
   }
+})
+
+test('what events of kind operator name', () => {
+  expect(nativeWork).toEqual(tables.work)
 })
 
 test('operators: run `npm run tables` when this fails', () => {

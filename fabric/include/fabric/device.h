@@ -34,6 +34,8 @@ class Stream {
   /// throws UsageError naming device and stream when the limit passes.
   void synchronize(int64_t timeout_ms = 60'000);
   bool idle() const;
+  /// Does what is enqueued here now become part of a graph, rather than run?
+  bool capturing() const;
 
  private:
   Device* device_;

@@ -126,6 +126,9 @@ class Driver {
 
   // Graphs: record what is enqueued on a stream (and on streams that join it by events) and replay.
   virtual void begin_capture(StreamHandle stream) = 0;
+  /// Does what is enqueued on `stream` now become part of a graph? Also true of streams that joined
+  /// a capture by an event.
+  virtual bool is_capturing(StreamHandle stream) = 0;
   virtual GraphHandle end_capture(StreamHandle stream) = 0;
   /// Ends the capture that began on `stream` and drops what it recorded; also one that broke.
   virtual void abandon_capture(StreamHandle stream) noexcept = 0;

@@ -66,6 +66,7 @@ class CudaDriver final : public Driver {
   LinkInfo link(int from, int to) override;
 
   void begin_capture(StreamHandle stream) override;
+  bool is_capturing(StreamHandle stream) override;
   GraphHandle end_capture(StreamHandle stream) override;
   void abandon_capture(StreamHandle stream) noexcept override;
   void launch_graph(GraphHandle graph, StreamHandle stream) override;

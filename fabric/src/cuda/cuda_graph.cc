@@ -13,6 +13,13 @@ void CudaDriver::begin_capture(StreamHandle stream) {
         "cudaStreamBeginCapture");
 }
 
+bool CudaDriver::is_capturing(StreamHandle stream) {
+  use_device(device_of(stream));
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &status), "cudaStreamIsCapturing");
+  return status != cudaStreamCaptureStatusNone;
+}
+
 GraphHandle CudaDriver::end_capture(StreamHandle stream) {
   use_device(device_of(stream));
   cudaGraph_t graph = nullptr;

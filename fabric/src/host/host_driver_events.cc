@@ -114,6 +114,10 @@ void HostDriver::begin_capture(StreamHandle stream) {
   queue->set_capture(std::make_shared<HostCapture>(queue->shared_from_this()));
 }
 
+bool HostDriver::is_capturing(StreamHandle stream) {
+  return static_cast<Queue*>(stream)->capturing();
+}
+
 GraphHandle HostDriver::end_capture(StreamHandle stream) {
   auto* queue = static_cast<Queue*>(stream);
   auto capture = queue->capture();

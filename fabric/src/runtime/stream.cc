@@ -24,6 +24,10 @@ void Stream::synchronize(int64_t timeout_ms) {
        static_cast<unsigned>(id_), static_cast<long long>(timeout_ms));
 }
 
+bool Stream::capturing() const {
+  return device_->capturing() && device_->driver().is_capturing(handle_);
+}
+
 bool Stream::idle() const { return device_->driver().query_stream(handle_); }
 
 }  // namespace fabric

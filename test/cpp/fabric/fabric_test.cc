@@ -104,6 +104,7 @@ TEST(Fabric, ASecondDriverOfAKindIsRefused) {
     void enable_peer(int, int) override {}
     double measured_gbps(int, int) override { return 0; }
     void begin_capture(StreamHandle) override {}
+    bool is_capturing(StreamHandle) override { return false; }
     GraphHandle end_capture(StreamHandle) override { return nullptr; }
     void abandon_capture(StreamHandle) noexcept override {}
     void launch_graph(GraphHandle, StreamHandle) override {}

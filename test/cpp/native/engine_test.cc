@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "autograd/leaf.h"
 #include "fabric/fabric.h"
 #include "ops/ops.h"
 

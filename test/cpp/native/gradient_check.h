@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "autograd/engine.h"
+#include "autograd/leaf.h"
 #include "autograd/node.h"
 #include "host_values.h"
 #include "ops/ops.h"
