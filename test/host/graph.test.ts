@@ -4,6 +4,8 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import {
   captureGraph,
+  createStream,
+  currentStream,
   functional as F,
   generatorState,
   keep,
@@ -15,12 +17,14 @@ import {
   rand,
   randn,
   scope,
+  streamWait,
   synchronize,
   type Tensor,
   Trainer,
   type TrainerOptions,
   tensor,
   UsageError,
+  withStream,
   zeros,
 } from 'weft'
 import { device, several } from './device.js'
@@ -68,6 +72,29 @@ describe('a captured function', () => {
     expect(replayed).toEqual(eager)
     expect(generatorState(device)).toEqual(after)
     graph.dispose()
+  })
+
+  it('never writes to eager tensors of a user stream that was part of it', async () => {
+    const side = createStream(device)
+    const x = zeros([1000], { device })
+    const graph = captureGraph(
+      () =>
+        noGrad(() => {
+          const main = currentStream(device)
+          streamWait(side, main)
+          const sum = withStream(side, () => x.add(1).mul(2).add(3).sum())
+          streamWait(main, side)
+          return sum
+        }),
+      { devices: device },
+    )
+    const eager = withStream(side, () => noGrad(() => zeros([8, 1000], { device }).add(7)))
+    await synchronize(device)
+    graph.replay()
+    expect(await values(graph.result)).toEqual([5000])
+    expect(new Set(await values(eager))).toEqual(new Set([7]))
+    graph.dispose()
+    for (const t of [graph.result, eager, x]) t.dispose()
   })
 
   it('gives its memory back', async () => {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "fabric/capture_state.h"
 #include "fabric/driver.h"
 
 namespace fabric {
@@ -59,14 +60,22 @@ class Event {
   Device* device() const { return device_; }
   EventHandle handle() const { return handle_; }
   void record(Stream& stream);
-  void wait(Stream& stream) const;  ///< `stream` waits; no effect when never recorded
-  bool query() const;
+  /// As record(), for work in the background that no capture may swallow. False: a capture over
+  /// the stream's device goes on or has just begun, and the event must be dropped unasked.
+  bool record_eager(Stream& stream);
+  /// `stream` waits; no effect when never recorded. Throws UsageError when one of the two is
+  /// captured and the other is not part of that capture.
+  void wait(Stream& stream) const;
+  bool query() const;                          ///< throws UsageError when a capture recorded it
   bool synchronize(int64_t timeout_ms) const;  ///< blocks the caller; false when the limit passed
 
  private:
+  void refuse_captured(const char* what) const;
+
   Device* device_ = nullptr;
   EventHandle handle_ = nullptr;
   bool timing_ = false;
+  uint64_t capture_ = 0;   // that recorded it, 0 when none did
   bool recorded_ = false;  // handles are pooled: an earlier owner's record must not hold wait()
 };
 
@@ -92,9 +101,10 @@ class Device {
   std::vector<Stream*> streams();                 ///< those that exist so far
   void synchronize(int64_t timeout_ms = 60'000);  ///< all streams; blocks the caller
 
-  /// A capture over this device is going on (fabric/graph.h sets it).
-  bool capturing() const { return capturing_.load(std::memory_order_relaxed); }
-  void set_capturing(bool on) { capturing_.store(on, std::memory_order_relaxed); }
+  /// A capture over this device is going on.
+  bool capturing() const { return captures_.id() != 0; }
+  CaptureState& captures() { return captures_; }
+  const CaptureState& captures() const { return captures_; }
 
   // Event pool; used by Event.
   EventHandle take_event(bool timing);
@@ -108,7 +118,7 @@ class Device {
   std::string name_;
   DeviceProperties properties_;
   std::unique_ptr<Allocator> allocator_;
-  std::atomic<bool> capturing_{false};
+  CaptureState captures_;
   std::mutex mutex_;  // guards streams_ growth and the event pools
   std::array<std::atomic<Stream*>, 4> own_{};
   std::vector<std::unique_ptr<Stream>> streams_;

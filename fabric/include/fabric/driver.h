@@ -75,7 +75,8 @@ class Driver {
   // Memory
   virtual void* alloc(int ordinal, size_t bytes) = 0;  ///< nullptr: out of memory; 512-byte aligned
   virtual void free(int ordinal, void* ptr, size_t bytes) = 0;  ///< caller has drained its users
-  virtual void* alloc_staging(size_t bytes) = 0;  ///< host memory that copies run from at full rate
+  /// Host memory that copies run from at full rate; nullptr: out of memory.
+  virtual void* alloc_staging(size_t bytes) = 0;
   virtual void free_staging(void* ptr, size_t bytes) = 0;
 
   // Streams
@@ -126,8 +127,7 @@ class Driver {
 
   // Graphs: record what is enqueued on a stream (and on streams that join it by events) and replay.
   virtual void begin_capture(StreamHandle stream) = 0;
-  /// Does what is enqueued on `stream` now become part of a graph? Also true of streams that joined
-  /// a capture by an event.
+  /// `stream` is being captured now, because a capture began on it or because it joined one.
   virtual bool is_capturing(StreamHandle stream) = 0;
   virtual GraphHandle end_capture(StreamHandle stream) = 0;
   /// Ends the capture that began on `stream` and drops what it recorded; also one that broke.

@@ -15,6 +15,8 @@ namespace fabric::faults {
 void set_device_delay_us(int ordinal, int64_t delay_us);
 /// The next `count` segment allocations on `ordinal` fail, after `skip` that succeed.
 void fail_allocations(int ordinal, int count, int skip = 0);
+/// The next `count` staging allocations of the host driver fail, after `skip` that succeed.
+void fail_staging(int count, int skip = 0);
 /// Devices `a` and `b` can no longer (or again) reach each other's memory.
 void set_peer_access(int a, int b, bool allowed);
 /// Enqueues a kernel that writes to an illegal address. On CUDA the context is lost for good; the

@@ -3,8 +3,9 @@
 // drivers do the recording.
 //
 // Design. A Capture begins on one stream, the origin; the others join it by an event and are joined
-// back at the end, so that the whole is one graph over all devices. Each device's own streams
-// allocate from a private pool while it lasts, so that no other work ever gets the graph's memory.
+// back at the end, so that the whole is one graph over all devices. Each device's own streams, and
+// any stream of it that joins, allocate from a private pool while it lasts, so that no other work
+// ever gets the graph's memory. Only streams of the capture's devices can join (fabric/device.h).
 // From begin() to end() the devices count as capturing: whatever would wait for the device, read
 // from it, or depend on host memory that is reused asks require_eager() first and throws a named
 // error before the capture can break.
@@ -12,7 +13,10 @@
 //    each on streams of its own device.
 //  - A launch: every given stream's work so far comes before the graph, everything enqueued on them
 //    later comes after it. Launches of one graph run one after the other.
-//  - What breaks it: freeing memory that the graph uses but did not allocate; a stream that joined
+//  - A graph that holds collectives is launched as they are: under the process's launch order, after
+//    the comm streams' work so far and before what follows on them. So it never runs beside an eager
+//    call of the same group, whose inboxes it may share, nor beside another such graph.
+//  - What breaks it: work that another thread enqueues on a captured device; freeing memory that the graph uses but did not allocate; a stream that joined
 //    the capture by an event and was not joined back (end() then throws).
 #pragma once
 
@@ -36,6 +40,8 @@ class Graph {
   /// Enqueues one run, after the work so far on `streams` and before what follows on them; all
   /// are streams of the graph's devices. Never blocks. Throws UsageError inside a capture.
   void launch(std::span<Stream* const> streams);
+  /// The same for group/launch.cc, which holds launch_order() and gives all comm streams.
+  void launch_ordered(std::span<Stream* const> streams);
   const std::vector<Device*>& devices() const { return devices_; }
   uint32_t id() const { return id_; }
   uint64_t launches() const { return launches_.load(std::memory_order_relaxed); }
@@ -49,6 +55,8 @@ class Graph {
   Stream* origin_ = nullptr;
   std::vector<Device*> devices_;
   std::vector<uint32_t> pools_;  // by device
+  std::vector<Stream*> comms_;   // comm streams that took part
+  CaptureState::Kept staging_;   // buffers that captured copies use
   std::mutex mutex_;             // one launch at a time enqueues
   Event last_;                   // behind the latest launch
   std::atomic<uint64_t> launches_{0};
@@ -69,14 +77,19 @@ class Capture {
 
  private:
   Capture() = default;
+  void claim(uint64_t id);
   void close();
 
   std::vector<Stream*> streams_;
+  std::vector<Device*> claimed_;
   std::vector<uint32_t> pools_;                      // by stream
   std::vector<std::pair<Device*, Stream*>> pooled_;  // streams that allocate from a pool
   bool open_ = false;
 };
 
+/// True when all of `devices` are in the same capture, false when none is in any. Throws UsageError
+/// naming those that are outside when only some are.
+bool captured_together(std::span<Device* const> devices, const char* what);
 /// Throws UsageError("<what> cannot be part of a captured step …") while `device` is capturing.
 void require_eager(const Device& device, const char* what);
 

@@ -3,6 +3,7 @@
 
 #include <chrono>
 
+#include "cuda/cuda_status.h"
 #include "fabric/fabric.h"
 
 namespace fabric::cuda {
@@ -10,6 +11,7 @@ namespace {
 
 constexpr auto kSpin = std::chrono::microseconds(200);
 constexpr auto kNap = std::chrono::microseconds(20);
+constexpr int kMostFailures = 1000;  // some 20 ms of naps
 
 }  // namespace
 
@@ -20,7 +22,7 @@ void CompletionPoller::add(int ordinal, cudaEvent_t event, std::function<void()>
     std::thread([this] { loop(); }).detach();  // the driver is never destroyed
     started_ = true;
   }
-  incoming_.push_back({ordinal, event, std::move(fn), std::move(give_back)});
+  incoming_.push_back({ordinal, event, std::move(fn), std::move(give_back), 0});
   wake_.notify_one();
 }
 
@@ -47,9 +49,12 @@ void CompletionPoller::loop() {
         continue;
       }
       if (status == cudaErrorCudartUnloading) return;  // the process is ending; nobody waits
-      if (status != cudaSuccess)
-        poison(std::string("waiting for the GPU: ") + cudaGetErrorName(status) + " (" +
-               cudaGetErrorString(status) + ")");
+      if (status != cudaSuccess && !sticky(status) && ++pending[i].failures < kMostFailures) {
+        cudaGetLastError();  // of this question only, as far as can be told: ask again
+        ++i;
+        continue;
+      }
+      if (status != cudaSuccess) poison(status_text("waiting for the GPU", status));
       Item item = std::move(pending[i]);
       pending.erase(pending.begin() + static_cast<std::ptrdiff_t>(i));
       item.give_back(item.ordinal, item.event);

@@ -3,8 +3,10 @@
 // Design. notify() records an event and queues it with its function; one thread polls the queue's
 // events in order of their streams and calls the functions of those that passed. Polling (about 1
 // µs a query) instead of cudaLaunchHostFunc keeps the stream running and lets functions be called
-// after a sticky error too, so that nobody waits for ever: a failed query poisons the fabric and
-// everything queued is called.
+// after a sticky error too, so that nobody waits for ever: a query that fails with a sticky error
+// poisons the fabric and everything queued is called. One that fails otherwise is asked again;
+// after kMostFailures such answers it counts as lost, for an event that can never be asked would
+// keep its waiters for good.
 //  - Who signals: add() wakes the thread when it sleeps; it sleeps only when nothing is queued.
 //  - While work is pending the thread spins for kSpin, then naps kNap between rounds: reads stay
 //    quick, long waits stay cheap.
@@ -34,6 +36,7 @@ class CompletionPoller {
     cudaEvent_t event;
     std::function<void()> fn;
     std::function<void(int, cudaEvent_t)> give_back;
+    int failures = 0;  // questions that failed without a sticky error
   };
   void loop();
 

@@ -1,7 +1,9 @@
 // Turns CUDA statuses into typed errors; finds the sticky ones, after which the process must
 // restart.
+#include <atomic>
 #include <string>
 
+#include "cuda/cuda_status.h"
 #include "fabric/cuda_launch.h"
 #include "fabric/error.h"
 #include "fabric/event_log.h"
@@ -12,8 +14,8 @@ namespace {
 
 thread_local int t_device = -1;
 
-/// After these the context is lost: every later call of the process fails. They are the codes of
-/// which driver_types.h says that the process must be terminated, and the two hardware errors.
+}  // namespace
+
 bool sticky(cudaError_t status) {
   switch (status) {
     case cudaErrorIllegalAddress:
@@ -38,7 +40,10 @@ bool sticky(cudaError_t status) {
   }
 }
 
-}  // namespace
+std::string status_text(const char* what, cudaError_t status) {
+  return std::string(what) + ": " + cudaGetErrorName(status) + " (" + cudaGetErrorString(status) +
+         ")";
+}
 
 void use_device(int ordinal) {
   if (t_device == ordinal) [[likely]]
@@ -50,8 +55,7 @@ void use_device(int ordinal) {
 void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) [[likely]]
     return;
-  std::string text =
-      std::string(what) + ": " + cudaGetErrorName(status) + " (" + cudaGetErrorString(status) + ")";
+  const std::string text = status_text(what, status);
   event_log::log(EventKind::kError, kNoDevice, 0, kNoDevice, 0, static_cast<uint64_t>(status),
                  static_cast<uint32_t>(ErrorCode::kCuda));
   if (sticky(status)) {
@@ -69,13 +73,15 @@ void check_launch(const char* what) {
 }
 
 int multiprocessors(int ordinal) {
-  static int counts[64] = {};
+  static std::atomic<int> counts[64];
   if (ordinal < 0 || ordinal >= 64) fail(ErrorCode::kDevice, "no GPU %d", ordinal);
-  if (counts[ordinal] == 0) {
-    check(cudaDeviceGetAttribute(&counts[ordinal], cudaDevAttrMultiProcessorCount, ordinal),
+  int count = counts[ordinal].load(std::memory_order_relaxed);
+  if (count == 0) {  // threads that meet here read the same number
+    check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, ordinal),
           "cudaDeviceGetAttribute");
+    counts[ordinal].store(count, std::memory_order_relaxed);
   }
-  return counts[ordinal];
+  return count;
 }
 
 }  // namespace fabric::cuda

@@ -1,5 +1,5 @@
-// Devices, memory, streams and work of the cuda driver. Events are in cuda_events.cc, peers in
-// cuda_peers.cc, graphs in cuda_graph.cc.
+// Devices, memory, streams and work of the cuda driver. Events and notifications are in
+// cuda_events.cc, peers in cuda_peers.cc, graphs in cuda_graph.cc.
 #include "cuda/cuda_driver.h"
 
 #include <chrono>
@@ -51,10 +51,7 @@ std::unique_ptr<Driver> CudaDriver::create() {
 }
 
 CudaDriver::CudaDriver(int count)
-    : count_(count),
-      memory_(count),
-      notify_events_(static_cast<size_t>(count)),
-      peers_(static_cast<size_t>(count) * static_cast<size_t>(count)) {}
+    : count_(count), memory_(count), signals_(count, capture_gate_), peers_(count) {}
 
 DeviceProperties CudaDriver::properties(int ordinal) const {
   cudaDeviceProp prop;
@@ -91,7 +88,12 @@ void CudaDriver::free(int ordinal, void* ptr, size_t) { memory_.free(ordinal, pt
 
 void* CudaDriver::alloc_staging(size_t bytes) {
   void* ptr = nullptr;
-  check(cudaHostAlloc(&ptr, bytes, cudaHostAllocPortable), "cudaHostAlloc");
+  const cudaError_t status = cudaHostAlloc(&ptr, bytes, cudaHostAllocPortable);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  check(status, "cudaHostAlloc");
   return ptr;
 }
 void CudaDriver::free_staging(void* ptr, size_t) { check(cudaFreeHost(ptr), "cudaFreeHost"); }
@@ -106,25 +108,19 @@ StreamHandle CudaDriver::create_stream(int ordinal, StreamPurpose purpose, int p
   cudaStream_t stream = nullptr;
   check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, level),
         "cudaStreamCreateWithPriority");
-  std::lock_guard<std::mutex> lock(mutex_);
-  stream_device_[stream] = ordinal;
+  streams_.add(stream, ordinal);
   return stream;
 }
 
 void CudaDriver::destroy_stream(StreamHandle stream) {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    stream_device_.erase(stream);
-  }
+  streams_.remove(raw(stream));
   check(cudaStreamDestroy(raw(stream)), "cudaStreamDestroy");
 }
 
-int CudaDriver::device_of(StreamHandle stream) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  auto it = stream_device_.find(stream);
-  if (it == stream_device_.end())
-    fail(ErrorCode::kUsage, "this stream was not made by the cuda driver");
-  return it->second;
+int CudaDriver::use_device_of(StreamHandle stream) const {
+  const int ordinal = streams_.ordinal_of(raw(stream));
+  use_device(ordinal);
+  return ordinal;
 }
 
 bool wait_until(cudaError_t (*ready)(void*), void* object, int64_t timeout_ms, const char* what) {
@@ -161,6 +157,7 @@ bool CudaDriver::synchronize_stream(StreamHandle stream, int64_t timeout_ms) {
 
 void CudaDriver::copy(void* dst, int, const void* src, int, size_t bytes, StreamHandle stream) {
   if (bytes == 0) return;
+  use_device_of(stream);
   // Unified addresses: the driver knows where both lie, and mapped segments are open to peers.
   check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, raw(stream)), "cudaMemcpyAsync");
 }
@@ -176,72 +173,6 @@ void CudaDriver::combine(void* dst, const void* a, const void* b, size_t count, 
   if (count == 0) return;
   use_device(ordinal);
   launch_combine(dst, a, b, count, dtype, op, scale, ordinal, raw(stream));
-}
-
-cudaEvent_t CudaDriver::take_notify_event(int ordinal) {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    auto& free_list = notify_events_[static_cast<size_t>(ordinal)];
-    if (!free_list.empty()) {
-      cudaEvent_t event = free_list.back();
-      free_list.pop_back();
-      return event;
-    }
-  }
-  use_device(ordinal);
-  cudaEvent_t event = nullptr;
-  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
-  return event;
-}
-
-void CudaDriver::give_notify_event(int ordinal, cudaEvent_t event) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  notify_events_[static_cast<size_t>(ordinal)].push_back(event);
-}
-
-void CudaDriver::notify(StreamHandle stream, std::function<void()> fn) {
-  int ordinal = device_of(stream);
-  use_device(ordinal);
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  check(cudaStreamIsCapturing(raw(stream), &status), "cudaStreamIsCapturing");
-  if (status != cudaStreamCaptureStatusNone) {
-    // Its event would belong to the capture and could never be asked.
-    fail(ErrorCode::kUsage, "cuda:%d: a captured stream cannot notify the host", ordinal);
-  }
-  cudaEvent_t event = take_notify_event(ordinal);
-  check(cudaEventRecord(event, raw(stream)), "cudaEventRecord");
-  poller_.add(ordinal, event, std::move(fn),
-              [this](int o, cudaEvent_t e) { give_notify_event(o, e); });
-}
-
-void CudaDriver::hold(StreamHandle stream, std::shared_ptr<Gate> gate) {
-  const DriverApi& api = driver_api();
-  if (!api.complete) fail(ErrorCode::kCuda, "this CUDA driver has no stream waits on memory");
-  uint32_t* word = nullptr;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (!free_words_.empty()) {
-      word = free_words_.back();
-      free_words_.pop_back();
-    }
-  }
-  if (!word) {
-    check(cudaHostAlloc(reinterpret_cast<void**>(&word), sizeof(uint32_t),
-                        cudaHostAllocPortable | cudaHostAllocMapped),
-          "cudaHostAlloc");
-  }
-  *static_cast<volatile uint32_t*>(word) = 0;
-  use_device(device_of(stream));
-  // The wait itself has no limit: whoever made the gate bounds it (runtime/gate_watch.h). The codes of the
-  // driver API are those of the runtime.
-  check(static_cast<cudaError_t>(api.stream_wait_value(
-            raw(stream), reinterpret_cast<CUdeviceptr>(word), 1, CU_STREAM_WAIT_VALUE_GEQ)),
-        "cuStreamWaitValue32");
-  gate->then([word] { __atomic_store_n(word, 1u, __ATOMIC_RELEASE); });
-  notify(stream, [this, word] {  // the stream has passed the word
-    std::lock_guard<std::mutex> lock(mutex_);
-    free_words_.push_back(word);
-  });
 }
 
 }  // namespace fabric::cuda

@@ -1,20 +1,21 @@
 // The cuda driver: GPUs as devices. Called by the fabric through Driver.
 //
-// Streams are non-blocking CUDA streams, events plain CUDA events, memory comes from SegmentMemory.
-// Calls that enqueue first make the stream's GPU current (a thread-local compare). The driver is
-// made once and lives as long as the process; a failed call throws CudaError, a sticky one poisons
-// the fabric.
+// Streams are non-blocking CUDA streams, events plain CUDA events. Each part that keeps something
+// has its own page and its own lock: SegmentMemory (a lock a GPU), StreamTable, StreamSignals,
+// PeerTable, DeviceClock. Calls that enqueue first make the stream's GPU current (a thread-local
+// compare): a captured copy belongs to the context that is current. The driver is made once and
+// lives as long as the process; a failed call throws CudaError, a sticky one poisons the fabric.
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
-#include "cuda/completion_poller.h"
 #include "cuda/device_clock.h"
+#include "cuda/peer_table.h"
 #include "cuda/segment_memory.h"
+#include "cuda/stream_signals.h"
+#include "cuda/stream_table.h"
 #include "fabric/driver.h"
 
 namespace fabric::cuda {
@@ -74,24 +75,15 @@ class CudaDriver final : public Driver {
 
  private:
   explicit CudaDriver(int count);
-  int device_of(StreamHandle stream);
-  cudaEvent_t take_notify_event(int ordinal);
-  void give_notify_event(int ordinal, cudaEvent_t event);
-  bool probe_peer(int from, int to, double* gbps);
+  /// Makes the stream's GPU current; returns it.
+  int use_device_of(StreamHandle stream) const;
 
   int count_;
   SegmentMemory memory_;
-  CompletionPoller poller_;
-  std::mutex mutex_;  // guards the rest
-  std::unordered_map<StreamHandle, int> stream_device_;
-  std::vector<std::vector<cudaEvent_t>> notify_events_;
-  std::vector<uint32_t*> free_words_;  // pinned; a held stream waits for its word to become 1
-  struct Peer {
-    bool tried = false;
-    bool works = false;
-    double gbps = 0;
-  };
-  std::vector<Peer> peers_;  // from * count + to
+  StreamTable streams_;
+  CaptureGate capture_gate_;
+  StreamSignals signals_;
+  PeerTable peers_;
   // One a GPU, each with locks of its own.
   std::vector<DeviceClock> clocks_ = std::vector<DeviceClock>(static_cast<size_t>(count_));
 };

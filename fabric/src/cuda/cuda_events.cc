@@ -1,4 +1,4 @@
-// Events of the cuda driver.
+// Events of the cuda driver, and what passes between its streams and the host (stream_signals.h).
 #include "cuda/cuda_driver.h"
 #include "fabric/cuda_launch.h"
 
@@ -49,6 +49,14 @@ double CudaDriver::elapsed_ms(EventHandle start, EventHandle stop) {
   float ms = 0;
   check(cudaEventElapsedTime(&ms, raw_event(start), raw_event(stop)), "cudaEventElapsedTime");
   return ms;
+}
+
+void CudaDriver::notify(StreamHandle stream, std::function<void()> fn) {
+  signals_.notify(use_device_of(stream), raw_stream(stream), std::move(fn));
+}
+
+void CudaDriver::hold(StreamHandle stream, std::shared_ptr<Gate> gate) {
+  signals_.hold(use_device_of(stream), raw_stream(stream), gate);
 }
 
 }  // namespace fabric::cuda

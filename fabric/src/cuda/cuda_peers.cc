@@ -1,9 +1,7 @@
 // Peer access of the cuda driver: enabled once a pair, and trusted only after a pattern was written
-// and read back through it; and what is known of a pair's link before that.
-#include <cstring>
-#include <vector>
-
+// and read back through it (peer_probe.h); and what is known of a pair's link before that.
 #include "cuda/cuda_driver.h"
+#include "cuda/peer_probe.h"
 #include "fabric/cuda_launch.h"
 #include "fabric/error.h"
 #include "topology/nvml.h"
@@ -11,8 +9,13 @@
 namespace fabric::cuda {
 namespace {
 
-constexpr size_t kProbeBytes = size_t{32} << 20;
-constexpr int kProbeRounds = 4;
+constexpr int64_t kProbeMs = 10'000;
+
+[[noreturn]] void refuse(int from, int to, const PeerVerdict& verdict) {
+  fail(ErrorCode::kPeerAccess,
+       "cuda:%d does not use its access to the memory of cuda:%d: %s; copies go through the host",
+       from, to, verdict.reason.c_str());
+}
 
 }  // namespace
 
@@ -25,77 +28,22 @@ bool CudaDriver::can_access_peer(int from, int to) {
 
 void CudaDriver::enable_peer(int from, int to) {
   if (from == to) return;
-  size_t slot = static_cast<size_t>(from) * static_cast<size_t>(count_) + static_cast<size_t>(to);
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (peers_[slot].tried) {
-      if (peers_[slot].works) return;
-      fail(ErrorCode::kPeerAccess, "cuda:%d does not reach the memory of cuda:%d reliably", from,
-           to);
+  using State = PeerVerdict::State;
+  PeerVerdict verdict = peers_.find(from, to);
+  if (PeerTable::due(verdict)) {
+    std::lock_guard testing(peers_.testing());
+    verdict = peers_.find(from, to);
+    if (PeerTable::due(verdict)) {
+      memory_.open_to_peer(from, to);
+      verdict = probe_peer(memory_, from, to, kProbeMs);
+      peers_.set(from, to, verdict);
     }
   }
-  memory_.open_to_peer(from, to);
-  double gbps = 0;
-  bool works = probe_peer(from, to, &gbps);
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    peers_[slot] = {true, works, gbps};
-  }
-  if (!works) {
-    fail(ErrorCode::kPeerAccess,
-         "cuda:%d may access the memory of cuda:%d, but a test pattern came back wrong; copies "
-         "will go through the "
-         "host",
-         from, to);
-  }
-}
-
-/// Writes a pattern from `from` into `to`'s memory and reads it back there; times the copies.
-bool CudaDriver::probe_peer(int from, int to, double* gbps) {
-  void* here = alloc(from, kProbeBytes);
-  void* there = alloc(to, kProbeBytes);
-  if (!here || !there) {
-    if (here) free(from, here, kProbeBytes);
-    if (there) free(to, there, kProbeBytes);
-    return true;  // too little memory to measure; access was granted
-  }
-  use_device(from);
-  cudaStream_t stream = nullptr;
-  cudaEvent_t start = nullptr, stop = nullptr;
-  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
-  check(cudaEventCreate(&start), "cudaEventCreate");
-  check(cudaEventCreate(&stop), "cudaEventCreate");
-  std::vector<uint32_t> pattern(1 << 16), back(1 << 16);
-  uint32_t word = 0x9E3779B9u * static_cast<uint32_t>(from * 64 + to + 1);
-  for (uint32_t& w : pattern) w = (word = word * 1664525u + 1013904223u);
-  size_t bytes = pattern.size() * sizeof(uint32_t);
-  check(cudaMemcpyAsync(here, pattern.data(), bytes, cudaMemcpyHostToDevice, stream),
-        "cudaMemcpyAsync");
-  check(cudaMemcpyAsync(there, here, bytes, cudaMemcpyDefault, stream), "peer copy");
-  check(cudaMemcpyAsync(back.data(), there, bytes, cudaMemcpyDefault, stream), "cudaMemcpyAsync");
-  check(cudaMemcpyAsync(there, here, kProbeBytes, cudaMemcpyDefault, stream), "peer copy");
-  check(cudaEventRecord(start, stream), "cudaEventRecord");
-  for (int i = 0; i < kProbeRounds; ++i) {
-    check(cudaMemcpyAsync(there, here, kProbeBytes, cudaMemcpyDefault, stream), "peer copy");
-  }
-  check(cudaEventRecord(stop, stream), "cudaEventRecord");
-  bool ended = synchronize_stream(stream, 10'000);
-  float ms = 0;
-  if (ended) check(cudaEventElapsedTime(&ms, start, stop), "cudaEventElapsedTime");
-  check(cudaEventDestroy(start), "cudaEventDestroy");
-  check(cudaEventDestroy(stop), "cudaEventDestroy");
-  check(cudaStreamDestroy(stream), "cudaStreamDestroy");
-  free(from, here, kProbeBytes);
-  free(to, there, kProbeBytes);
-  if (ms > 0) *gbps = static_cast<double>(kProbeBytes) * kProbeRounds / ms / 1e6;
-  return ended && std::memcmp(pattern.data(), back.data(), bytes) == 0;
+  if (verdict.state != State::kWorks) refuse(from, to, verdict);
 }
 
 double CudaDriver::measured_gbps(int from, int to) {
-  if (from == to) return 0;
-  std::lock_guard<std::mutex> lock(mutex_);
-  return peers_[static_cast<size_t>(from) * static_cast<size_t>(count_) + static_cast<size_t>(to)]
-      .gbps;
+  return from == to ? 0 : peers_.find(from, to).gbps;
 }
 
 // NVML tells most. Without it: of the links between two GPUs, only NVLink carries native atomics.

@@ -2,6 +2,7 @@
 #include "cuda/device_clock.h"
 
 #include <algorithm>
+#include <shared_mutex>
 
 #include "cuda/cuda_driver.h"
 #include "fabric/cuda_launch.h"
@@ -28,6 +29,11 @@ bool succeeds(cudaError_t status) {
     return true;
   cudaGetLastError();
   return false;
+}
+
+bool captured(cudaStream_t stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  return !succeeds(cudaStreamIsCapturing(stream, &status)) || status != cudaStreamCaptureStatusNone;
 }
 
 class RelaxedCapture {
@@ -141,9 +147,7 @@ cudaEvent_t DeviceClock::take_event() {
 }
 
 void DeviceClock::stamp(int ordinal, cudaStream_t stream, uint64_t sequence, uint64_t host_ns) {
-  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  if (!succeeds(cudaStreamIsCapturing(stream, &capture))) return;
-  if (capture != cudaStreamCaptureStatusNone) return;
+  if (captured(stream)) return;
   if (!started_.load(std::memory_order_acquire)) start(ordinal);  // opened after the mode was set
   RelaxedCapture relaxed;
   std::lock_guard lock(mutex_);
@@ -154,7 +158,8 @@ void DeviceClock::stamp(int ordinal, cudaStream_t stream, uint64_t sequence, uin
   if (waiting_.load(std::memory_order_relaxed) >= kMostWaiting) return;
   cudaEvent_t event = take_event();
   if (event == nullptr) return;
-  if (!succeeds(cudaEventRecord(event, stream))) {
+  // A capture that the stream joined just now may have swallowed the event: it must not be asked.
+  if (!succeeds(cudaEventRecord(event, stream)) || captured(stream)) {
     free_.push_back(event);
     return;
   }
@@ -242,6 +247,7 @@ void CudaDriver::start_clock(int ordinal) {
 
 void CudaDriver::stamp(int ordinal, StreamHandle stream, uint64_t sequence, uint64_t host_ns) {
   without_errors([&] {
+    std::shared_lock lock(capture_gate_);  // no capture ends between record and look
     clocks_[static_cast<size_t>(ordinal)].stamp(ordinal, static_cast<cudaStream_t>(stream),
                                                 sequence, host_ns);
   });

@@ -2,6 +2,7 @@
 #include "cuda/segment_memory.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "cuda/driver_api.h"
 #include "fabric/cuda_launch.h"
@@ -18,6 +19,18 @@ CUmemAllocationProp properties_of(int ordinal) {
   return prop;
 }
 
+CUresult grant(CUdeviceptr address, size_t bytes, const std::vector<int>& readers) {
+  std::vector<CUmemAccessDesc> access;
+  for (int reader : readers) {
+    CUmemAccessDesc desc = {};
+    desc.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+    desc.location.id = reader;
+    desc.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+    access.push_back(desc);
+  }
+  return driver_api().mem_set_access(address, bytes, access.data(), access.size());
+}
+
 /// The driver API's codes are the runtime's: a lost context poisons the fabric here too.
 void check(CUresult status, const char* what) {
   cuda::check(static_cast<cudaError_t>(status), what);
@@ -25,11 +38,10 @@ void check(CUresult status, const char* what) {
 
 }  // namespace
 
-SegmentMemory::SegmentMemory(int devices)
-    : granularity_(static_cast<size_t>(devices), 0), readers_(static_cast<size_t>(devices)) {
+SegmentMemory::SegmentMemory(int devices) : owners_(static_cast<size_t>(devices)) {
   const DriverApi& api = driver_api();
   for (int d = 0; d < devices; ++d) {
-    readers_[static_cast<size_t>(d)] = {d};
+    owner(d).readers = {d};
     int supported = 0;
     CUmemAllocationProp prop = properties_of(d);
     size_t granularity = 0;
@@ -40,7 +52,7 @@ SegmentMemory::SegmentMemory(int devices)
         supported != 0 &&
         api.mem_get_granularity(&granularity, &prop, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED) ==
             CUDA_SUCCESS) {
-      granularity_[static_cast<size_t>(d)] = granularity;
+      owner(d).granularity = granularity;
     }
   }
 }
@@ -60,58 +72,55 @@ void* SegmentMemory::alloc(int ordinal, size_t bytes) {
 
 void* SegmentMemory::alloc_mapped(int ordinal, size_t bytes) {
   const DriverApi& api = driver_api();
-  size_t unit = granularity_[static_cast<size_t>(ordinal)];
-  size_t rounded = (bytes + unit - 1) / unit * unit;
+  Owner& own = owner(ordinal);
+  const size_t rounded = (bytes + own.granularity - 1) / own.granularity * own.granularity;
   check(cudaFree(nullptr), "creating the context");  // cuMem calls need the primary context
   CUmemAllocationProp prop = properties_of(ordinal);
-  CUmemGenericAllocationHandle handle;
-  CUresult made = api.mem_create(&handle, rounded, &prop, 0);
-  if (made == CUDA_ERROR_OUT_OF_MEMORY) return nullptr;
-  check(made, "cuMemCreate");
+  CUmemGenericAllocationHandle handle = 0;
   CUdeviceptr address = 0;
-  if (api.mem_address_reserve(&address, rounded, 0, 0, 0) != CUDA_SUCCESS) {
-    api.mem_release(handle);
-    return nullptr;
+  bool reserved = false, mapped = false;
+  const char* what = "cuMemCreate";
+  CUresult status = api.mem_create(&handle, rounded, &prop, 0);
+  if (status == CUDA_ERROR_OUT_OF_MEMORY) return nullptr;
+  check(status, what);
+  what = "cuMemAddressReserve";
+  status = api.mem_address_reserve(&address, rounded, 0, 0, 0);
+  reserved = status == CUDA_SUCCESS;
+  if (reserved) {
+    what = "cuMemMap";
+    status = api.mem_map(address, rounded, 0, handle, 0);
+    mapped = status == CUDA_SUCCESS;
   }
-  if (api.mem_map(address, rounded, 0, handle, 0) != CUDA_SUCCESS) {
-    api.mem_address_free(address, rounded);
-    api.mem_release(handle);
-    return nullptr;
+  if (mapped) {
+    what = "cuMemSetAccess";
+    std::lock_guard<std::mutex> lock(own.mutex);
+    status = grant(address, rounded, own.readers);
+    if (status == CUDA_SUCCESS) {
+      void* ptr = reinterpret_cast<void*>(address);
+      own.mappings[ptr] = {rounded, handle};
+      return ptr;
+    }
   }
-  void* ptr = reinterpret_cast<void*>(address);
-  std::lock_guard<std::mutex> lock(mutex_);
-  mappings_[ptr] = {rounded, handle, ordinal};
-  grant(ptr, rounded, ordinal);
-  return ptr;
-}
-
-/// Caller holds mutex_.
-void SegmentMemory::grant(void* ptr, size_t bytes, int ordinal) {
-  std::vector<CUmemAccessDesc> access;
-  for (int reader : readers_[static_cast<size_t>(ordinal)]) {
-    CUmemAccessDesc desc = {};
-    desc.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
-    desc.location.id = reader;
-    desc.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
-    access.push_back(desc);
-  }
-  CUresult status = driver_api().mem_set_access(reinterpret_cast<CUdeviceptr>(ptr), bytes,
-                                                access.data(), access.size());
-  if (status != CUDA_SUCCESS)
-    fail(ErrorCode::kPeerAccess, "cuMemSetAccess failed: error %d", status);
+  if (mapped) api.mem_unmap(address, rounded);
+  if (reserved) api.mem_address_free(address, rounded);
+  api.mem_release(handle);
+  if (status == CUDA_ERROR_OUT_OF_MEMORY) return nullptr;
+  check(status, what);
+  return nullptr;  // check() has thrown
 }
 
 void SegmentMemory::free(int ordinal, void* ptr) {
   use_device(ordinal);
-  std::unique_lock<std::mutex> lock(mutex_);
-  auto it = mappings_.find(ptr);
-  if (it == mappings_.end()) {
+  Owner& own = owner(ordinal);
+  std::unique_lock<std::mutex> lock(own.mutex);
+  auto it = own.mappings.find(ptr);
+  if (it == own.mappings.end()) {
     lock.unlock();
     check(cudaFree(ptr), "cudaFree");
     return;
   }
-  Mapping mapping = it->second;
-  mappings_.erase(it);
+  const Mapping mapping = it->second;
+  own.mappings.erase(it);
   lock.unlock();
   const DriverApi& api = driver_api();
   auto address = reinterpret_cast<CUdeviceptr>(ptr);
@@ -132,13 +141,19 @@ void SegmentMemory::open_to_peer(int from, int to) {
     fail(ErrorCode::kPeerAccess, "cuda:%d cannot reach the memory of cuda:%d: %s", from, to,
          cudaGetErrorString(status));
   }
-  std::lock_guard<std::mutex> lock(mutex_);
-  auto& readers = readers_[static_cast<size_t>(to)];
-  if (std::find(readers.begin(), readers.end(), from) != readers.end()) return;
+  Owner& own = owner(to);
+  std::lock_guard<std::mutex> lock(own.mutex);
+  if (std::find(own.readers.begin(), own.readers.end(), from) != own.readers.end()) return;
+  std::vector<int> readers = own.readers;
   readers.push_back(from);
-  for (auto& [ptr, mapping] : mappings_) {
-    if (mapping.owner == to) grant(ptr, mapping.bytes, to);
+  for (auto& [ptr, mapping] : own.mappings) {
+    const CUresult granted = grant(reinterpret_cast<CUdeviceptr>(ptr), mapping.bytes, readers);
+    if (granted != CUDA_SUCCESS) {  // `from` does not count as a reader: later segments stay shut
+      fail(ErrorCode::kPeerAccess, "cuda:%d could not be given access to the memory of cuda:%d: %s",
+           from, to, cudaGetErrorString(static_cast<cudaError_t>(granted)));
+    }
   }
+  own.readers = std::move(readers);
 }
 
 }  // namespace fabric::cuda

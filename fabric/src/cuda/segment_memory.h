@@ -1,5 +1,6 @@
 // Device memory for the allocator's segments: virtual-memory-management mappings that every peer
-// may reach, plain cudaMalloc where a device lacks them. Called by CudaDriver::alloc and free.
+// may reach, plain cudaMalloc where a device lacks them. Called by CudaDriver::alloc and free. Each
+// device has its own lock, so none waits for another's allocations.
 #pragma once
 
 #include <cstddef>
@@ -19,21 +20,23 @@ class SegmentMemory {
   void free(int ordinal, void* ptr);
   /// Lets `from` reach all present and later segments of `to`. Throws PeerAccessError.
   void open_to_peer(int from, int to);
-  bool mapped(int ordinal) const { return granularity_[static_cast<size_t>(ordinal)] != 0; }
+  bool mapped(int ordinal) const { return owners_[static_cast<size_t>(ordinal)].granularity != 0; }
 
  private:
   struct Mapping {
     size_t bytes;
     unsigned long long handle;
-    int owner;
   };
-  void grant(void* ptr, size_t bytes, int ordinal);
+  struct Owner {
+    size_t granularity = 0;    // 0: the device does not map memory
+    std::mutex mutex;          // guards the rest
+    std::vector<int> readers;  // devices with access, itself first
+    std::unordered_map<void*, Mapping> mappings;
+  };
+  Owner& owner(int ordinal) { return owners_[static_cast<size_t>(ordinal)]; }
   void* alloc_mapped(int ordinal, size_t bytes);
 
-  std::vector<size_t> granularity_;        // 0: the device does not map memory
-  std::mutex mutex_;                       // guards the rest
-  std::vector<std::vector<int>> readers_;  // by owner: devices with access, itself first
-  std::unordered_map<void*, Mapping> mappings_;
+  std::vector<Owner> owners_;  // by device; never resized
 };
 
 }  // namespace fabric::cuda

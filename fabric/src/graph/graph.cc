@@ -1,6 +1,7 @@
 // Captures over one or several devices and the launches of their graphs; design in fabric/graph.h.
 #include "fabric/graph.h"
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
@@ -8,11 +9,14 @@
 #include "fabric/error.h"
 #include "fabric/event_log.h"
 #include "fabric/fabric.h"
+#include "runtime/launch_order.h"
 
 namespace fabric {
 namespace {
 
 constexpr int64_t kDestroyMs = 60'000;
+
+std::atomic<uint64_t> g_next_capture{1};
 
 /// The streams that work of `device` may allocate on during a capture of `main`.
 std::vector<Stream*> allocating_streams(Device& device, Stream& main) {
@@ -34,6 +38,33 @@ void require_eager(const Device& device, const char* what) {
        what, device.name().c_str());
 }
 
+bool captured_together(std::span<Device* const> devices, const char* what) {
+  const Device* inside = nullptr;
+  const Device* outside = nullptr;
+  for (const Device* device : devices) {
+    const uint64_t id = device->captures().id();
+    const bool same = id != 0 && (inside == nullptr || id == inside->captures().id());
+    (same ? inside : outside) = device;
+  }
+  if (inside == nullptr || outside == nullptr) return inside != nullptr;
+  fail(ErrorCode::kUsage,
+       "%s cannot be captured: %s is not part of the capture that %s is in; name all devices of "
+       "the group when it begins",
+       what, outside->name().c_str(), inside->name().c_str());
+}
+
+// Marks all devices or none.
+void Capture::claim(uint64_t id) {
+  for (Stream* main : streams_) {
+    Device& device = main->device();
+    if (!device.captures().claim(id)) {
+      require_eager(device, "another capture");
+      fail(ErrorCode::kUsage, "%s: two captures began at the same time", device.name().c_str());
+    }
+    claimed_.push_back(&device);
+  }
+}
+
 std::unique_ptr<Capture> Capture::begin(std::vector<Stream*> streams) {
   if (streams.empty()) fail(ErrorCode::kUsage, "a capture needs at least one stream");
   check_poison();
@@ -53,6 +84,7 @@ std::unique_ptr<Capture> Capture::begin(std::vector<Stream*> streams) {
   }
   std::unique_ptr<Capture> capture(new Capture());
   capture->streams_ = std::move(streams);
+  capture->claim(g_next_capture.fetch_add(1, std::memory_order_relaxed));
   for (Stream* main : capture->streams_) {
     Device& device = main->device();
     const uint32_t pool = device.allocator().create_pool();
@@ -65,18 +97,20 @@ std::unique_ptr<Capture> Capture::begin(std::vector<Stream*> streams) {
   Stream& origin = *capture->streams_[0];
   driver.begin_capture(origin.handle());
   capture->open_ = true;
-  for (Stream* main : capture->streams_) {
-    main->device().set_capturing(true);
-    order_after(*main, origin);
-  }
+  for (Stream* main : capture->streams_) order_after(*main, origin);
   return capture;
 }
 
 std::shared_ptr<Graph> Capture::end() {
   if (!open_) fail(ErrorCode::kUsage, "the capture has ended");
   Stream& origin = *streams_[0];
+  std::vector<Stream*> comms;
   try {
-    for (Stream* main : streams_) order_after(origin, *main);
+    for (Stream* main : streams_) {
+      order_after(origin, *main);
+      Stream& comm = main->device().comm();
+      if (comm.device().driver().is_capturing(comm.handle())) comms.push_back(&comm);
+    }
   } catch (...) {
     close();
     throw;
@@ -95,7 +129,11 @@ std::shared_ptr<Graph> Capture::end() {
   graph->handle_ = handle;
   graph->origin_ = &origin;
   for (Stream* main : streams_) graph->devices_.push_back(&main->device());
+  graph->comms_ = std::move(comms);
   graph->pools_ = std::exchange(pools_, {});
+  for (Device* device : claimed_) {
+    for (auto& kept : device->captures().take_kept()) graph->staging_.push_back(kept);
+  }
   close();
   event_log::log(EventKind::kGraph, origin.device().index(), origin.id(), kNoDevice, 0, graph->id_);
   return graph;
@@ -117,7 +155,10 @@ void Capture::close() {
   }
   for (auto [device, stream] : pooled_) device->allocator().end_pool(*stream);
   pooled_.clear();
-  for (Stream* main : streams_) main->device().set_capturing(false);
+  for (Device* device : std::exchange(claimed_, {})) {
+    device->captures().release();
+    for (auto& [buffer, stream] : device->captures().take_kept()) release_staging(buffer, stream);
+  }
   for (size_t i = 0; i < pools_.size(); ++i) {
     streams_[i]->device().allocator().release_pool(pools_[i]);
   }
@@ -125,8 +166,26 @@ void Capture::close() {
 }
 
 void Graph::launch(std::span<Stream* const> streams) {
+  std::unique_lock<std::mutex> order;
+  std::vector<Stream*> all(streams.begin(), streams.end());
+  if (!comms_.empty()) {
+    for (Stream* comm : comms_) {
+      if (std::find(all.begin(), all.end(), comm) == all.end()) all.push_back(comm);
+    }
+    order = std::unique_lock(launch_order());
+  }
+  launch_ordered(all);
+}
+
+void Graph::launch_ordered(std::span<Stream* const> streams) {
   check_poison();
   for (Device* device : devices_) require_eager(*device, "launching a graph");
+  for (Stream* stream : streams) {
+    if (std::find(devices_.begin(), devices_.end(), &stream->device()) == devices_.end()) {
+      fail(ErrorCode::kUsage, "a stream of %s cannot launch the graph: it was not captured over it",
+           stream->device().name().c_str());
+    }
+  }
   std::lock_guard lock(mutex_);
   for (Stream* stream : streams) order_after(*origin_, *stream);
   origin_->device().driver().launch_graph(handle_, origin_->handle());
@@ -146,6 +205,7 @@ Graph::~Graph() {
     if (last_ && !last_.synchronize(kDestroyMs)) return;
     origin_->device().driver().destroy_graph(handle_);
     for (size_t i = 0; i < devices_.size(); ++i) devices_[i]->allocator().release_pool(pools_[i]);
+    for (auto& [buffer, stream] : staging_) release_staging(buffer, stream);
   } catch (const Error&) {  // a poisoned fabric: the process is to end, its memory with it
   }
 }

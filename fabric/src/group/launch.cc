@@ -56,9 +56,7 @@ void enqueue(Slot& slot) {
           : &choose_algorithm(call.kind, call.op, call.dtype, ranks, bytes);
   const uint64_t launch_ns = event_log::now_ns();
   std::lock_guard lock(launch_order());
-  for (Device* device : group.devices) {
-    if (device->capturing()) slot.set_captured();
-  }
+  if (captured_together(group.devices, collective_name(call.kind))) slot.set_captured();
   for (int r = 0; r < ranks; ++r) {
     if (slot.producer(r)) slot.producer(r).wait(group.devices[r]->comm());
   }
@@ -67,7 +65,7 @@ void enqueue(Slot& slot) {
   } else {
     std::vector<Stream*> streams;
     for (Device* device : group.devices) streams.push_back(&device->comm());
-    call.graph->launch(streams);
+    call.graph->launch_ordered(streams);
   }
   for (int r = 0; r < ranks; ++r) {
     Device& device = *group.devices[r];

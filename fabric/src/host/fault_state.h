@@ -11,5 +11,7 @@ int64_t device_delay_us(int ordinal);
 bool peer_allowed(int a, int b);
 /// Counts one segment allocation on `ordinal`; true when it is to fail.
 bool take_allocation_fault(int ordinal);
+/// The same for staging memory.
+bool take_staging_fault();
 
 }  // namespace fabric::host

@@ -93,7 +93,9 @@ void HostDriver::free(int ordinal, void* ptr, size_t bytes) {
   give_memory(ptr, bytes);
 }
 
-void* HostDriver::alloc_staging(size_t bytes) { return take_memory(bytes, 4096); }
+void* HostDriver::alloc_staging(size_t bytes) {
+  return take_staging_fault() ? nullptr : take_memory(bytes, 4096);
+}
 void HostDriver::free_staging(void* ptr, size_t bytes) { give_memory(ptr, bytes); }
 
 StreamHandle HostDriver::create_stream(int ordinal, StreamPurpose purpose, int priority) {
@@ -168,11 +170,11 @@ void HostDriver::combine(void* dst, const void* a, const void* b, size_t count, 
 }
 
 void HostDriver::notify(StreamHandle stream, std::function<void()> fn) {
-  const auto* queue = static_cast<Queue*>(stream);
+  auto* queue = static_cast<Queue*>(stream);
   if (queue->capturing()) {
     fail(ErrorCode::kUsage, "host:%d: a captured stream cannot notify the host", queue->ordinal());
   }
-  enqueue(stream, std::move(fn));
+  queue->push(std::move(fn));  // past a capture that begins now: not once a replay
 }
 
 void HostDriver::hold(StreamHandle stream, std::shared_ptr<Gate> gate) {

@@ -22,6 +22,7 @@ struct FaultState {
   std::array<std::array<std::atomic<bool>, kMaxHostDevices>, kMaxHostDevices> blocked{};
   std::mutex mutex;
   std::array<AllocationFault, kMaxHostDevices> allocations{};
+  AllocationFault staging;
 };
 
 FaultState& state() {
@@ -47,10 +48,10 @@ bool peer_allowed(int a, int b) {
       std::memory_order_relaxed);
 }
 
-bool take_allocation_fault(int ordinal) {
-  auto& faults = state();
-  std::lock_guard lock(faults.mutex);
-  auto& fault = faults.allocations[static_cast<size_t>(ordinal)];
+namespace {
+
+// Under the faults' mutex.
+bool take(AllocationFault& fault) {
   if (fault.count == 0) return false;
   if (fault.skip > 0) {
     --fault.skip;
@@ -58,6 +59,20 @@ bool take_allocation_fault(int ordinal) {
   }
   --fault.count;
   return true;
+}
+
+}  // namespace
+
+bool take_allocation_fault(int ordinal) {
+  auto& faults = state();
+  std::lock_guard lock(faults.mutex);
+  return take(faults.allocations[static_cast<size_t>(ordinal)]);
+}
+
+bool take_staging_fault() {
+  auto& faults = state();
+  std::lock_guard lock(faults.mutex);
+  return take(faults.staging);
 }
 
 }  // namespace host
@@ -76,6 +91,12 @@ void fail_allocations(int ordinal, int count, int skip) {
   faults.allocations[static_cast<size_t>(ordinal)] = {skip, count};
 }
 
+void fail_staging(int count, int skip) {
+  auto& faults = host::state();
+  std::lock_guard lock(faults.mutex);
+  faults.staging = {skip, count};
+}
+
 void set_peer_access(int a, int b, bool allowed) {
   host::check_ordinal(a);
   host::check_ordinal(b);
@@ -92,6 +113,7 @@ void clear() {
   }
   std::lock_guard lock(faults.mutex);
   faults.allocations.fill({});
+  faults.staging = {};
 }
 
 }  // namespace faults

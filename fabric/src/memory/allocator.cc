@@ -13,6 +13,7 @@ namespace {
 thread_local uint32_t t_tag = 0;
 
 constexpr int64_t kReleaseMs = 10'000;
+constexpr int64_t kDisposeMs = 2;  // long enough for an idle GPU to say so
 
 }  // namespace
 
@@ -123,7 +124,7 @@ void Allocator::record_use(Block* block, Stream& stream) {
 uint64_t Allocator::release_cached() {
   std::unique_lock lock(impl_->mutex);
   impl_->process_events();
-  return impl_->release(lock, kReleaseMs);
+  return impl_->release(lock, impl_->segments, kReleaseMs);
 }
 
 void Allocator::set_limit(uint64_t bytes) {
@@ -160,16 +161,16 @@ void Allocator::begin_pool(uint32_t pool, Stream& stream) {
   }
   capturing[stream.id()] = it->second.get();
   ++it->second->streams;
-  Impl::captures.fetch_add(1, std::memory_order_relaxed);
+  impl_->capture_pool = it->second.get();
 }
 
 void Allocator::end_pool(Stream& stream) {
   std::lock_guard lock(impl_->mutex);
   auto& capturing = impl_->capturing;
   if (capturing.size() <= stream.id() || capturing[stream.id()] == nullptr) return;
-  --capturing[stream.id()]->streams;
+  Impl::Pool* pool = capturing[stream.id()];
   capturing[stream.id()] = nullptr;
-  Impl::captures.fetch_sub(1, std::memory_order_relaxed);
+  if (--pool->streams == 0 && impl_->capture_pool == pool) impl_->capture_pool = nullptr;
 }
 
 void Allocator::release_pool(uint32_t pool) {
@@ -182,9 +183,14 @@ void Allocator::release_pool(uint32_t pool) {
   }
   it->second->released = true;
   impl_->process_events();
-  if (it->second->in_use != 0) return;  // the last free shares what it holds
+  it = impl_->pools.find(pool);  // a free that just passed may have shared it
+  if (it == impl_->pools.end() || it->second->in_use != 0) return;  // the last free shares it
+  std::vector<Impl::Segment*> own;
+  for (Impl::Segment* segment : impl_->segments) {
+    if (segment->pool == it->second.get()) own.push_back(segment);
+  }
   impl_->share_pool(*it->second);
-  impl_->release(lock, kReleaseMs);
+  impl_->release(lock, own, kDisposeMs);
 }
 
 }  // namespace fabric

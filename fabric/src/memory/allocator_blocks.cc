@@ -183,6 +183,9 @@ void Allocator::Impl::forget_segment(Segment* segment) {
 Allocator::Impl::Pool& Allocator::Impl::pool_for(const Stream& stream) {
   const size_t id = stream.id();
   if (id < capturing.size() && capturing[id] != nullptr) return *capturing[id];
+  if (capture_pool != nullptr && device.driver().is_capturing(stream.handle())) {
+    return *capture_pool;
+  }
   return shared;
 }
 

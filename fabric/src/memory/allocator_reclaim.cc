@@ -12,8 +12,6 @@
 
 namespace fabric {
 
-std::atomic<int> Allocator::Impl::captures{0};
-
 namespace {
 
 constexpr int64_t kLadderMs = 10'000;  // for each step that waits
@@ -29,35 +27,37 @@ void Allocator::Impl::hold_back(Node* node) {
   node->state = State::kPending;
   stats.pending_bytes += node->bytes;
   ++pending_count;
-  if (captures.load(std::memory_order_relaxed) != 0) {
-    deferred.push_back(node);
-    return;
-  }
-  node->events = static_cast<int>(node->uses.size());
+  if (!queue_events(node)) deferred.push_back(node);
+}
+
+// One event on each stream that used `node`. False: a capture would have swallowed one of them.
+bool Allocator::Impl::queue_events(Node* node) {
+  std::vector<std::shared_ptr<Event>> events;
   for (Stream* stream : node->uses) {
+    auto event = std::make_shared<Event>(stream->device());
     try {
-      auto event = std::make_shared<Event>(stream->device());
-      event->record(*stream);
-      pending[stream].push_back({std::move(event), node});
+      if (!event->record_eager(*stream)) return false;
     } catch (const std::exception&) {
       // The stream takes no more work (shut down, poisoned). The node stays pending for good:
       // memory that may still be in use is not handed out.
+      event.reset();
     }
+    events.push_back(std::move(event));
   }
+  node->events = static_cast<int>(node->uses.size());
+  for (size_t i = 0; i < events.size(); ++i) {
+    if (events[i] != nullptr) pending[node->uses[i]].push_back({std::move(events[i]), node});
+  }
+  return true;
 }
 
 void Allocator::Impl::finish_deferred() {
-  std::vector<Node*> nodes;
-  nodes.swap(deferred);
-  for (Node* node : nodes) {
-    stats.pending_bytes -= node->bytes;
-    --pending_count;
-    hold_back(node);
-  }
+  deferred_at = captures_ended();
+  std::erase_if(deferred, [&](Node* node) { return queue_events(node); });
 }
 
 void Allocator::Impl::process_events() {
-  if (!deferred.empty() && captures.load(std::memory_order_relaxed) == 0) finish_deferred();
+  if (!deferred.empty() && captures_ended() != deferred_at) finish_deferred();
   for (auto& [stream, queue] : pending) {
     while (!queue.empty()) {
       bool passed = false;
@@ -83,7 +83,7 @@ bool Allocator::Impl::wait_pending(std::unique_lock<std::mutex>& lock, int64_t t
   for (auto& [stream, queue] : pending) {
     if (!queue.empty()) events.push_back(queue.back().event);
   }
-  if (events.empty()) return false;
+  if (events.empty()) return wait_captures(lock, timeout_ms);
   const uint64_t begin = event_log::now_ns();
   lock.unlock();
   for (const auto& event : events) {
@@ -98,16 +98,36 @@ bool Allocator::Impl::wait_pending(std::unique_lock<std::mutex>& lock, int64_t t
   return true;
 }
 
-// Gives segments that are one free node back to the driver. A free node may still be in use by work
-// on its own stream, so that work is awaited first; segments whose stream is not done in time stay.
-uint64_t Allocator::Impl::release(std::unique_lock<std::mutex>& lock, int64_t timeout_ms) {
+// Waits until a capture ends that holds frees back. False: none does, the limit passed, or nobody
+// else can end it.
+bool Allocator::Impl::wait_captures(std::unique_lock<std::mutex>& lock, int64_t timeout_ms) {
+  if (deferred.empty() || device.capturing()) return false;
+  for (const Node* node : deferred) {
+    for (const Stream* stream : node->uses) {
+      if (stream->device().captures().begun_here()) return false;
+    }
+  }
+  const uint64_t seen = deferred_at;
+  lock.unlock();
+  const bool ended = wait_capture_end(seen, timeout_ms);
+  lock.lock();
+  process_events();
+  return ended;
+}
+
+// Gives those of the `offered` segments that are one free node back to the driver. A free node may
+// still be in use by work on its own stream, so that work is awaited first; segments whose stream is
+// not done in time stay, and so do all while the device is captured.
+uint64_t Allocator::Impl::release(std::unique_lock<std::mutex>& lock,
+                                  const std::vector<Segment*>& offered, int64_t timeout_ms) {
+  if (device.capturing()) return 0;
   struct Leaving {
     Stream* stream;
     std::vector<Segment*> segments;
     bool done = false;
   };
   std::vector<Leaving> leaving;
-  for (Segment* segment : segments) {
+  for (Segment* segment : offered) {
     Node* node = segment->first;
     const size_t id = segment->stream->id();
     const bool captured = id < capturing.size() && capturing[id] != nullptr;
@@ -130,12 +150,9 @@ uint64_t Allocator::Impl::release(std::unique_lock<std::mutex>& lock, int64_t ti
   lock.unlock();
   for (Leaving& group : leaving) {
     try {
-      group.done = group.stream->idle();
-      if (!group.done) {
-        Event event(device);
-        event.record(*group.stream);
-        group.done = event.synchronize(left_ms(begin, timeout_ms));
-      }
+      Event event(device);
+      group.done =
+          event.record_eager(*group.stream) && event.synchronize(left_ms(begin, timeout_ms));
     } catch (const std::exception&) {
       group.done = false;
     }
@@ -194,13 +211,13 @@ Allocator::Impl::Node* Allocator::Impl::climb(std::unique_lock<std::mutex>& lock
   };
   process_events();
   if (Node* node = attempt(false)) return node;
-  release(lock, kLadderMs);
+  release(lock, segments, kLadderMs);
   for (;;) {
     if (Node* node = attempt(true)) return node;
     const int64_t left = left_ms(begin, kLadderMs);
     if (left == 0) return nullptr;
     bool more = wait_pending(lock, left);
-    more = release(lock, left) != 0 || more;
+    more = release(lock, segments, left) != 0 || more;
     if (!more && releasing != 0) {  // release_cached() is about to give segments back
       ladder_changed.wait_for(lock, std::chrono::milliseconds(left));
       more = true;

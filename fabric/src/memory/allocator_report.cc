@@ -93,18 +93,32 @@ void Allocator::Impl::fail_out_of_memory(size_t requested, const Stream& stream)
 
   const uint64_t bound = limit != 0 ? limit : device.properties().total_bytes;
   const uint64_t free = bound > stats.reserved_bytes ? bound - stats.reserved_bytes : 0;
+  // Frees that wait for a capture, and whose it is.
+  uint64_t captured = 0;
+  const Device* captor = nullptr;
+  for (const Node* node : deferred) {
+    captured += node->bytes;
+    for (const Stream* used : node->uses) {
+      if (captor == nullptr && used->device().capturing()) captor = &used->device();
+    }
+  }
   std::string message = device.name() + ": out of memory: " + readable(requested) +
                         " asked for on stream " + std::to_string(stream.id()) + "; " +
                         readable(stats.allocated_bytes) + " in use, " + readable(cached) +
                         " cached, " + readable(stats.pending_bytes) +
                         " waiting for other streams, " + readable(free) + " free of " +
                         readable(bound) + (limit != 0 ? " (limit)" : "");
+  if (captured != 0) {
+    message += "; " + readable(captured) + " of what waits stays until a capture of " +
+               (captor != nullptr ? captor->name() : std::string("another device")) + " ends";
+  }
   std::string fields =
       "{\"device\":\"" + device.name() + "\",\"requested\":" + std::to_string(requested) +
       ",\"free\":" + std::to_string(free) + ",\"cached\":" + std::to_string(cached) +
       ",\"allocated\":" + std::to_string(stats.allocated_bytes) +
       ",\"pending\":" + std::to_string(stats.pending_bytes) +
-      ",\"limit\":" + std::to_string(limit) + ",\"holders\":[";
+      ",\"captured\":" + std::to_string(captured) + ",\"limit\":" + std::to_string(limit) +
+      ",\"holders\":[";
   for (size_t i = 0; i < holders.size(); ++i) {
     const Holder& holder = holders[i];
     message += i == 0 ? "; largest holders: " : ", ";

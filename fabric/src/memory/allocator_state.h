@@ -8,8 +8,12 @@
 //  - free -> live: allocate().  live -> free: free() without foreign streams.
 //  - live -> pending: free() of a node that other streams used. One event is recorded on each of
 //    them and queued in that stream's FIFO; the last to pass makes the node free.
-//  - While a graph is captured anywhere, pending nodes are only put aside (`deferred`): an event
-//    recorded on a captured stream would belong to the graph and never pass.
+//  - While a device is captured, nodes that its streams used are only put aside (`deferred`): an
+//    event recorded on a captured stream would belong to the graph and never pass. The first call
+//    after the end of a capture queues them. Whether an event escaped a capture that begins at that
+//    moment is told by Event::record_eager(), so no lock spans devices.
+//  - A capture's own four streams and its main stream allocate from its pool by begin_pool(); a
+//    stream that joins it later does so because the driver says that it is being captured.
 //  - What breaks it: free() of a block whose use on another stream nobody recorded.
 #pragma once
 
@@ -102,10 +106,13 @@ struct Allocator::Impl {
 
   // memory/allocator_reclaim.cc
   void hold_back(Node* node);
+  bool queue_events(Node* node);
   void process_events();
   void finish_deferred();
   bool wait_pending(std::unique_lock<std::mutex>& lock, int64_t timeout_ms);
-  uint64_t release(std::unique_lock<std::mutex>& lock, int64_t timeout_ms);
+  bool wait_captures(std::unique_lock<std::mutex>& lock, int64_t timeout_ms);
+  uint64_t release(std::unique_lock<std::mutex>& lock, const std::vector<Segment*>& offered,
+                   int64_t timeout_ms);
   Node* reclaim(std::unique_lock<std::mutex>& lock, Stream& stream, size_t bytes);
   Node* climb(std::unique_lock<std::mutex>& lock, Stream& stream, size_t bytes);
 
@@ -123,15 +130,15 @@ struct Allocator::Impl {
   std::map<uint32_t, std::unique_ptr<Pool>> pools;
   uint32_t next_pool = 1;
   std::vector<Pool*> capturing;  // by stream id: pool of the capture on it
+  Pool* capture_pool = nullptr;  // of the capture that goes on, for streams that join it
   std::map<Stream*, std::deque<Pending>> pending;
   size_t pending_count = 0;
   std::vector<Node*> deferred;
+  uint64_t deferred_at = 0;     // captures_ended() when `deferred` was last looked at
   int releasing = 0;            // threads in release(), whose segments still count as reserved
   std::deque<uint64_t> ladder;  // turns of the threads in reclaim(); the first one climbs
   uint64_t next_turn = 0;
   std::condition_variable ladder_changed;
-
-  static std::atomic<int> captures;  // begin_pool without end_pool, over all devices
 };
 
 }  // namespace fabric

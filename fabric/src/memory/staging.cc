@@ -1,16 +1,23 @@
 // Host staging memory, cached for each driver. Called by transfers and by tensors' reads and
 // writes.
 //
-// Design. One cache a driver, under one mutex held for a few list operations. A buffer that a
-// stream still uses waits with an event; acquire() and release() look at the oldest events first
-// and stop at one that has not passed. The cache is bounded: what is over kMaxCached goes back to
-// the system. release() never throws, since destructors call it: a buffer whose device was lost is
-// kept for good.
+// Design. One cache a driver, under one mutex held for a few list operations; the driver, whose
+// calls for pinned memory may wait for a device, is called outside it. A buffer that a stream still
+// uses waits with an event; acquire() and release() look at the oldest events first and stop at one
+// that has not passed. The cache is bounded: what is over kMaxCached goes back to the system.
+//  - A buffer that a captured copy uses is used by every replay: the capture keeps it and the graph
+//    releases it at its end (fabric/capture_state.h). No event of a capture is ever asked.
+//  - When the system has no memory, what the cache holds is given back and the request tried again;
+//    then it is an OutOfMemoryError.
+//  - release() never throws, since destructors call it: a buffer whose device was lost is kept for
+//    good.
 #include <array>
 #include <atomic>
 #include <deque>
 #include <map>
 #include <mutex>
+#include <utility>
+#include <vector>
 
 #include "fabric/allocator.h"
 #include "fabric/error.h"
@@ -49,32 +56,46 @@ size_t round_up(size_t bytes) {
   return size;
 }
 
-void give(Cache& cache, StagingBuffer buffer) {
+using Buffers = std::vector<StagingBuffer>;
+
+// Under the mutex: into the cache, or to `surplus` when it is full.
+void give(Cache& cache, StagingBuffer buffer, Buffers& surplus) {
   if (cache.free_bytes + buffer.bytes > kMaxCached) {
-    buffer.driver->free_staging(buffer.ptr, buffer.bytes);
-    g_bytes.fetch_sub(buffer.bytes, std::memory_order_relaxed);
+    surplus.push_back(buffer);
     return;
   }
   cache.free.emplace(buffer.bytes, buffer.ptr);
   cache.free_bytes += buffer.bytes;
 }
 
-void collect(Cache& cache) {
+// Under the mutex: takes back what its stream has passed.
+void collect(Cache& cache, Buffers& surplus) {
   for (auto& [stream, queue] : cache.waiting) {
-    while (!queue.empty() && queue.front().event.query()) {
-      give(cache, queue.front().buffer);
-      queue.pop_front();
+    try {
+      while (!queue.empty() && queue.front().event.query()) {
+        give(cache, queue.front().buffer, surplus);
+        queue.pop_front();
+      }
+    } catch (const Error&) {  // a lost device: its buffers stay where they are
     }
   }
 }
 
-void drop_free(Cache& cache, Driver& driver) {
-  for (auto& [bytes, ptr] : cache.free) {
-    driver.free_staging(ptr, bytes);
-    g_bytes.fetch_sub(bytes, std::memory_order_relaxed);
+// Outside the mutex.
+void give_back(const Buffers& buffers) {
+  for (const StagingBuffer& buffer : buffers) {
+    buffer.driver->free_staging(buffer.ptr, buffer.bytes);
+    g_bytes.fetch_sub(buffer.bytes, std::memory_order_relaxed);
   }
+}
+
+// Under the mutex: the whole cache.
+Buffers take_free(Cache& cache, Driver& driver) {
+  Buffers buffers;
+  for (auto& [bytes, ptr] : cache.free) buffers.push_back({ptr, bytes, &driver});
   cache.free.clear();
   cache.free_bytes = 0;
+  return buffers;
 }
 
 }  // namespace
@@ -83,18 +104,28 @@ StagingBuffer acquire_staging(Driver& driver, size_t bytes) {
   if (bytes == 0) return {nullptr, 0, &driver};
   const size_t size = bytes < (size_t{1} << 62) ? round_up(bytes) : bytes;
   Cache& cache = cache_of(driver);
-  std::lock_guard lock(cache.mutex);
-  collect(cache);
-  auto it = cache.free.lower_bound(size);
-  if (it != cache.free.end() && it->first <= 2 * size) {
-    StagingBuffer buffer{it->second, it->first, &driver};
-    cache.free_bytes -= it->first;
-    cache.free.erase(it);
-    return buffer;
+  Buffers surplus;
+  StagingBuffer found;
+  {
+    std::lock_guard lock(cache.mutex);
+    collect(cache, surplus);
+    auto it = cache.free.lower_bound(size);
+    if (it != cache.free.end() && it->first <= 2 * size) {
+      found = {it->second, it->first, &driver};
+      cache.free_bytes -= it->first;
+      cache.free.erase(it);
+    }
   }
+  give_back(surplus);
+  if (found.ptr != nullptr) return found;
   void* ptr = driver.alloc_staging(size);
   if (ptr == nullptr) {
-    drop_free(cache, driver);
+    Buffers cached;
+    {
+      std::lock_guard lock(cache.mutex);
+      cached = take_free(cache, driver);
+    }
+    give_back(cached);
     ptr = driver.alloc_staging(size);
   }
   if (ptr == nullptr) {
@@ -110,19 +141,24 @@ void release_staging(StagingBuffer buffer, Stream* stream) {
   Cache& cache = cache_of(*buffer.driver);
   try {
     Event event;
-    if (stream != nullptr) {
+    while (stream != nullptr) {
       event = Event(stream->device());
-      event.record(*stream);
-      event.query();  // throws where a capture recorded it: every replay uses the buffer
+      if (event.record_eager(*stream)) break;
+      if (stream->device().captures().keep(buffer, *stream)) return;
+      // The capture has ended meanwhile: its buffers are not this one.
     }
-    std::lock_guard lock(cache.mutex);
-    if (stream != nullptr) {
-      cache.waiting[stream].push_back({buffer, std::move(event)});
-    } else {
-      give(cache, buffer);
+    Buffers surplus;
+    {
+      std::lock_guard lock(cache.mutex);
+      if (stream != nullptr) {
+        cache.waiting[stream].push_back({buffer, std::move(event)});
+      } else {
+        give(cache, buffer, surplus);
+      }
+      collect(cache, surplus);
     }
-    collect(cache);
-  } catch (const Error&) {  // a capture or a lost device: never handed out again
+    give_back(surplus);
+  } catch (const Error&) {  // a lost device: never handed out again
   }
 }
 

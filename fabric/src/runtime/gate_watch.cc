@@ -76,6 +76,13 @@ class GateWatch final : public Watched {
 
 }  // namespace
 
+std::shared_ptr<Gate> gate_behind(Stream& earlier, Stream& later) {
+  auto gate = std::make_shared<Gate>();
+  watch_gate(gate, "stream " + std::to_string(later.id()) + " of " + later.device().name());
+  earlier.device().driver().notify(earlier.handle(), [gate] { gate->open(); });
+  return gate;
+}
+
 void watch_gate(const std::shared_ptr<Gate>& gate, std::string what,
                 std::chrono::milliseconds limit) {
   GateWatch::instance().add(gate, std::move(what), limit);

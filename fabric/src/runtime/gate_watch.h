@@ -12,12 +12,16 @@
 #include <memory>
 #include <string>
 
+#include "fabric/device.h"
 #include "fabric/gate.h"
 
 namespace fabric {
 
 /// Far above any real wait: work of one driver that takes this long has hung.
 inline constexpr std::chrono::milliseconds kGateLimit = std::chrono::minutes(10);
+
+/// A watched gate that opens when `earlier` has done its work so far; `later` is who will wait.
+std::shared_ptr<Gate> gate_behind(Stream& earlier, Stream& later);
 
 /// Opens `gate` and poisons the fabric with "<what> ..." when it is still shut after `limit`.
 void watch_gate(const std::shared_ptr<Gate>& gate, std::string what,

@@ -8,22 +8,28 @@
 // the end, so that one stream stands for the whole transfer and one record_use on it protects both
 // buffers.
 #include <algorithm>
+#include <array>
 #include <atomic>
 
 #include "fabric/fabric.h"
 #include "fabric/graph.h"
+#include "runtime/gate_watch.h"
 #include "transfer/copy_lane.h"
 
 namespace fabric {
 namespace {
 
 constexpr size_t kStagedPiece = 4u << 20;
+constexpr size_t kAcrossPiece = 32u << 20;
 constexpr int kTable = 256;
 
 // Pairs whose access was enabled and logged; devices beyond the table ask the driver every time.
 std::atomic<bool> g_enabled[kTable][kTable];
 
-/// Between drivers: through staging memory, each half on its own side's stream.
+/// Between drivers: through staging memory, each half on its own side's stream. Two pieces are
+/// pinned at most, whatever the payload; a piece's buffer is written again behind a gate that opens
+/// when the other side has emptied it. What fails half-way keeps its buffers for good: copies that
+/// were enqueued may still use them.
 Stream& transfer_across(void* dst, Stream& dst_stream, const void* src, Stream& src_stream,
                         size_t bytes) {
   Device& from = src_stream.device();
@@ -31,12 +37,22 @@ Stream& transfer_across(void* dst, Stream& dst_stream, const void* src, Stream& 
   require_eager(from, "a copy to another kind of device");
   require_eager(to, "a copy from another kind of device");
   Driver& pinned = from.kind() == DriverKind::kHost ? to.driver() : from.driver();
-  StagingBuffer staging = acquire_staging(pinned, bytes);
-  from.driver().copy(staging.ptr, kHostMemory, src, from.ordinal(), bytes, src_stream.handle());
-  event_log::log(EventKind::kCopy, from.index(), src_stream.id(), to.index(), bytes, 0);
-  order_after(dst_stream, src_stream);
-  to.driver().copy(dst, to.ordinal(), staging.ptr, kHostMemory, bytes, dst_stream.handle());
-  release_staging(staging, &dst_stream);
+  std::array<StagingBuffer, 2> buffers{};
+  std::array<std::shared_ptr<Gate>, 2> emptied;
+  size_t turn = 0;
+  for (size_t done = 0; done < bytes; done += kAcrossPiece, turn ^= 1) {
+    const size_t piece = std::min(kAcrossPiece, bytes - done);
+    if (buffers[turn].ptr == nullptr) buffers[turn] = acquire_staging(pinned, piece);
+    if (emptied[turn] != nullptr) from.driver().hold(src_stream.handle(), emptied[turn]);
+    from.driver().copy(buffers[turn].ptr, kHostMemory, static_cast<const char*>(src) + done,
+                       from.ordinal(), piece, src_stream.handle());
+    event_log::log(EventKind::kCopy, from.index(), src_stream.id(), to.index(), piece, 0);
+    order_after(dst_stream, src_stream);
+    to.driver().copy(static_cast<char*>(dst) + done, to.ordinal(), buffers[turn].ptr, kHostMemory,
+                     piece, dst_stream.handle());
+    if (bytes - done > 2 * kAcrossPiece) emptied[turn] = gate_behind(dst_stream, src_stream);
+  }
+  for (StagingBuffer& buffer : buffers) release_staging(buffer, &dst_stream);
   return src_stream;
 }
 

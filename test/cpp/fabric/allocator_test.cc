@@ -234,13 +234,14 @@ TEST(AllocatorPool, CrossStreamFreesInsideACaptureWaitForItsEnd) {
   const uint32_t pool = allocator.create_pool();
   Block* block = allocator.allocate(4096, device.compute());
   allocator.record_use(block, device.comm());
+  ASSERT_TRUE(device.captures().claim(1));
   allocator.begin_pool(pool, device.comm());
   allocator.free(block);
-  device.synchronize();
   allocator.process_events();
   EXPECT_EQ(allocator.stats().pending_bytes, 4096u);
   EXPECT_EQ(device.comm().idle(), true);  // no event went onto the captured stream
   allocator.end_pool(device.comm());
+  device.captures().release();
   allocator.process_events();
   device.synchronize();
   allocator.process_events();

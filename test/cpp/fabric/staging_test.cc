@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "fabric/faults.h"
 #include "test_device.h"
 
 namespace fabric {
@@ -59,6 +60,26 @@ TEST(Staging, AnEmptyRequestHoldsNothing) {
 
 TEST(Staging, TooMuchIsOutOfMemory) {
   EXPECT_THROW(acquire_staging(*find_driver(DriverKind::kHost), size_t{1} << 60), Error);
+}
+
+TEST(Staging, ARefusedAllocationGivesTheCacheBackAndTriesAgain) {
+  Driver& driver = *find_driver(DriverKind::kHost);
+  release_staging(acquire_staging(driver, 40 << 20), nullptr);
+  const uint64_t cached = staging_bytes();
+  faults::fail_staging(1);
+  StagingBuffer buffer = acquire_staging(driver, 200 << 20);
+  ASSERT_NE(buffer.ptr, nullptr);
+  EXPECT_LE(staging_bytes(), cached - (40 << 20) + buffer.bytes);
+  release_staging(buffer, nullptr);
+  faults::fail_staging(2);
+  try {
+    acquire_staging(driver, 250 << 20);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
+  }
+  faults::clear();
+  release_staging(acquire_staging(driver, 250 << 20), nullptr);
 }
 
 // Destructors give buffers back: a throw there would end the process without its named error. What
