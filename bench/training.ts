@@ -9,15 +9,13 @@ import {
   manualSeed,
   memory,
   openFabric,
-  randint,
-  randn,
   scope,
   setDefaultDevice,
   synchronize,
   type Tensor,
 } from 'weft'
 import { count } from './training/arguments.js'
-import { trainStep, type Workload, workload } from './training/workloads.js'
+import { fixedBatch, trainStep, type Workload, workload } from './training/workloads.js'
 
 const warmupSteps = 8
 const rounds = 5
@@ -28,13 +26,6 @@ interface Settings {
   steps: number
   batch: number
   graph: boolean
-}
-
-/** Normal images or random tokens, random targets, i64, as the peer's benchmark has them. */
-function fixedBatch({ input, target, classes }: Workload, { batch, device }: Settings) {
-  const shape = [batch, ...input]
-  const x = input.length > 1 ? randn(shape, { device }) : randint(0, classes, shape, { device })
-  return { x, y: randint(0, classes, [batch, ...target], { device }) }
 }
 
 const median = (list: number[]) => [...list].sort((a, b) => a - b)[list.length >> 1] as number

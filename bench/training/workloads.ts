@@ -1,6 +1,7 @@
 // The workloads that the training benchmarks run, the same in PyTorch (bench/torch/models.py): model, batch,
-// optimizer and clipping of `reverse`, `vit` and `minigpt`. bench/training.ts and bench/loss-curve.ts use it.
-import { data, type nn, optim, type Tensor, UsageError } from 'weft'
+// optimizer and clipping of `reverse`, `vit` and `minigpt`. bench/training.ts, bench/loss-curve.ts
+// and bench/step-log.ts use it.
+import { data, type nn, optim, randint, randn, type Tensor, UsageError } from 'weft'
 import { Gpt, type GptOptions, startNormal } from '../../examples/multigpu/transformer.js'
 import { Vit } from '../../examples/multigpu/vit.js'
 
@@ -103,6 +104,16 @@ export function workload(name: string): Workload {
   if (found) return found
   const names = workloads.map((each) => each.name).join(', ')
   throw new UsageError(`there is no workload ${name}; choose from ${names}`)
+}
+
+/** Normal images or random tokens, random targets, i64, as the peer's benchmark has them. */
+export function fixedBatch(
+  { input, target, classes }: Workload,
+  { batch, device }: { batch: number; device: string },
+) {
+  const shape = [batch, ...input]
+  const x = input.length > 1 ? randn(shape, { device }) : randint(0, classes, shape, { device })
+  return { x, y: randint(0, classes, [batch, ...target], { device }) }
 }
 
 /** Loss, gradients, clipping, optimizer: one whole step. Returns the loss, which the caller owns. */
