@@ -67,7 +67,7 @@ function givenValue(parameter, row, before) {
 }
 
 function wordOf(parameter, value) {
-  if (parameter.arg.type === 'Tensor') return `${value}.handle`
+  if (parameter.arg.type === 'Tensor') return `handleOf(${value})`
   if (parameter.arg.type === 'Tensor?') return `optional(${value})`
   if (parameter.arg.type === 'bool') return `${value} ? 1 : 0`
   return value
@@ -101,12 +101,14 @@ function callBody(row, self) {
   }
   for (const [i, type] of ['first', ...kinds].entries()) {
     if (i === 0 && row.args[0].type === 'Tensor[]') writeList(`writeTensors(0, ${self})`)
-    else if (i === 0) lines.push(`words[${at++}] = ${self}.handle`)
+    else if (i === 0) lines.push(`words[${at++}] = handleOf(${self})`)
     else if (type === 'int[]') {
       const dims = typeOf(byName.get(row.args[i].name)) === 'readonly number[]'
       writeList(`writeInts(${index()}, ${dims ? values[i - 1] : `dimList(${values[i - 1]})`})`)
     } else {
-      lines.push(`words[${index()}] = ${words[i - 1]}`)
+      const isNumber = (type === 'int' || type === 'float') && !byName.get(row.args[i].name).choices
+      const word = words[i - 1]
+      lines.push(`words[${index()}] = ${isNumber ? `numberOf(${word})` : word}`)
       at++
     }
   }
@@ -221,6 +223,8 @@ const invokeNames = [
   'callNumber',
   'callNumbers',
   'choice',
+  'handleOf',
+  'numberOf',
   'optional',
   'result',
   'results',

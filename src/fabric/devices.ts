@@ -2,7 +2,7 @@
 // `device` option here; openFabric() opens through here. A device that is named is opened on first
 // use.
 import { native } from '../native/addon.js'
-import { DeviceError } from '../native/errors.js'
+import { DeviceError, UsageError } from '../native/errors.js'
 import type { NativeDevice, NvmlReport } from '../native/types.js'
 import type { DriverFacts } from './device-names.js'
 import { settleByEnvironment } from './gemm-policy.js'
@@ -20,6 +20,9 @@ let defaultName: string | undefined
 export function openDevice(name: string, virtualCount = 0): DeviceInfo {
   const known = byName.get(name)
   if (known !== undefined) return known
+  if (typeof name !== 'string') {
+    throw new UsageError(`a device is named as in 'host:0' or 'cuda:1', not ${String(name)}`)
+  }
   settleByEnvironment([name])
   return remember(native.openDevice(name, virtualCount))
 }

@@ -25,6 +25,8 @@ export type HostArray =
   | Int8Array
   | Int16Array
   | Uint16Array
+  | Uint32Array
+  | BigUint64Array
 
 /** Native id of a dtype; throws DtypeError listing the known ones. */
 export function dtypeId(name: DType): number {
@@ -81,37 +83,4 @@ export function viewOf(buffer: ArrayBuffer, dtype: DType): TensorData {
     default:
       throw new DtypeError(`${dtype} has no typed array; cast to f32 first`)
   }
-}
-
-/** A new typed array with the memory layout of `dtype`, filled from numbers (f16, bf16: f32). */
-export function arrayFrom(values: ArrayLike<number | bigint | boolean>, dtype: DType): TensorData {
-  const n = values.length
-  if (dtype === 'i64') {
-    const out = new BigInt64Array(n)
-    for (let i = 0; i < n; i++) out[i] = toBigInt(values[i] as number | bigint | boolean)
-    return out
-  }
-  const out = emptyNumeric(dtype, n)
-  const isBool = dtype === 'bool'
-  for (let i = 0; i < n; i++) {
-    const value = Number(values[i])
-    out[i] = isBool ? (value !== 0 ? 1 : 0) : value
-  }
-  return out
-}
-
-function emptyNumeric(dtype: DType, n: number): Exclude<TensorData, BigInt64Array> {
-  if (dtype === 'f64') return new Float64Array(n)
-  if (dtype === 'i32') return new Int32Array(n)
-  if (dtype === 'u8' || dtype === 'bool') return new Uint8Array(n)
-  return new Float32Array(n)
-}
-
-function toBigInt(value: number | bigint | boolean): bigint {
-  if (typeof value === 'bigint') return value
-  const number = Number(value)
-  if (!Number.isInteger(number)) {
-    throw new DtypeError(`${number} is not an integer, so it cannot be stored as i64`)
-  }
-  return BigInt(number)
 }

@@ -4,7 +4,7 @@ import { words } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
 import { Op } from '../native/operators.js'
 import { dtypeId } from './dtype.js'
-import { call2, result } from './invoke.js'
+import { call2, handleOf, result } from './invoke.js'
 import { metaOf } from './meta.js'
 import type { Tensor } from './tensor.js'
 
@@ -16,9 +16,9 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
   const like1 = typeof a !== 'number' ? a : typeof b !== 'number' ? b : undefined
   const left = typeof a === 'number' ? numberFor(a, like1, condition) : a
   const right = typeof b === 'number' ? numberFor(b, like1, condition) : b
-  words[0] = condition.handle
-  words[1] = left.handle
-  words[2] = right.handle
+  words[0] = handleOf(condition)
+  words[1] = handleOf(left)
+  words[2] = handleOf(right)
   const out = result(Op.where, 3)
   if (typeof a === 'number') left.dispose()
   if (typeof b === 'number') right.dispose()

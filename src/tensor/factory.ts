@@ -6,7 +6,8 @@ import { native, words } from '../native/addon.js'
 import { ShapeError, UsageError } from '../native/errors.js'
 import { Op } from '../native/operators.js'
 import type { DType, HostArray } from './dtype.js'
-import { arrayFrom, dtypeId, naturalDtype } from './dtype.js'
+import { dtypeId, naturalDtype } from './dtype.js'
+import { arrayFrom, inferredDtype, requireHolds, widens } from './host-values.js'
 import { result, writeInts } from './invoke.js'
 import type { NestedInput, Scalar } from './nested.js'
 import { flattenNested, shapeOf, sizeOfShape } from './nested.js'
@@ -24,13 +25,15 @@ export interface TensorOptions {
 
 /**
  * A tensor from nested arrays, a number, or a typed array (flat, with `shape`). Numbers become f32,
- * booleans bool, bigints i64, typed arrays keep their type unless `dtype` says otherwise. Throws
- * ShapeError for ragged arrays or a shape that does not fit.
+ * booleans bool, bigints i64, typed arrays keep their type (8 and 16 bits: i32, Uint32Array and BigUint64Array: i64)
+ * unless `dtype` says otherwise. Throws ShapeError for ragged arrays or a shape that does not fit, DtypeError for a
+ * number that an integer dtype cannot hold; floating dtypes round.
  */
 export function tensor(
   data: NestedInput | HostArray,
   options: TensorOptions & { shape?: readonly number[] } = {},
 ): Tensor {
+  if (data instanceof DataView) throw new UsageError('tensor() takes a typed array, not a DataView')
   const isView = ArrayBuffer.isView(data)
   const shape =
     options.shape ?? (isView ? [(data as HostArray).length] : shapeOf(data as NestedInput))
@@ -59,9 +62,12 @@ export function fromBytes(
 /** A tensor of `shape` filled with `value`. */
 export function full(shape: readonly number[], value: number, options: TensorOptions = {}): Tensor {
   const device = deviceIndex(options.device)
+  const dtype = options.dtype ?? 'f32'
+  const id = dtypeId(dtype)
+  requireHolds('the value', value, dtype)
   const at = writeInts(0, shape)
   words[at] = value
-  words[at + 1] = dtypeId(options.dtype ?? 'f32')
+  words[at + 1] = id
   words[at + 2] = device
   return finish(result(Op.full, at + 3), options)
 }
@@ -108,10 +114,18 @@ export function arange(
     throw new UsageError(`arange: start ${start}, stop ${stop}, step ${step} make no finite range`)
   }
   const device = deviceIndex(options.device)
+  const count = Math.max(0, Math.ceil((stop - start) / step))
+  const dtype = options.dtype ?? 'f32'
+  const id = dtypeId(dtype)
+  if (count > 0) {
+    requireHolds('arange: start', start, dtype)
+    requireHolds('arange: the last number', start + (count - 1) * step, dtype)
+    if (count > 1) requireHolds('arange: the second number', start + step, dtype)
+  }
   words[0] = start
   words[1] = step
-  words[2] = Math.max(0, Math.ceil((stop - start) / step))
-  words[3] = dtypeId(options.dtype ?? 'f32')
+  words[2] = count
+  words[3] = id
   words[4] = device
   return finish(result(Op.arange, 5), options)
 }
@@ -124,7 +138,7 @@ export function finish(made: Tensor, options: TensorOptions): Tensor {
 
 function fromScalars(flat: Scalar[], shape: readonly number[], options: TensorOptions): Tensor {
   const dtype = options.dtype ?? scalarDtype(flat[0])
-  return fromTyped(arrayFrom(flat, dtype), shape, { ...options, dtype }, dtype === 'bool')
+  return fromTyped(arrayFrom(flat, dtype, shape), shape, { ...options, dtype }, dtype === 'bool')
 }
 
 function scalarDtype(value: Scalar | undefined): DType {
@@ -139,14 +153,16 @@ function fromTyped(
   asBool = false,
 ): Tensor {
   const natural = asBool ? 'bool' : naturalDtype(array)
-  const dtype = options.dtype ?? natural ?? 'i32'
+  const dtype = options.dtype ?? inferredDtype(array, natural)
+  dtypeId(dtype) // before any work: an unknown name
   if (natural === dtype) return upload(array, shape, dtype, options.device)
-  if (natural === undefined) {
-    if (dtype === 'f16' || dtype === 'bf16')
-      return cast(arrayFrom(array, 'f32'), 'f32', shape, dtype, options)
-    return upload(arrayFrom(array, dtype), shape, dtype, options.device)
+  if (natural !== undefined && widens(natural, dtype)) {
+    return cast(array, natural, shape, dtype, options)
   }
-  return cast(array, natural, shape, dtype, options)
+  const converted = arrayFrom(array, dtype, shape)
+  return dtype === 'f16' || dtype === 'bf16'
+    ? cast(converted, 'f32', shape, dtype, options)
+    : upload(converted, shape, dtype, options.device)
 }
 
 function cast(

@@ -2,11 +2,13 @@
 // numbers on every device and driver, whatever the number of threads.
 import { deviceIndex } from '../fabric/devices.js'
 import { native, words } from '../native/addon.js'
+import { UsageError } from '../native/errors.js'
 import { Op } from '../native/operators.js'
 import type { DType } from './dtype.js'
 import { dtypeId } from './dtype.js'
 import type { TensorOptions } from './factory.js'
 import { finish } from './factory.js'
+import { requireHolds } from './host-values.js'
 import { result, writeInts } from './invoke.js'
 import type { Tensor } from './tensor.js'
 
@@ -40,11 +42,20 @@ export function randint(
   shape: readonly number[],
   options: TensorOptions = {},
 ): Tensor {
+  const dtype = options.dtype ?? 'i64'
+  requireHolds('randint: low', low, dtype)
+  requireHolds('randint: the largest number', high - 1, dtype)
   return draw(Op.randint, shape, low, high, 'i64', options)
 }
 
-/** Seeds all devices, also those opened later, or one device. Offsets start at 0. */
+/**
+ * Seeds all devices, also those opened later, or one device. Offsets start at 0. A seed is a whole number, taken modulo
+ * 2^64.
+ */
 export function manualSeed(seed: number | bigint, device?: string): void {
+  if (typeof seed !== 'bigint' && !Number.isSafeInteger(seed)) {
+    throw new UsageError(`a seed is a whole number or a bigint, not ${String(seed)}`)
+  }
   native.seed(device === undefined ? -1 : deviceIndex(device), BigInt.asUintN(64, BigInt(seed)))
 }
 
@@ -68,10 +79,19 @@ function draw(
   options: TensorOptions,
 ): Tensor {
   const device = deviceIndex(options.device)
+  const id = dtypeId(options.dtype ?? dtype)
+  const [one, two] = op === Op.normal ? ['mean', 'std'] : ['low', 'high']
+  requireFinite(one, first)
+  requireFinite(two, second)
   const at = writeInts(0, shape)
   words[at] = first
   words[at + 1] = second
-  words[at + 2] = dtypeId(options.dtype ?? dtype)
+  words[at + 2] = id
   words[at + 3] = device
   return finish(result(op, at + 4), options)
+}
+
+function requireFinite(what: string, value: number): void {
+  if (Number.isFinite(value)) return
+  throw new UsageError(`${what} must be a finite number, it is ${String(value)}`)
 }

@@ -12,10 +12,13 @@
 import type { GradientHook } from '../autograd/gradient.js'
 import * as gradient from '../autograd/gradient.js'
 import { native } from '../native/addon.js'
+import { Op } from '../native/operators.js'
 import { to } from './conversion.js'
 import { sizeOf } from './dims.js'
 import type { DType, TensorData } from './dtype.js'
 import { TensorOperators } from './generated/methods.js'
+import { requireHolds } from './host-values.js'
+import { runNumber } from './invoke.js'
 import { provideTensorClass } from './make.js'
 import type { NestedArray } from './nested.js'
 import { markParameter } from './parameter-mark.js'
@@ -100,6 +103,13 @@ export class Tensor extends TensorOperators {
    */
   to(target: string | { dtype?: DType; device?: string }): Tensor {
     return to(this, target)
+  }
+
+  /** this = value; the dtype must be able to hold it. */
+  fill_(value: number): this {
+    requireHolds('the value', value, this.dtype)
+    runNumber(Op.fill_, this, value)
+    return this
   }
 
   // Values: wait for the device without blocking the event loop

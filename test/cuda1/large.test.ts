@@ -108,7 +108,7 @@ describe('bf16', () => {
     using matrix = a.view([count / 2, 2])
     using columns = matrix.mean(0)
     expect(await columns.toArray()).toEqual([1, 1])
-    using variance = a.var()
+    using variance = a.variance()
     expect(await variance.item()).toBe(0)
     scope(() => {
       a.narrow(0, count - 1, 1).fill_(2)

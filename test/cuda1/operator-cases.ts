@@ -125,9 +125,9 @@ const reductions: [string, (t: Tensor) => Tensor][] = [
   ['mean', (t) => t.mean()],
   ['mean 0', (t) => t.mean(0)],
   ['mean 1', (t) => t.mean(1)],
-  ['var', (t) => t.var()],
-  ['var 0', (t) => t.var(0)],
-  ['var 1', (t) => t.var(1, { correction: 0 })],
+  ['var', (t) => t.variance()],
+  ['var 0', (t) => t.variance(0)],
+  ['var 1', (t) => t.variance(1, { correction: 0 })],
 ]
 const orders: [string, (t: Tensor) => Tensor, boolean?][] = [
   ['max', (t) => t.max()],

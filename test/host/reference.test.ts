@@ -48,7 +48,7 @@ const calls: Record<string, (t: Tensor[], a: Args) => Tensor> = {
   mean: ([x], a) => x!.mean(a['dim'] ?? undefined, reduceOptions(a)),
   max: ([x], a) => x!.max(a['dim'] ?? undefined, reduceOptions(a)),
   min: ([x], a) => x!.min(a['dim'] ?? undefined, reduceOptions(a)),
-  var: ([x], a) => x!.var(a['dim'] ?? undefined, { ...reduceOptions(a), correction: 1 }),
+  var: ([x], a) => x!.variance(a['dim'] ?? undefined, { ...reduceOptions(a), correction: 1 }),
   argmax: ([x], a) => x!.argmax(a['dim']?.[0], reduceOptions(a)),
   linear: ([x, w, b], a) => F.linear(x!, w!, b, { gelu: a['gelu'] ?? false }),
   softmax: ([x], a) => x!.softmax(a['dim']),

@@ -2,7 +2,6 @@
 import { describe, expect, test } from 'vitest'
 import { DtypeError } from '../../src/native/errors.js'
 import {
-  arrayFrom,
   bytesPerElement,
   type DType,
   dtypeBytes,
@@ -13,6 +12,7 @@ import {
   naturalDtype,
   viewOf,
 } from '../../src/tensor/dtype.js'
+import { arrayFrom } from '../../src/tensor/host-values.js'
 
 test('names and ids go both ways', () => {
   for (const name of dtypeNames) expect(dtypeName(dtypeId(name))).toBe(name)

@@ -14,6 +14,8 @@ import {
   callNumber,
   callNumbers,
   choice,
+  handleOf,
+  numberOf,
   optional,
   result,
   results,
@@ -200,7 +202,7 @@ export function isFinite(a: Tensor): Tensor {
  * Sum over `dim`, all dimensions without it; integers and bool sum in i64. `keepDim` leaves size 1.
  */
 export function sum(a: Tensor, dim?: Dims, options: { keepDim?: boolean } = {}): Tensor {
-  words[0] = a.handle
+  words[0] = handleOf(a)
   const at = writeInts(1, dimList(dim))
   words[at] = options.keepDim ? 1 : 0
   return result(Op.sum, at + 1)
@@ -211,7 +213,7 @@ export function sum(a: Tensor, dim?: Dims, options: { keepDim?: boolean } = {}):
  * 1.
  */
 export function mean(a: Tensor, dim?: Dims, options: { keepDim?: boolean } = {}): Tensor {
-  words[0] = a.handle
+  words[0] = handleOf(a)
   const at = writeInts(1, dimList(dim))
   words[at] = options.keepDim ? 1 : 0
   return result(Op.mean, at + 1)
@@ -219,7 +221,7 @@ export function mean(a: Tensor, dim?: Dims, options: { keepDim?: boolean } = {})
 
 /** Largest element over `dim`, all dimensions without it; NaN wins. `keepDim` leaves size 1. */
 export function max(a: Tensor, dim?: Dims, options: { keepDim?: boolean } = {}): Tensor {
-  words[0] = a.handle
+  words[0] = handleOf(a)
   const at = writeInts(1, dimList(dim))
   words[at] = options.keepDim ? 1 : 0
   return result(Op.amax, at + 1)
@@ -227,7 +229,7 @@ export function max(a: Tensor, dim?: Dims, options: { keepDim?: boolean } = {}):
 
 /** Smallest element over `dim`, all dimensions without it; NaN wins. `keepDim` leaves size 1. */
 export function min(a: Tensor, dim?: Dims, options: { keepDim?: boolean } = {}): Tensor {
-  words[0] = a.handle
+  words[0] = handleOf(a)
   const at = writeInts(1, dimList(dim))
   words[at] = options.keepDim ? 1 : 0
   return result(Op.amin, at + 1)
@@ -235,7 +237,7 @@ export function min(a: Tensor, dim?: Dims, options: { keepDim?: boolean } = {}):
 
 /** Position of the first largest element along `dim` as i64; of the flattened tensor without it. */
 export function argmax(a: Tensor, dim?: number, options: { keepDim?: boolean } = {}): Tensor {
-  words[0] = a.handle
+  words[0] = handleOf(a)
   const at = writeInts(1, dimList(dim))
   words[at] = options.keepDim ? 1 : 0
   return result(Op.argmax, at + 1)
@@ -249,14 +251,14 @@ export function variance(
   dim?: Dims,
   options: { correction?: number; keepDim?: boolean } = {},
 ): Tensor {
-  words[0] = a.handle
+  words[0] = handleOf(a)
   const at = writeInts(1, dimList(dim))
-  words[at] = options.correction ?? 1
+  words[at] = numberOf(options.correction ?? 1)
   words[at + 1] = options.keepDim ? 1 : 0
   return result(Op.var, at + 2)
 }
 
-// Linear algebra and neural networks
+// Linear algebra and neural networks; attention: attention.ts
 
 /** (…, n, k) · (…, k, m) -> (…, n, m); vectors as in NumPy, batch dimensions broadcast. */
 export function matmul(a: Tensor, b: Tensor): Tensor {
@@ -273,8 +275,8 @@ export function linear(
   bias?: Tensor | null,
   options: { gelu?: boolean } = {},
 ): Tensor {
-  words[0] = x.handle
-  words[1] = weight.handle
+  words[0] = handleOf(x)
+  words[1] = handleOf(weight)
   words[2] = optional(bias)
   words[3] = options.gelu ? 1 : 0
   return result(Op.linear, 4)
@@ -310,11 +312,11 @@ export function crossEntropy(
     'mean',
     'sum',
   ])
-  words[0] = logits.handle
-  words[1] = target.handle
-  words[2] = options.ignoreIndex ?? -100
+  words[0] = handleOf(logits)
+  words[1] = handleOf(target)
+  words[2] = numberOf(options.ignoreIndex ?? -100)
   words[3] = reduction
-  words[4] = options.labelSmoothing ?? 0
+  words[4] = numberOf(options.labelSmoothing ?? 0)
   return result(Op.cross_entropy, 5)
 }
 
@@ -325,18 +327,18 @@ export function layerNorm(
   bias?: Tensor | null,
   options: { eps?: number } = {},
 ): Tensor {
-  words[0] = x.handle
+  words[0] = handleOf(x)
   words[1] = optional(weight)
   words[2] = optional(bias)
-  words[3] = options.eps ?? 1e-5
+  words[3] = numberOf(options.eps ?? 1e-5)
   return result(Op.layer_norm, 4)
 }
 
 /** Divides the last dimension by its root mean square, then weight (features,). */
 export function rmsNorm(x: Tensor, weight?: Tensor | null, options: { eps?: number } = {}): Tensor {
-  words[0] = x.handle
+  words[0] = handleOf(x)
   words[1] = optional(weight)
-  words[2] = options.eps ?? 1e-6
+  words[2] = numberOf(options.eps ?? 1e-6)
   return result(Op.rms_norm, 3)
 }
 
@@ -348,26 +350,6 @@ export function embedding(weight: Tensor, indices: Tensor): Tensor {
 /** Zeros elements with probability `p` and scales the others by 1 / (1 - p). */
 export function dropout(x: Tensor, p = 0.5): Tensor {
   return callNumber(Op.dropout, x, p)
-}
-
-/**
- * softmax(q kᵀ · scale) v over (…, queries, features), (…, keys, features), (…, keys, values).
- * `causal` hides later keys; `scale` is 1 / sqrt(features) by default. Never stores the score
- * matrix.
- */
-export function scaledDotProductAttention(
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
-  options: { causal?: boolean; scale?: number } = {},
-): Tensor {
-  const scale = options.scale ?? 1 / Math.sqrt(q.size(-1))
-  words[0] = q.handle
-  words[1] = k.handle
-  words[2] = v.handle
-  words[3] = options.causal ? 1 : 0
-  words[4] = scale
-  return result(Op.attention, 5)
 }
 
 /**
@@ -389,10 +371,10 @@ export function packedAttention(
  * Tables `cos` and `sin` (positions, width/2), f32.
  */
 export function rotary(x: Tensor, cos: Tensor, sin: Tensor, groups: number): Tensor {
-  words[0] = x.handle
-  words[1] = cos.handle
-  words[2] = sin.handle
-  words[3] = groups
+  words[0] = handleOf(x)
+  words[1] = handleOf(cos)
+  words[2] = handleOf(sin)
+  words[3] = numberOf(groups)
   return result(Op.rotary, 4)
 }
 
@@ -402,14 +384,14 @@ export function rotary(x: Tensor, cos: Tensor, sin: Tensor, groups: number): Ten
  * The same memory as `shape`; throws ShapeError where strides do not allow it. One size may be -1.
  */
 export function view(a: Tensor, shape: readonly number[]): Tensor {
-  words[0] = a.handle
+  words[0] = handleOf(a)
   const at = writeInts(1, shape)
   return result(Op.view, at)
 }
 
 /** A view as `shape` where possible, else a copy. One size may be -1. */
 export function reshape(a: Tensor, shape: readonly number[]): Tensor {
-  words[0] = a.handle
+  words[0] = handleOf(a)
   const at = writeInts(1, shape)
   return result(Op.reshape, at)
 }
@@ -421,7 +403,7 @@ export function transpose(a: Tensor, dim0: number, dim1: number): Tensor {
 
 /** Dimension i of the result is dimension dims[i] of `a`. */
 export function permute(a: Tensor, dims: readonly number[]): Tensor {
-  words[0] = a.handle
+  words[0] = handleOf(a)
   const at = writeInts(1, dims)
   return result(Op.permute, at)
 }
@@ -433,48 +415,48 @@ export function select(a: Tensor, dim: number, index: number): Tensor {
 
 /** Elements start..start+length-1 of `dim`. */
 export function narrow(a: Tensor, dim: number, start: number, length: number): Tensor {
-  words[0] = a.handle
-  words[1] = dim
-  words[2] = start
-  words[3] = length
+  words[0] = handleOf(a)
+  words[1] = numberOf(dim)
+  words[2] = numberOf(start)
+  words[3] = numberOf(length)
   return result(Op.narrow, 4)
 }
 
 /** Elements start..stop-1 of `dim`, every `step`-th; negatives count from the end. */
 export function slice(a: Tensor, dim: number, start: number, stop = a.size(dim), step = 1): Tensor {
-  words[0] = a.handle
-  words[1] = dim
-  words[2] = start
-  words[3] = stop
-  words[4] = step
+  words[0] = handleOf(a)
+  words[1] = numberOf(dim)
+  words[2] = numberOf(start)
+  words[3] = numberOf(stop)
+  words[4] = numberOf(step)
   return result(Op.slice, 5)
 }
 
 /** All slices along `dim`, which is removed: [select(a, dim, 0), select(a, dim, 1), …]. */
 export function unbind(a: Tensor, dim = 0): Tensor[] {
-  words[0] = a.handle
-  words[1] = dim
+  words[0] = handleOf(a)
+  words[1] = numberOf(dim)
   return results(Op.unbind, 2)
 }
 
 /** Pieces of `size` along `dim`, the last one shorter where it does not divide. */
 export function split(a: Tensor, size: number, dim = 0): Tensor[] {
-  words[0] = a.handle
-  words[1] = dim
-  words[2] = size
+  words[0] = handleOf(a)
+  words[1] = numberOf(dim)
+  words[2] = numberOf(size)
   return results(Op.split, 3)
 }
 
 /** Repeats dimensions of size 1 without copying; -1 keeps a size. */
 export function expand(a: Tensor, shape: readonly number[]): Tensor {
-  words[0] = a.handle
+  words[0] = handleOf(a)
   const at = writeInts(1, shape)
   return result(Op.expand, at)
 }
 
 /** Removes dimensions of size 1: all, or the given ones. */
 export function squeeze(a: Tensor, dim?: Dims): Tensor {
-  words[0] = a.handle
+  words[0] = handleOf(a)
   const at = writeInts(1, dimList(dim))
   return result(Op.squeeze, at)
 }
@@ -487,21 +469,21 @@ export function unsqueeze(a: Tensor, dim: number): Tensor {
 /** Tensors one after the other along `dim`; other sizes must match. */
 export function cat(tensors: readonly Tensor[], dim = 0): Tensor {
   const at = writeTensors(0, tensors)
-  words[at] = dim
+  words[at] = numberOf(dim)
   return result(Op.cat, at + 1)
 }
 
 /** Tensors of one shape along a new dimension `dim`. */
 export function stack(tensors: readonly Tensor[], dim = 0): Tensor {
   const at = writeTensors(0, tensors)
-  words[at] = dim
+  words[at] = numberOf(dim)
   return result(Op.stack, at + 1)
 }
 
 /** out[i][j] = a[i][index[i][j]] for dim 1, and so on; `index` i64 or i32. */
 export function gather(a: Tensor, dim: number, index: Tensor): Tensor {
-  words[0] = a.handle
-  words[1] = dim
-  words[2] = index.handle
+  words[0] = handleOf(a)
+  words[1] = numberOf(dim)
+  words[2] = handleOf(index)
   return result(Op.gather, 3)
 }

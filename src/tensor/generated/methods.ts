@@ -211,11 +211,11 @@ export class TensorOperators extends TensorObject {
   /**
    * Variance of a floating tensor over `dim`, all dimensions without it; divides by n - correction.
    */
-  var(this: Tensor, dim?: Dims, options?: { correction?: number; keepDim?: boolean }): Tensor {
+  variance(this: Tensor, dim?: Dims, options?: { correction?: number; keepDim?: boolean }): Tensor {
     return functions.variance(this, dim, options)
   }
 
-  // Linear algebra and neural networks
+  // Linear algebra and neural networks; attention: attention.ts
 
   /** (…, n, k) · (…, k, m) -> (…, n, m); vectors as in NumPy, batch dimensions broadcast. */
   matmul(this: Tensor, b: Tensor): Tensor {
@@ -356,12 +356,6 @@ export class TensorOperators extends TensorObject {
   /** a = 0 */
   zero_<T extends Tensor>(this: T): T {
     run1(Op.zero_, this)
-    return this
-  }
-
-  /** a = value */
-  fill_<T extends Tensor>(this: T, value: number): T {
-    runNumber(Op.fill_, this, value)
     return this
   }
 }
