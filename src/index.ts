@@ -69,7 +69,8 @@ export {
 export * as functional from './tensor/functional.js'
 export type { NestedArray, NestedInput } from './tensor/nested.js'
 export { allowTf32, tf32Allowed } from './tensor/precision.js'
-export { print } from './tensor/print.js'
+export type { FormatOptions } from './tensor/print.js'
+export { format, print } from './tensor/print.js'
 export type { GeneratorState } from './tensor/random.js'
 export {
   generatorState,

@@ -1,6 +1,7 @@
 // Gradients of tensors: the backward pass, gradients of leaves, hooks. Tensor's methods call these.
 import { native, wordCount, words } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
+import { census } from '../tensor/growth.js'
 import { makeTensor } from '../tensor/make.js'
 import { disposeAll } from '../tensor/scope.js'
 import { scopes, untracked } from '../tensor/scope-stack.js'
@@ -93,12 +94,18 @@ function runHook(hook: GradientHook, handle: number): number {
     if (replacement instanceof TensorObject && replacement !== grad) {
       const owned = made.includes(replacement)
       answer = owned ? -replacement.handle : replacement.handle
-      if (owned) replacement.raw = 0
+      if (owned) handOver(replacement)
     }
   } finally {
     scopes.top = outer
-    grad.raw = 0 // native code releases it
+    handOver(grad)
     disposeAll(made)
   }
   return answer
+}
+
+/** Native code releases the handle. */
+function handOver(tensor: Tensor): void {
+  if (tensor.raw !== 0) census.live--
+  tensor.raw = 0
 }

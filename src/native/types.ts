@@ -152,6 +152,11 @@ export interface Addon {
   alive(handle: Handle): boolean
   /** A fresh copy of the elements, contiguous, in the tensor's dtype. Never blocks. */
   read(handle: Handle): Promise<ArrayBuffer>
+  /**
+   * The same at once, where the tensor lies contiguous in host memory and no stream has work left; null otherwise.
+   * Never waits.
+   */
+  peek(handle: Handle): ArrayBuffer | null
 
   // Autograd
   /** A leaf starts or stops asking for gradients. */

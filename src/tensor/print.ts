@@ -1,7 +1,10 @@
-// Tensors as text: describe() at once without values, print() with them.
-
+// Tensors as text. describe() and inspect() answer at once: without values, or with those that lie ready in host
+// memory. format() and print() wait for the device.
+import { native } from '../native/addon.js'
+import { viewOf } from './dtype.js'
 import type { NestedArray } from './nested.js'
-import { toArray } from './read.js'
+import { nest } from './nested.js'
+import { scalarsOf, toArray } from './read.js'
 import type { Tensor } from './tensor.js'
 
 /** Shape, dtype and device in one line, or "Tensor(disposed)". */
@@ -11,16 +14,40 @@ export function describe(a: Tensor): string {
   return `Tensor([${a.shape.join(', ')}], ${a.dtype}, ${a.device}${history})`
 }
 
+/** How values are shown. */
+export interface FormatOptions {
+  /** Significant digits. Default 4. */
+  digits?: number
+  /** Longer dimensions show their first and last so many elements. Default 3. */
+  edge?: number
+}
+
+/** Beyond so many elements inspect() does not copy them. */
+const mostInspected = 4096
+
 /**
- * Values and description; long dimensions show their first and last `edge` elements. Waits for the
- * device.
+ * What console.log(a) shows. Never waits: values are there when the tensor lies in host memory and no device has work
+ * left; else the line says how to see them.
  */
-export async function print(
-  a: Tensor,
-  options: { digits?: number; edge?: number } = {},
-): Promise<string> {
+export function inspect(a: Tensor): string {
+  const line = describe(a)
+  if (a.disposed) return line
+  const ready = a.numel <= mostInspected && a.dtype !== 'f16' && a.dtype !== 'bf16'
+  const bytes = ready ? native.peek(a.handle) : null
+  if (bytes === null) return `${line} (await x.print() shows values)`
+  const values = scalarsOf(viewOf(bytes, a.dtype), a.dtype)
+  return `${formatNested(nest(values, a.shape), 4, 3)}\n${line}`
+}
+
+/** Values and description as text. Waits for the device: `await` it. */
+export async function format(a: Tensor, options: FormatOptions = {}): Promise<string> {
   const line = describe(a)
   return `${formatNested(await toArray(a), options.digits ?? 4, options.edge ?? 3)}\n${line}`
+}
+
+/** Writes format() to the console once the device has the values: `await` it to know that it was written. */
+export async function print(a: Tensor, options: FormatOptions = {}): Promise<void> {
+  console.log(await format(a, options))
 }
 
 /** @internal Nested arrays as text. */

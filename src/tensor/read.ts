@@ -5,7 +5,7 @@
 import { native, words } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
 import { Op } from '../native/operators.js'
-import type { TensorData } from './dtype.js'
+import type { DType, TensorData } from './dtype.js'
 import { dtypeId, viewOf } from './dtype.js'
 import type { NestedArray, Scalar } from './nested.js'
 import { nest } from './nested.js'
@@ -43,9 +43,11 @@ export async function data(a: Tensor): Promise<TensorData> {
 /** Nested arrays in the tensor's shape; i64 as numbers, bool as booleans. */
 export async function toArray(a: Tensor): Promise<NestedArray> {
   const { shape, dtype } = a
-  const flat = await data(a)
-  let values: ArrayLike<Scalar> = flat
-  if (dtype === 'i64') values = Array.from(flat as BigInt64Array, Number)
-  else if (dtype === 'bool') values = Array.from(flat as Uint8Array, (v) => v !== 0)
-  return nest(values, shape)
+  return nest(scalarsOf(await data(a), dtype), shape)
+}
+
+/** @internal Elements as JavaScript shows them: i64 as numbers, bool as booleans. */
+export function scalarsOf(flat: TensorData, dtype: DType): ArrayLike<Scalar> {
+  if (dtype === 'i64') return Array.from(flat as BigInt64Array, Number)
+  return dtype === 'bool' ? Array.from(flat as Uint8Array, (v) => v !== 0) : flat
 }

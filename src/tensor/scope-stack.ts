@@ -2,6 +2,9 @@
 // and closes scopes; the Tensor constructor appends.
 import type { TensorObject } from './tensor-object.js'
 
+/** The scope mark of tensors that keep() took out of all scopes. */
+export const keptMark = -1
+
 /** `top` is undefined outside every scope. */
 export const scopes: { top: TensorObject[] | undefined } = { top: undefined }
 

@@ -2,16 +2,17 @@
 // runs each step in one; users wrap loops in it. keep() takes a tensor out.
 import { native } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
-import { scopes } from './scope-stack.js'
+import { census } from './growth.js'
+import { keptMark as kept, scopes } from './scope-stack.js'
 import { TensorObject } from './tensor-object.js'
 
-const kept = -1
 let latestMark = 0
 const batch = new Float64Array(1024)
 
 /**
  * Runs `fn` and disposes of every tensor made during it, except those reachable in its result (a
- * Tensor, or arrays, Maps, Sets and plain objects of them) and those marked with keep(). Survivors
+ * Tensor, or arrays, Maps, Sets and objects that hold them, of any class; private # fields cannot be seen: keep() what
+ * lies there) and those marked with keep(). Survivors
  * move to the enclosing scope; outside all scopes they live until dispose(). When `fn` throws,
  * everything made so far is disposed of. `fn` must be synchronous: a promise is a UsageError.
  */
@@ -43,6 +44,7 @@ export function scope<T>(fn: () => T): T {
 
 /** Takes `tensor` out of every scope: it lives until dispose(). Returns it. */
 export function keep<T extends TensorObject>(tensor: T): T {
+  if (tensor.mark !== kept && tensor.raw !== 0) census.live--
   tensor.mark = kept
   return tensor
 }
@@ -78,31 +80,40 @@ function release(tensor: TensorObject, count: number): number {
     tensor.gradTensor = undefined
   }
   let at = count
-  if (tensor.raw !== 0) batch[at++] = tensor.raw
+  if (tensor.raw !== 0) {
+    batch[at++] = tensor.raw
+    if (tensor.mark !== kept) census.live--
+  }
   tensor.raw = 0
   if (at < batch.length) return at
   native.releaseMany(batch, at)
   return 0
 }
 
-function markReachable(value: unknown, mark: number, seen?: Set<object>): void {
-  if (typeof value !== 'object' || value === null) return
-  if (value instanceof TensorObject) {
-    if (value.mark !== kept) value.mark = mark
+function markReachable(result: unknown, mark: number): void {
+  if (result instanceof TensorObject) {
+    if (result.mark !== kept) result.mark = mark
     return
   }
-  const visited = seen ?? new Set<object>()
-  if (visited.has(value)) return
-  visited.add(value)
-  if (Array.isArray(value) || value instanceof Set) {
-    for (const item of value) markReachable(item, mark, visited)
-  } else if (value instanceof Map) {
-    for (const item of value.values()) markReachable(item, mark, visited)
-  } else {
-    const prototype = Object.getPrototypeOf(value)
-    if (prototype !== Object.prototype && prototype !== null) return
-    for (const item of Object.values(value)) markReachable(item, mark, visited)
+  if (typeof result !== 'object' || result === null) return
+  const seen = new Set<object>([result])
+  for (const value of seen) {
+    // What a loop adds to a Set it comes to later.
+    if (value instanceof TensorObject) {
+      if (value.mark !== kept) value.mark = mark
+      continue
+    }
+    for (const item of heldBy(value)) if (typeof item === 'object' && item !== null) seen.add(item)
   }
+}
+
+/** What an object holds in elements and own fields; getters are not called. */
+function heldBy(value: object): Iterable<unknown> {
+  if (Array.isArray(value) || value instanceof Set) return value
+  if (value instanceof Map) return [...value.keys(), ...value.values()]
+  if (ArrayBuffer.isView(value)) return []
+  const fields = Object.values(Object.getOwnPropertyDescriptors(value))
+  return fields.flatMap((field) => ('value' in field ? [field.value] : []))
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

@@ -5,9 +5,10 @@ import { native } from '../native/addon.js'
 import { debugMode, disposedError, recordSite } from './debug.js'
 import type { DType } from './dtype.js'
 import { dtypeName } from './dtype.js'
+import { census, countUnscoped } from './growth.js'
 import type { TensorMeta } from './meta.js'
 import { metaOf } from './meta.js'
-import { scopes } from './scope-stack.js'
+import { keptMark, scopes } from './scope-stack.js'
 
 export class TensorObject {
   /** @internal The handle, 0 once disposed of. */
@@ -26,7 +27,9 @@ export class TensorObject {
     this.mark = 0
     this.gradTensor = undefined
     const top = scopes.top
+    census.live++
     if (top !== undefined) top.push(this)
+    else countUnscoped()
     if (debugMode.on) recordSite(this)
   }
 
@@ -81,6 +84,7 @@ export class TensorObject {
     const handle = this.raw
     if (handle === 0) return
     this.raw = 0
+    if (this.mark !== keptMark) census.live--
     this.gradTensor?.dispose()
     native.release(handle)
   }

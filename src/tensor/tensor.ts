@@ -22,7 +22,8 @@ import { runNumber } from './invoke.js'
 import { provideTensorClass } from './make.js'
 import type { NestedArray } from './nested.js'
 import { markParameter } from './parameter-mark.js'
-import { describe } from './print.js'
+import type { FormatOptions } from './print.js'
+import { describe, format, inspect, print } from './print.js'
 import * as read from './read.js'
 import { flatten, t } from './view.js'
 
@@ -133,9 +134,21 @@ export class Tensor extends TensorOperators {
     return native.read(this.handle)
   }
 
-  /** Shape, dtype and device. Values need `await print(t)`. */
+  /** Values and description as text, when the device has them. */
+  format(options?: FormatOptions): Promise<string> {
+    return format(this, options)
+  }
+  /** Writes values and description to the console when the device has them: `await` it. */
+  print(options?: FormatOptions): Promise<void> {
+    return print(this, options)
+  }
+  /** Shape, dtype and device. Values need `await x.print()`. */
   override toString(): string {
     return describe(this)
+  }
+  /** @internal For console.log: at once, with values where they lie ready. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return inspect(this)
   }
 }
 

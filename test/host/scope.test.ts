@@ -133,3 +133,33 @@ test('debug mode reports tensors that were collected without dispose', async () 
   expect(warned).toHaveBeenCalledOnce()
   expect(live()).toBe(before)
 })
+
+test('tensors in instances of classes survive, however deep; getters are not called', () => {
+  class Node {
+    next: Node | undefined
+    constructor(readonly value: Tensor) {}
+    get costly(): never {
+      throw new Error('called')
+    }
+  }
+  const list = scope(() => {
+    let head: Node | undefined
+    for (let i = 0; i < 20_000; i++) {
+      const node = new Node(i % 1000 === 0 ? zeros([1]) : head!.value)
+      node.next = head
+      head = node
+    }
+    Object.defineProperty(head, 'own', { enumerable: true, get: () => head!.costly })
+    zeros([1]) // not returned
+    return { head, frozen: Object.freeze([head]) }
+  })
+  expect(live()).toBe(before + 20)
+  for (let node = list.head; node; node = node.next) node.value.dispose()
+  expect(live()).toBe(before)
+})
+
+test('keys of a returned Map survive too', () => {
+  const map = scope(() => new Map([[zeros([1]), 'zero']]))
+  expect([...map.keys()][0]!.disposed).toBe(false)
+  for (const tensor of map.keys()) tensor.dispose()
+})

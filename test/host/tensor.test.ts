@@ -6,12 +6,12 @@ import {
   DtypeError,
   defaultDevice,
   functional as F,
+  format,
   fromBytes,
   full,
   manualSeed,
   ones,
   openFabric,
-  print,
   rand,
   randint,
   randn,
@@ -182,7 +182,7 @@ test('text', async () => {
   const x = tensor([[1, 2.5]], { requiresGrad: true })
   expect(String(x)).toBe(`Tensor([1, 2], f32, ${device}, requiresGrad)`)
   expect(String(x.mul(2))).toContain('gradFn=mul_scalar')
-  expect(await print(x)).toBe(`[[1, 2.5]]\nTensor([1, 2], f32, ${device}, requiresGrad)`)
+  expect(await format(x)).toBe(`[[1, 2.5]]\nTensor([1, 2], f32, ${device}, requiresGrad)`)
   x.dispose()
   expect(String(x)).toBe('Tensor(disposed)')
 })
