@@ -9,7 +9,7 @@ export { enableGrad, gradEnabled, noGrad } from './autograd/no-grad.js'
 export * as data from './data/index.js'
 export type { ReduceOp } from './fabric/collective-call.js'
 // Devices and groups
-export type { DeviceChoice } from './fabric/device-names.js'
+export type { DeviceChoice, DeviceName } from './fabric/device-names.js'
 export type { DeviceInfo } from './fabric/devices.js'
 export { defaultDevice, setDefaultDevice } from './fabric/devices.js'
 export type { FabricOptions, FabricStats, LogMode, Topology } from './fabric/fabric.js'

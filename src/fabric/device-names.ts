@@ -12,6 +12,9 @@ import { DeviceError, UsageError } from '../native/errors.js'
  */
 export type DeviceChoice = 'auto' | 'cuda' | 'host' | (string & {}) | readonly string[]
 
+/** The name of one device: 'host:1', 'cuda:0', a part of a split one 'cuda:0/1'. */
+export type DeviceName = `${'host' | 'cuda'}:${number}` | `${'host' | 'cuda'}:${number}/${number}`
+
 /** What the machine and the build offer. */
 export interface DriverFacts {
   /** Is the cuda driver part of this build? */

@@ -4,11 +4,11 @@
 import { native } from '../native/addon.js'
 import { DeviceError, UsageError } from '../native/errors.js'
 import type { NativeDevice, NvmlReport } from '../native/types.js'
-import type { DriverFacts } from './device-names.js'
+import type { DeviceName, DriverFacts } from './device-names.js'
 import { settleByEnvironment } from './gemm-policy.js'
 
 /** A device of the fabric: see NativeDevice for the fields. */
-export type DeviceInfo = Readonly<NativeDevice>
+export type DeviceInfo = Readonly<NativeDevice & { name: DeviceName }>
 
 const byName = new Map<string, DeviceInfo>()
 const byIndex: DeviceInfo[] = []
@@ -34,7 +34,7 @@ export function deviceIndex(name?: string): number {
 }
 
 /** Name of the device at `index`. */
-export function deviceName(index: number): string {
+export function deviceName(index: number): DeviceName {
   const known = byIndex[index]
   if (known !== undefined) return known.name
   for (const device of native.devices()) remember(device)
@@ -83,7 +83,8 @@ export function driverFacts(): DriverFacts {
   return { cuda, gpus: count('cuda'), hosts: count('host') }
 }
 
-function remember(device: NativeDevice): DeviceInfo {
+function remember(native: NativeDevice): DeviceInfo {
+  const device = native as DeviceInfo // the native side makes no other names
   byName.set(device.name, device)
   byIndex[device.index] = device
   return device

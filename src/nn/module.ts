@@ -3,8 +3,8 @@
 
 import { noGrad } from '../autograd/no-grad.js'
 import { DisposedError, DtypeError, ShapeError, UsageError } from '../native/errors.js'
-import { targetOf } from '../tensor/conversion.js'
-import { type DType, isFloating } from '../tensor/dtype.js'
+import { type Target, targetOf } from '../tensor/conversion.js'
+import { isFloating } from '../tensor/dtype.js'
 import { isParameter, markParameter } from '../tensor/parameter-mark.js'
 import { disposeAll, keep } from '../tensor/scope.js'
 import { Tensor } from '../tensor/tensor.js'
@@ -151,7 +151,7 @@ export abstract class Module {
    * change is replaced, without its gradient: make the optimizer afterwards. One that is there already stays. When it
    * throws, for example for want of memory, nothing has changed.
    */
-  to(target: string | { dtype?: DType; device?: string }): this {
+  to(target: Target): this {
     const places = this.#places()
     const moved = new Map<Tensor, Tensor>()
     try {
@@ -191,7 +191,7 @@ function requireFits(name: string, value: unknown, own: Tensor): void {
 }
 
 /** `old` itself where it fits the target, else a new leaf like it there, outside all scopes. */
-function movedTensor(old: Tensor, target: string | { dtype?: DType; device?: string }): Tensor {
+function movedTensor(old: Tensor, target: Target): Tensor {
   const wanted = targetOf(target)
   if (wanted.dtype !== undefined && !isFloating(wanted.dtype)) {
     throw new DtypeError(`a module takes a floating dtype, not ${wanted.dtype}`)

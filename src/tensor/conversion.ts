@@ -1,5 +1,6 @@
 // Moving and converting: dtype and device. Never waits: a copy to another device is
 // ordered by events on both devices' streams. Gradients flow back through `to`.
+import type { DeviceName } from '../fabric/device-names.js'
 import { deviceIndex } from '../fabric/devices.js'
 import { UsageError } from '../native/errors.js'
 import { Op } from '../native/operators.js'
@@ -8,8 +9,8 @@ import { dtypeId, dtypeNames } from './dtype.js'
 import { callNumber } from './invoke.js'
 import type { Tensor } from './tensor.js'
 
-/** What `to` takes: a dtype name, a device name, or both. */
-export type Target = string | { dtype?: DType; device?: string }
+/** What `to` takes: a dtype, a device, or both; a device that is only known as text goes in `{ device }`. */
+export type Target = DType | DeviceName | { dtype?: DType; device?: string }
 
 /**
  * `a` with another dtype and/or on another device; a new Tensor over the same memory when equal.

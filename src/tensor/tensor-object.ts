@@ -1,5 +1,6 @@
 // What every tensor object is: a handle, its description fetched on first use, and its lifetime.
 // Tensor adds the operators. scope.ts, debug.ts and meta.ts work on this class.
+import type { DeviceName } from '../fabric/device-names.js'
 import { deviceName } from '../fabric/devices.js'
 import { native } from '../native/addon.js'
 import { debugMode, disposedError, recordSite } from './debug.js'
@@ -59,7 +60,7 @@ export class TensorObject {
     return dtypeName(metaOf(this).dtype)
   }
   /** Name of the device, for example "host:0". */
-  get device(): string {
+  get device(): DeviceName {
     return deviceName(metaOf(this).device)
   }
   /** Number of dimensions. */

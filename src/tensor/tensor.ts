@@ -13,9 +13,9 @@ import type { GradientHook } from '../autograd/gradient.js'
 import * as gradient from '../autograd/gradient.js'
 import { native } from '../native/addon.js'
 import { Op } from '../native/operators.js'
-import { to } from './conversion.js'
+import { type Target, to } from './conversion.js'
 import { sizeOf } from './dims.js'
-import type { DType, TensorData } from './dtype.js'
+import type { TensorData } from './dtype.js'
 import { TensorOperators } from './generated/methods.js'
 import { requireHolds } from './host-values.js'
 import { runNumber } from './invoke.js'
@@ -102,7 +102,7 @@ export class Tensor extends TensorOperators {
   /**
    * To another device and/or dtype; a new Tensor object over the same memory when nothing changes.
    */
-  to(target: string | { dtype?: DType; device?: string }): Tensor {
+  to(target: Target): Tensor {
     return to(this, target)
   }
 

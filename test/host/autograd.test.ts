@@ -131,7 +131,7 @@ test('a graph over two devices, hooks on the calling thread', async () => {
   x.registerHook(() => {
     calls++
   })
-  const far = x.mul(3).to(elsewhere).mul(2)
+  const far = x.mul(3).to({ device: elsewhere }).mul(2)
   expect(far.device).toBe(elsewhere)
   far.sum().backward()
   expect(await x.grad!.toArray()).toEqual([6, 6])

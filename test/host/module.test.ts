@@ -157,7 +157,7 @@ test('to() moves parameters and buffers, keeps what is there already, and leaks 
   expect(await model.first.weight.toArray()).toEqual(weight)
 
   const same = model.first.weight
-  model.to(elsewhere)
+  model.to({ device: elsewhere })
   expect(model.first.weight).toBe(same)
   expect(() => model.to('host:9999')).toThrow()
   expect(model.first.weight).toBe(same)

@@ -28,7 +28,7 @@ test('shows devices, links, streams, memory and counters', () => {
 test('events since a sequence, in order', async () => {
   const { nextSequence } = fabric.snapshot()
   const x = tensor([1, 2]).add(1)
-  await x.to(elsewhere).toArray()
+  await x.to({ device: elsewhere }).toArray()
   const snapshot = fabric.snapshot({ since: nextSequence })
   const sequences = snapshot.events.map((e) => e.sequence)
   expect(sequences[0]).toBeGreaterThanOrEqual(nextSequence)

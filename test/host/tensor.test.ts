@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import {
   arange,
+  DeviceError,
   type DType,
   DtypeError,
   defaultDevice,
@@ -167,7 +168,8 @@ test('to: dtype, device, both, nothing', async () => {
   const same = x.to('f32')
   same.fill_(0)
   expect(await x.toArray()).toEqual([0, 0])
-  expect(() => x.to('float')).toThrow()
+  // @ts-expect-error neither a dtype nor the name of a device
+  expect(() => x.to('bf17')).toThrow(DeviceError)
   expect(() => tensor([1]).to({ dtype: 'f8' as DType })).toThrow(DtypeError)
 })
 

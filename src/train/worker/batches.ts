@@ -40,7 +40,7 @@ export function sampleCount(batch: HostBatch): number {
 }
 
 function moved(entry: Tensor | HostTensor, device: string): Tensor {
-  if (entry instanceof Tensor) return entry.device === device ? entry : entry.to(device)
+  if (entry instanceof Tensor) return entry.device === device ? entry : entry.to({ device })
   const { data, shape, dtype } = entry
   return tensor(data, { shape, device, ...(dtype === undefined ? {} : { dtype }) })
 }
