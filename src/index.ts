@@ -41,6 +41,7 @@ export {
   DisposedError,
   DtypeError,
   FabricPoisonedError,
+  GroupAbortedError,
   NonFiniteLossError,
   OutOfMemoryError,
   PeerAccessError,

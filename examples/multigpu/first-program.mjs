@@ -23,8 +23,7 @@ const parts = names.map((device, rank) =>
     .mul(0)
     .add(rank + 1),
 )
-const work = fabric.group().allReduce(parts, { op: 'sum' })
-await work.done
+await fabric.group().allReduce(parts, { op: 'sum' })
 console.log('every rank holds', await Promise.all(parts.map((part) => part.mean().item())))
 
 const { events } = fabric.snapshot({ since: 0, limit: 4096 })

@@ -71,9 +71,10 @@ void check_tensor(const Tensor& t, const char* role, int rank, const Device& dev
 
 /// One rank's part. `out` undefined: in place.
 CollectiveArgs make_args(CollectiveKind kind, fabric::ReduceOp op, int root, int ranks, int rank,
-                         Device& device, Tensor in, Tensor out) {
+                         Device& device, Tensor in, Tensor out, int64_t result_ms) {
   CollectiveArgs args;
   args.kind = kind;
+  args.result_ms = result_ms;
   args.op = op;
   args.root = root;
   args.stream = &current_stream(device);
@@ -143,6 +144,7 @@ napi_value submit_all(Frame& f) {
   fabric::ReduceOp op = op_at(f, 2);
   int root = root_at(f, 3, *group);
   int64_t timeout_ms = f.signed_integer(4);
+  int64_t result_ms = f.signed_integer(5);
   int ranks = group->size();
   const double* w = f.words();
   std::vector<CollectiveArgs> args;
@@ -150,7 +152,7 @@ napi_value submit_all(Frame& f) {
   WorkEntry entry;
   for (int r = 0; r < ranks; ++r) {
     args.push_back(make_args(kind, op, root, ranks, r, group->device(r), tensor_or_none(w[r]),
-                             tensor_or_none(w[ranks + r])));
+                             tensor_or_none(w[ranks + r]), result_ms));
     held.push_back(args.back().keep_alive);
     entry.devices.push_back(&group->device(r));
   }
@@ -170,8 +172,9 @@ napi_value submit(Frame& f) {
   CollectiveKind kind = kind_at(f, 2);
   fabric::ReduceOp op = op_at(f, 3);
   int root = root_at(f, 4, *group);
-  CollectiveArgs args = make_args(kind, op, root, group->size(), rank, group->device(rank),
-                                  tensor_or_none(f.number(5)), tensor_or_none(f.number(6)));
+  CollectiveArgs args =
+      make_args(kind, op, root, group->size(), rank, group->device(rank),
+                tensor_or_none(f.number(5)), tensor_or_none(f.number(6)), f.signed_integer(9));
   args.vote = f.integer(7);
   note_write(args.keep_alive);
   WorkEntry entry;
@@ -187,7 +190,7 @@ napi_value group_abort(Frame& f) {
 #include "fabric/error_codes.def"
 #undef WEFT_ERROR
       ;
-  group->abort(Error(static_cast<ErrorCode>(f.integer(1, kLast)), f.text(2)));
+  group->abort(Error(static_cast<ErrorCode>(f.integer(1, kLast)), f.text(2), f.text(3)));
   return undefined(f.env);
 }
 

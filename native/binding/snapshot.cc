@@ -38,7 +38,8 @@ struct Header {
   uint64_t next_sequence;
   uint64_t dropped;
   uint64_t capacity;
-  uint32_t log_mode, reserved;
+  uint32_t log_mode;
+  uint32_t skipped;  // 0 in files of earlier versions of weft
 };
 struct Section {
   uint32_t kind, count, offset, bytes;
@@ -197,6 +198,7 @@ napi_value snapshot(Frame& f) {
           .count();
   header.next_sequence = slice.next_sequence;
   header.dropped = slice.dropped;
+  header.skipped = static_cast<uint32_t>(slice.skipped);  // at most the capacity
   header.capacity = fabric::event_log::capacity();
   header.log_mode = static_cast<uint32_t>(fabric::event_log::mode());
   return packer.pack(f.env, header, scratch.data(), count);

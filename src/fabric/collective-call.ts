@@ -12,7 +12,10 @@ export type ReduceOp = (typeof ops)[number]
 export type CollectiveName = keyof typeof kinds
 
 export interface CollectiveOptions {
-  /** Deadline for all ranks to arrive, ms; default 30 000. */
+  /**
+   * Deadline for all ranks to arrive and, counted again from then, for the result, ms. Default 30 000
+   * and 600 000.
+   */
   timeoutMs?: number
 }
 export interface ReduceCallOptions extends CollectiveOptions {
@@ -34,9 +37,9 @@ export function callNumbers(
   return [kinds[name], number]
 }
 
-const defaultTimeoutMs = 30_000
-
-/** @internal The call's deadline, ms. */
-export function deadlineOf(options: CollectiveOptions): number {
-  return requireTimeout(options.timeoutMs ?? defaultTimeoutMs)
+/** @internal Deadlines of a call: for all ranks to arrive, and from then for the result. */
+export function callLimits({ timeoutMs }: CollectiveOptions): [arriveMs: number, resultMs: number] {
+  if (timeoutMs === undefined) return [30_000, 600_000]
+  const limit = Math.ceil(requireTimeout(timeoutMs))
+  return [limit, limit]
 }

@@ -18,6 +18,7 @@ export const eventKinds = [
   'graph',
   'plugin',
   'error',
+  'collective_combine',
 ] as const
 
 /** Kind of one event. */
@@ -52,12 +53,14 @@ export const collectiveKinds = [
 export const streamPurposes = ['compute', 'comm', 'copy_in', 'copy_out', 'user'] as const
 
 /**
- * What an event's `detail` means: an operator, `<operator>.backward` or other native work, a
- * collective; undefined for other kinds.
+ * What an event's `detail` means: an operator, `<operator>.backward` or other native work; the
+ * collective of collective events and of copies and plugin events that belong to one (the group's id
+ * lies above its 8 bits); else undefined.
  */
 export function detailName(kind: EventKind, detail: number): string | undefined {
   if (kind === 'operator') return workName(detail >>> 16, detail & 0xffff)
-  if (kind.startsWith('collective')) return collectiveKinds[detail & 0xff] // the group's id lies above
+  const ofCall = detail !== 0 && (kind === 'copy' || kind === 'plugin')
+  if (ofCall || kind.startsWith('collective')) return collectiveKinds[detail & 0xff]
   return undefined
 }
 

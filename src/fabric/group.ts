@@ -4,7 +4,14 @@
 // these are recorded (UsageError). Wrong shapes, dtypes or devices of one rank are ShapeError,
 // DtypeError, DeviceError; differences between ranks are a DesyncError at every rank.
 import { native, words } from '../native/addon.js'
-import { errorNumber, UsageError } from '../native/errors.js'
+import type { WeftError } from '../native/errors.js'
+import {
+  errorClasses,
+  GroupAbortedError,
+  rememberAbort,
+  UsageError,
+  weftErrorNumber,
+} from '../native/errors.js'
 import type { Tensor } from '../tensor/tensor.js'
 import type {
   CollectiveName,
@@ -12,7 +19,7 @@ import type {
   ReduceCallOptions,
   RootOptions,
 } from './collective-call.js'
-import { callNumbers, deadlineOf } from './collective-call.js'
+import { callLimits, callNumbers } from './collective-call.js'
 import { deviceIndex, deviceName } from './devices.js'
 import { RankGroup } from './rank-group.js'
 import { Work } from './work.js'
@@ -93,13 +100,31 @@ export class Group {
     return this.#submit('barrier', undefined, undefined, options)
   }
 
-  /** Fails every open and later call on all threads with `error`, until reset(). */
+  /**
+   * Fails every open, launched and later call on all threads with `error`, until reset(): with its
+   * class when it is one of weft's, else with a GroupAbortedError whose `cause` it is.
+   */
   abort(error: Error): void {
-    native.groupAbort(this.id, errorNumber(error), error.message)
+    const code = weftErrorNumber(error)
+    if (code !== undefined) {
+      const { message, fields } = error as WeftError
+      native.groupAbort(this.id, code, message, JSON.stringify(fields))
+      return
+    }
+    const cause = error instanceof Error ? error : new Error(String(error))
+    const { name, message, stack } = cause
+    rememberAbort(this.id, cause)
+    native.groupAbort(
+      this.id,
+      errorClasses.indexOf(GroupAbortedError) + 1,
+      `the group was aborted: ${name}: ${message}`,
+      JSON.stringify({ group: this.id, name, message, stack }),
+    )
   }
 
   /** Forgets an abort. No rank may be inside a call. */
   reset(): void {
+    rememberAbort(this.id, undefined)
     native.groupReset(this.id)
   }
 
@@ -111,6 +136,7 @@ export class Group {
 
   /** Forgets the group on all threads. Calls under way end normally. */
   dispose(): void {
+    rememberAbort(this.id, undefined)
     native.groupDispose(this.id)
   }
   [Symbol.dispose](): void {
@@ -134,7 +160,7 @@ export class Group {
       words[r] = inputs?.[r]?.handle ?? 0
       words[n + r] = outputs?.[r]?.handle ?? 0
     }
-    const timeout = deadlineOf(options)
-    return new Work(native.groupSubmitAll(this.id, kind, op, options.root ?? 0, timeout))
+    const limits = callLimits(options)
+    return new Work(native.groupSubmitAll(this.id, kind, op, options.root ?? 0, ...limits))
   }
 }

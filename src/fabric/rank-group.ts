@@ -8,7 +8,7 @@ import type {
   ReduceCallOptions,
   RootOptions,
 } from './collective-call.js'
-import { callNumbers, deadlineOf } from './collective-call.js'
+import { callLimits, callNumbers } from './collective-call.js'
 import type { Group } from './group.js'
 import { Work } from './work.js'
 
@@ -21,7 +21,7 @@ type Options = ReduceCallOptions & RootOptions & VoteOptions
 
 /**
  * Each method arrives for this rank and returns at once. Before using the result call `work.wait()`
- * (blocks until all ranks arrived) or await `work.done`.
+ * (blocks until all ranks arrived) or await the work.
  */
 export class RankGroup {
   readonly group: Group
@@ -84,7 +84,7 @@ export class RankGroup {
         input?.handle ?? 0,
         output?.handle ?? 0,
         options.vote ?? 0,
-        deadlineOf(options),
+        ...callLimits(options),
       ),
     )
   }

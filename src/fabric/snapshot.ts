@@ -54,7 +54,7 @@ export interface SnapshotEvent {
   /** Dense, from 1. */
   sequence: number
   kind: EventKind
-  /** Operator or collective, where the kind has one. */
+  /** Operator or collective, where the kind has one or the event belongs to one. */
   name: string | undefined
   /** Device index, -1 when none. */
   device: number
@@ -62,7 +62,10 @@ export interface SnapshotEvent {
   /** The other device of a copy or edge, -1 when none. */
   peer: number
   bytes: number
-  /** Tensor handle, collective sequence or operator id, by kind. */
+  /**
+   * Tensor handle, operator id or, for collective events and the copies of a collective, the number
+   * of the call in its group.
+   */
   id: number
   hostNs: number
   /**
@@ -72,7 +75,10 @@ export interface SnapshotEvent {
   deviceNs: number
   detail: number
   flags: number
-  /** Duration in ns where known, else 0. */
+  /**
+   * Duration in ns where known, else 0. Of a `plugin` event the position of the algorithm that was
+   * registered or, when `name` is there, chosen for a call.
+   */
   extra: number
 }
 
@@ -97,6 +103,8 @@ export class Snapshot {
   readonly nextSequence: number
   /** Events of the asked range that were overwritten. */
   readonly dropped: number
+  /** Events of the asked range that `limit` left out: older than those here, and not yet overwritten. */
+  readonly skipped: number
   /** Events that the log keeps. */
   readonly capacity: number
   readonly logMode: (typeof logModes)[number]
@@ -127,6 +135,7 @@ export class Snapshot {
     this.nextSequence = this.#u64(32)
     this.dropped = this.#u64(40)
     this.capacity = this.#u64(48)
+    this.skipped = view.getUint32(60, true)
     this.logMode = logModes[view.getUint32(56, true)] ?? 'off'
     const count = view.getUint32(12, true)
     for (let i = 0; i < count; i++) {
@@ -221,10 +230,11 @@ export class Snapshot {
 
   /** Everything decoded, for JSON.stringify. */
   toJSON(): object {
-    const { version, takenNs, takenUnixMs, nextSequence, dropped, capacity, logMode } = this
+    const { version, takenNs, takenUnixMs, nextSequence, dropped, skipped, capacity, logMode } =
+      this
     const { devices, links, streams, memory, counters, events } = this
     return {
-      ...{ version, takenNs, takenUnixMs, nextSequence, dropped, capacity, logMode },
+      ...{ version, takenNs, takenUnixMs, nextSequence, dropped, skipped, capacity, logMode },
       ...{ devices, links, streams, memory, counters, events },
     }
   }

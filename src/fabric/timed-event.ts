@@ -34,7 +34,7 @@ export class TimedEvent {
   }
 
   /** Has the device come past the mark? False before the first record(). */
-  get done(): boolean {
+  get isDone(): boolean {
     return native.timedEventDone(this.#event)
   }
 

@@ -1,8 +1,16 @@
 // Work: what a collective call becomes. Group and RankGroup make it.
+//
+// A work can be awaited: `await group.allReduce(tensors)` waits for the result, as `.done` does.
+// What follows from that: an async function that returns a work resolves when the work is done, with
+// nothing; to hand the work itself on, return it inside an object. noGrad() and scope() may return
+// one, since its call is over on the host.
 import { native } from '../native/addon.js'
+import { enqueued } from '../tensor/enqueued.js'
 
-/** One collective call on its way. Belongs to the thread that made it. */
-export class Work {
+/** One collective call on its way; awaiting it waits for the result. Belongs to the thread that made it. */
+export class Work implements PromiseLike<void> {
+  /** @internal */
+  readonly [enqueued] = true
   readonly #id: number
   #done: Promise<void> | undefined
 
@@ -12,12 +20,21 @@ export class Work {
   }
 
   /**
-   * Resolves when the result is in the tensors; rejects with DesyncError, CollectiveTimeoutError or
-   * the error of an abort. Later operators on the tensors do not need it: streams are ordered.
+   * Resolves when the result is in the tensors; rejects with DesyncError, CollectiveTimeoutError,
+   * FabricPoisonedError or the error of an abort. Later operators on the tensors do not need it: streams are ordered.
    */
   get done(): Promise<void> {
     this.#done ??= native.workDone(this.#id)
     return this.#done
+  }
+
+  /** As `done.then`, so that a work can be awaited. */
+  // biome-ignore lint/suspicious/noThenProperty: awaiting a work is meant to wait for its result
+  then<R = void, E = never>(
+    fulfilled?: ((value: void) => R | PromiseLike<R>) | null,
+    rejected?: ((reason: unknown) => E | PromiseLike<E>) | null,
+  ): Promise<R | E> {
+    return this.done.then(fulfilled, rejected)
   }
 
   /** Is the result there? Never waits. */

@@ -121,6 +121,35 @@ export class NonFiniteLossError extends WeftError {
   }
 }
 
+/** A group was aborted with an error that is not weft's; `cause` is that error. */
+export class GroupAbortedError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_GROUP_ABORTED', message, fields)
+    const cause = abortCause(fields)
+    if (cause !== undefined) this.cause = cause
+  }
+}
+
+// What this thread aborted groups with, by group: native code carries an error's text, not the error.
+const abortedWith = new Map<number, Error>()
+
+/** @internal Remembers what this thread aborts group `id` with; undefined forgets. */
+export function rememberAbort(id: number, error: Error | undefined): void {
+  if (error === undefined) abortedWith.delete(id)
+  else abortedWith.set(id, error)
+}
+
+/** The error itself on the thread that aborted, elsewhere one with its name, message and stack. */
+function abortCause({ group, name, message, stack }: Fields): Error | undefined {
+  if (typeof message !== 'string') return undefined
+  const own = abortedWith.get(group as number)
+  if (own !== undefined && own.message === message) return own
+  const cause = new Error(message)
+  if (typeof name === 'string') cause.name = name
+  if (typeof stack === 'string') cause.stack = stack
+  return cause
+}
+
 /** Constructor of any of the classes above. */
 export type WeftErrorClass = new (message: string, fields?: Fields) => WeftError
 
@@ -141,12 +170,13 @@ export const errorClasses: readonly WeftErrorClass[] = [
   FabricPoisonedError,
   WorkerError,
   NonFiniteLossError,
+  GroupAbortedError,
 ]
 
-/** The native number of an error's class (UsageError's for errors that are not ours). */
-export function errorNumber(error: unknown): number {
+/** The native number of an error's class; undefined for errors that are not one of these. */
+export function weftErrorNumber(error: unknown): number | undefined {
   const at = errorClasses.findIndex((cls) => error instanceof cls)
-  return at < 0 ? 1 : at + 1
+  return at < 0 ? undefined : at + 1
 }
 
 /** Makes the error that native code throws; registered with the addon once a thread. */

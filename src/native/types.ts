@@ -263,7 +263,14 @@ export interface Addon {
   groupDevices(group: number): number[]
   /** Arrives for all ranks: words hold one input a rank, then one output a rank (0: none). Each
    * rank's current stream waits for the result. Returns a work id. */
-  groupSubmitAll(group: number, kind: number, op: number, root: number, timeoutMs: number): number
+  groupSubmitAll(
+    group: number,
+    kind: number,
+    op: number,
+    root: number,
+    timeoutMs: number,
+    resultMs: number,
+  ): number
   /** Arrives for one rank; the last rank to arrive launches for all. Returns a work id. */
   groupSubmit(
     group: number,
@@ -275,6 +282,7 @@ export interface Addon {
     output: Handle,
     vote: number,
     timeoutMs: number,
+    resultMs: number,
   ): number
   /** Resolves when the result is there; rejects with the call's error. */
   workDone(work: number): Promise<void>
@@ -288,8 +296,8 @@ export interface Addon {
   workVotes(work: number): number
   /** Forgets the work. Its call goes on. */
   workRelease(work: number): void
-  /** Fails every open and later call until groupReset(). */
-  groupAbort(group: number, code: number, message: string): void
+  /** Fails every open, launched and later call until groupReset(). */
+  groupAbort(group: number, code: number, message: string, fieldsJson: string): void
   groupReset(group: number): void
   /** Writes calls, bytes, desyncs, timeouts to words. */
   groupStats(group: number): void

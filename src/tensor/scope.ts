@@ -2,6 +2,7 @@
 // runs each step in one; users wrap loops in it. keep() takes a tensor out.
 import { native } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
+import { enqueued } from './enqueued.js'
 import { census } from './growth.js'
 import { keptMark as kept, scopes } from './scope-stack.js'
 import { TensorObject } from './tensor-object.js'
@@ -120,6 +121,7 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   return (
     typeof value === 'object' &&
     value !== null &&
+    !(enqueued in value) &&
     'then' in value &&
     typeof value.then === 'function'
   )

@@ -72,7 +72,7 @@ test('enqueuing never waits for the device', async () => {
   matmuls(100, 8192) // some 150 ms of work
   stop.record()
   const enqueued = performance.now() - start
-  expect(stop.done).toBe(false)
+  expect(stop.isDone).toBe(false)
   await fabric.synchronize()
   expect(performance.now() - start).toBeGreaterThan(2 * enqueued)
 })

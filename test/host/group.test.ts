@@ -1,5 +1,6 @@
 // Collectives from one thread for all ranks, rank by rank, and their errors. Exactness and faults
 // of the algorithms are tested in C++.
+import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import {
   CollectiveTimeoutError,
@@ -8,9 +9,11 @@ import {
   DtypeError,
   type Fabric,
   type Group,
+  GroupAbortedError,
   noGrad,
   openFabric,
   ShapeError,
+  scope,
   tensor,
   UsageError,
   WorkerError,
@@ -142,6 +145,96 @@ test('a rank that never comes is named; the group works again', async () => {
   await expect(late.done).rejects.toThrow(CollectiveTimeoutError)
   await group.allReduce(tensors).done
   expect(await values(tensors)).toEqual(each(() => [3]))
+})
+
+test('calls for all ranks work again after one rank timed out alone', async () => {
+  const tensors = each((r, device) => tensor([r], { device }))
+  await expect(group.rank(0).allReduce(tensors[0]!, { timeoutMs: 5 }).done).rejects.toThrow(
+    CollectiveTimeoutError,
+  )
+  await group.allReduce(tensors)
+  expect(await values(tensors)).toEqual(each(() => [3]))
+})
+
+test('a call for all ranks does not mix with an open call of one', async () => {
+  const tensors = each((r, device) => tensor([r], { device }))
+  const open = group.rank(0).allReduce(tensors[0]!)
+  expect(() => group.allReduce(tensors)).toThrow(UsageError)
+  expect(() => group.allReduce(tensors)).toThrow(/rank 1 did not yet/)
+  const others = [1, 2].map((r) => group.rank(r).allReduce(tensors[r]!))
+  await Promise.all([open, ...others])
+  expect(await values(tensors)).toEqual(each(() => [3]))
+})
+
+test('await waits for the result, as done does', async () => {
+  faults.setDeviceDelay(1, 20_000)
+  const tensors = each((r, device) => tensor([r], { device }))
+  const work = group.allReduce(tensors)
+  const nothing: void = await work
+  expect(nothing).toBeUndefined()
+  expect(work.isDone).toBe(true)
+  const late = group.rank(0).allReduce(tensors[0]!, { timeoutMs: 5 })
+  await expect((async () => await late)()).rejects.toThrow(CollectiveTimeoutError)
+})
+
+test('scope() and noGrad() pass a work on', async () => {
+  const tensors = each((r, device) => tensor([r], { device }))
+  await scope(() => group.allReduce(tensors))
+  await noGrad(() => group.allReduce(tensors))
+  expect(await values(tensors)).toEqual(each(() => [9]))
+})
+
+test('a launched call that stalls ends with a timeout naming where', async () => {
+  const tensors = each((r, device) => tensor([r], { device }))
+  await fabric.synchronize()
+  faults.setDeviceDelay(1, 400_000)
+  const work = group.allReduce(tensors, { timeoutMs: 20 })
+  const error = await Promise.resolve(work).catch((reason) => reason)
+  expect(error).toBeInstanceOf(CollectiveTimeoutError)
+  expect(error.message).toMatch(/launched, but not done within/)
+  expect(error.fields).toMatchObject({ launched: true, kind: 'all_reduce' })
+  faults.clear()
+  await fabric.synchronize()
+  await group.allReduce(tensors)
+  expect(await values(tensors)).toEqual(each(() => [9]))
+})
+
+test('an abort with an error of the user is that error', async () => {
+  const tensors = each((r, device) => tensor([r], { device }))
+  const open = group.rank(0).allReduce(tensors[0]!)
+  const reason = new RangeError('the budget is used up')
+  group.abort(reason)
+  const error = await Promise.resolve(open).catch((thrown) => thrown)
+  expect(error).toBeInstanceOf(GroupAbortedError)
+  expect(error).not.toBeInstanceOf(UsageError)
+  expect(error.code).toBe('WEFT_GROUP_ABORTED')
+  expect(error.message).toBe('the group was aborted: RangeError: the budget is used up')
+  expect(error.cause).toBe(reason)
+  expect(() => group.allReduce(tensors)).toThrow(GroupAbortedError)
+  group.reset()
+  await group.allReduce(tensors)
+})
+
+test('an abort from another thread carries name, message and stack of its error', async () => {
+  const script = `
+    const { Group } = await import(process.env.WEFT_ENTRY)
+    const { workerData } = await import('node:worker_threads')
+    Group.attach(workerData).abort(Object.assign(new Error('no more'), { name: 'BudgetError' }))`
+  const open = group.rank(0).barrier()
+  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(script)}`), {
+    workerData: group.id,
+    env: { ...process.env, WEFT_ENTRY: new URL('../../dist/index.js', import.meta.url).href },
+  })
+  const failed = new Promise<never>((_, reject) => worker.once('error', reject))
+  const error = await Promise.race([failed, Promise.resolve(open).catch((thrown) => thrown)])
+  expect(error).toBeInstanceOf(GroupAbortedError)
+  expect(error.cause).toMatchObject({ name: 'BudgetError', message: 'no more' })
+  await worker.terminate()
+})
+
+test('a deadline must be a time', () => {
+  expect(() => group.barrier({ timeoutMs: -1 })).toThrow(UsageError)
+  expect(() => group.rank(0).barrier({ timeoutMs: Number.NaN })).toThrow(/timeoutMs/)
 })
 
 test('abort ends open and later calls until reset', async () => {

@@ -48,6 +48,15 @@ test('limit keeps the newest; overwritten ones are counted', () => {
   expect(snapshot.dropped).toBeGreaterThan(0)
 })
 
+test('what a small limit leaves out is counted, and there for a larger one', () => {
+  const { nextSequence } = fabric.snapshot()
+  fabric.measureLogCost(50)
+  const narrow = fabric.snapshot({ since: nextSequence, limit: 8 })
+  expect([narrow.eventCount, narrow.skipped, narrow.dropped]).toEqual([8, 42, 0])
+  const wide = fabric.snapshot({ since: nextSequence, limit: 50 })
+  expect([wide.eventCount, wide.skipped, wide.dropped]).toEqual([50, 0, 0])
+})
+
 test('modes, and off means no events', () => {
   fabric.logMode = 'off'
   const { nextSequence } = fabric.snapshot()

@@ -27,7 +27,7 @@ test('the time between two events is device time of the work between them', asyn
   stop.record()
   await fabric.synchronize()
   faults.clear()
-  expect(stop.done).toBe(true)
+  expect(stop.isDone).toBe(true)
   expect(stop.elapsedMs(start)).toBeGreaterThanOrEqual(onGpu ? 0 : 3)
   expect(stop.elapsedMs(start)).toBeLessThan(60_000)
   expect(start.elapsedMs(start)).toBe(0)
@@ -54,7 +54,7 @@ test('record() marks the current stream', async () => {
     event.record()
   })
   await synchronize(device)
-  expect(event.done).toBe(true)
+  expect(event.isDone).toBe(true)
 })
 
 test('wrong uses are named', async () => {
@@ -64,7 +64,7 @@ test('wrong uses are named', async () => {
   const other = new TimedEvent(elsewhere).record()
   await synchronize(device)
   await synchronize(elsewhere)
-  expect(never.done).toBe(false)
+  expect(never.isDone).toBe(false)
   expect(() => event.elapsedMs(never)).toThrow(UsageError)
   expect(() => event.elapsedMs(other)).toThrow(DeviceError)
 })

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "fabric/dtype.h"
@@ -61,6 +62,14 @@ struct LinkInfo {
   int lanes = 0;                ///< NVLinks or PCIe lanes side by side; 0: not told
   double nominal_gbps = 0;      ///< GB/s in one direction over all of them; 0: not told
   std::string through;          ///< "NVSwitch", "PCIe switch", "host bridge", ...; empty: direct
+};
+
+/// One rank of Driver::reduce_at_once().
+struct ReducePart {
+  int ordinal = 0;
+  StreamHandle stream = nullptr;
+  const void* in = nullptr;
+  void* out = nullptr;
 };
 
 class Driver {
@@ -113,6 +122,13 @@ class Driver {
   /// are combined in f32. op kAvg is a sum: the caller passes scale = 1/ranks on the last hop.
   virtual void combine(void* dst, const void* a, const void* b, size_t count, DType dtype,
                        ReduceOp op, double scale, int ordinal, StreamHandle stream) = 0;
+  /// Every `out` becomes op over all `in`, in order, times `scale`: done by the calling thread, with
+  /// the effect of work at the head of every part's stream. False, with nothing touched, where the
+  /// driver has no such path, a stream has work, or it would not pay.
+  virtual bool reduce_at_once(std::span<const ReducePart> parts, size_t count, DType dtype,
+                              ReduceOp op, double scale) {
+    return false;
+  }
   /// Calls `fn` on a thread of the driver after everything enqueued on `stream` so far. `fn` must
   /// be short, must not throw and must not call the driver.
   virtual void notify(StreamHandle stream, std::function<void()> fn) = 0;

@@ -24,8 +24,8 @@
 //    never lands in a newer record: the newer lap is in the word already, or replaces it.
 //  - Readers take the word whatever the marker did meanwhile and ignore a lap that is not theirs.
 //  - What breaks it: a stamp that comes 2^20 laps (7e10 records) late.
-//  - Which kinds: operator, copy, event_record, event_wait, collective_launch, graph. Others name
-//    nothing that runs on a stream. Work that is captured into a graph gets none: it has not run.
+//  - Which kinds: operator, copy, event_record, event_wait, collective_launch, collective_combine,
+//    graph. Others name nothing that runs on a stream. Work that is captured into a graph gets none: it has not run.
 #pragma once
 
 #include <atomic>
@@ -64,7 +64,8 @@ static_assert(sizeof(EventRecord) == 64);
 struct EventSlice {
   std::vector<EventRecord> events;  ///< ascending sequence
   uint64_t dropped = 0;             ///< records in the asked range that were overwritten
-  uint64_t next_sequence = 1;       ///< ask for this `since` next time
+  uint64_t skipped = 0;        ///< records in the asked range that `limit` left out; still there
+  uint64_t next_sequence = 1;  ///< ask for this `since` next time
 };
 
 namespace event_log {
@@ -74,7 +75,8 @@ extern std::atomic<int> g_mode;  // read by log(); one predictable branch when o
 /// kTiming also sets the clocks of the open devices, some ms on a GPU.
 void set_mode(LogMode mode);
 LogMode mode();
-/// Records `since` <= sequence, at most `limit`, newest window when more are there. `into` may be
+/// Records `since` <= sequence, at most `limit`: the newest ones when more are there, and `skipped`
+/// counts the others (a larger limit gives them as long as they are not overwritten). `into` may be
 /// nullptr (then events go to the returned vector) or room for `limit` records (then they go there
 /// and `events` stays empty, `*count` tells how many).
 EventSlice read(uint64_t since, size_t limit, EventRecord* into = nullptr, size_t* count = nullptr);

@@ -17,6 +17,9 @@ void set_device_delay_us(int ordinal, int64_t delay_us);
 void fail_allocations(int ordinal, int count, int skip = 0);
 /// The next `count` staging allocations of the host driver fail, after `skip` that succeed.
 void fail_staging(int count, int skip = 0);
+/// The next `count` copies on `ordinal`'s streams throw PeerAccessError when they are enqueued, after
+/// `skip` that do not: a launch that breaks half-way.
+void fail_copies(int ordinal, int count, int skip = 0);
 /// Devices `a` and `b` can no longer (or again) reach each other's memory.
 void set_peer_access(int a, int b, bool allowed);
 /// Enqueues a kernel that writes to an illegal address. On CUDA the context is lost for good; the

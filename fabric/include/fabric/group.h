@@ -6,13 +6,18 @@
 // and then launches for all of them: on each device the comm stream waits for the event that the
 // rank recorded on its producer stream at arrival, runs the algorithm, and records the done event
 // of that rank. Because one thread enqueues for everybody, ranks cannot launch in different orders.
-//  - Who signals: the last arriver (launched or mismatch), abort(), or the deadline of any waiter.
+//  - Who signals: the last arriver (launched or mismatch), abort(), the deadline, a lost device.
 //  - Device order: producer stream -> (event) -> comm stream -> (event) -> whoever calls
 //    stream_wait.
+//  - All or none: what may fail is prepared before anything is enqueued. If enqueuing breaks all the
+//    same, what was enqueued is closed (every comm stream waits for it) and all ranks get the error.
 //  - A mismatch is one DesyncError for every rank of the slot. A passed deadline fails the slot
 //    with a CollectiveTimeoutError naming the missing ranks; a late rank finds the failed slot and
 //    gets the same error, so afterwards all ranks are at the same call number and the group works
-//    again.
+//    again. A call for all ranks passes by the failed calls that some of them missed.
+//  - A launched call stays watched: its result has a deadline of its own (CollectiveTimeoutError
+//    naming the stalled rank), and abort() and a lost device end it for whoever waits. What was
+//    enqueued still runs, so its buffers stay protected.
 //  - What breaks it: a rank that skips a call and never comes again; each later call then times
 //    out. abort() ends that: it fails every open slot and all calls until reset().
 #pragma once
@@ -58,10 +63,12 @@ struct CollectiveArgs {
   Stream* stream = nullptr;      ///< producer of `in`; the collective starts after its work so far
   std::shared_ptr<Graph> graph;  ///< of a replay
   uint64_t vote = 0;             ///< small word, combined by bitwise or over ranks and given to all
+  /// Limit for the result, counted from the launch; the shortest of all ranks counts.
+  int64_t result_ms = 600'000;
   std::shared_ptr<void> keep_alive;  ///< held until launched
-  std::function<void(Stream& comm)>
-      on_launched;  ///< called by the launching thread, under no lock of
-                    ///< the caller: record_use the buffers on `comm`
+  /// Called by the launching thread once work is on `comm` (also when the launch then broke), to
+  /// record_use the buffers there. Must not call the group.
+  std::function<void(Stream& comm)> on_launched;
 };
 
 /// What a submitted call becomes. Thread safe. Errors of the call are thrown by wait_launched().
@@ -69,14 +76,15 @@ class Work {
  public:
   virtual ~Work() = default;
   /// Blocks the caller until all ranks arrived and the work is enqueued, or the deadline passes.
-  /// Throws DesyncError, CollectiveTimeoutError, or the error given to abort().
+  /// Throws DesyncError, CollectiveTimeoutError, FabricPoisonedError, or the error given to abort().
   virtual void wait_launched() = 0;
   virtual bool launched() const = 0;
   /// `stream` waits (on the device) for this rank's result. Needs launched().
   virtual void stream_wait(Stream& stream) = 0;
-  virtual bool done() const = 0;                     ///< result is in `out`
-  virtual bool synchronize(int64_t timeout_ms) = 0;  ///< blocks until done; false: limit passed
-  virtual uint64_t votes() const = 0;                ///< or of all ranks' votes, once launched
+  virtual bool done() const = 0;  ///< result is in `out`
+  /// Blocks until done; false: the limit passed. Throws what on_done() would tell.
+  virtual bool synchronize(int64_t timeout_ms) = 0;
+  virtual uint64_t votes() const = 0;  ///< or of all ranks' votes, once launched
   virtual uint64_t sequence() const = 0;
   /// Calls `fn(error or nullptr)` once, on any thread, when the result is there or the call failed.
   virtual void on_done(std::function<void(const Error*)> fn) = 0;
@@ -92,7 +100,8 @@ struct GroupStats {
 
 class Group {
  public:
-  /// Devices must be distinct. Enables peer access between them where possible.
+  /// Devices must be distinct and of one driver (DeviceError). Enables peer access between them
+  /// where possible.
   static std::shared_ptr<Group> create(std::vector<Device*> devices, std::string name = "");
   virtual ~Group() = default;
 
@@ -102,10 +111,13 @@ class Group {
   /// Arrives for `rank`. Never blocks, but for the mutex. The last arriver launches for all.
   virtual std::shared_ptr<Work> submit(int rank, CollectiveArgs args,
                                        int64_t timeout_ms = 30'000) = 0;
-  /// Arrives for all ranks at once; args[r] is rank r's part.
+  /// Arrives for all ranks at once; args[r] is rank r's part. Ranks that missed failed calls pass
+  /// them by; a call that some ranks made and others did not, and that is still open, is a
+  /// UsageError.
   virtual std::vector<std::shared_ptr<Work>> submit_all(std::span<CollectiveArgs> args,
                                                         int64_t timeout_ms = 30'000) = 0;
-  /// Fails every open call and all later ones with `error`, until reset(). Wakes every waiter.
+  /// Fails every open or launched call and all later ones with `error`, until reset(). Wakes every
+  /// waiter.
   virtual void abort(const Error& error) = 0;
   /// What abort() was given, until reset().
   virtual std::optional<Error> aborted() const = 0;
@@ -114,14 +126,35 @@ class Group {
   virtual GroupStats stats() const = 0;
 };
 
+/// One call as an algorithm sees it: args[r] and devices[r] in rank order. Good until the
+/// PreparedCall is gone.
+struct CollectiveCall {
+  std::span<CollectiveArgs> args;
+  std::span<Device* const> devices;
+  uint64_t sequence = 0;  ///< EventRecord::id of what it logs: the call's number in its group
+  uint32_t detail = 0;    ///< EventRecord::detail: the kind in the low 8 bits, the group's id above
+};
+
+/// A call that has all it needs: scratch, staging memory, events. Destroyed once enqueued; what it
+/// holds is then free in the order of the comm streams.
+class PreparedCall {
+ public:
+  virtual ~PreparedCall() = default;
+  /// Enqueues on the ranks' comm streams and their devices' copy streams; at its end each comm
+  /// stream has waited for all that touches its rank's memory. If it throws, the caller closes what
+  /// was enqueued: every comm stream waits for all of these streams.
+  virtual void enqueue() = 0;
+};
+
 /// A collective algorithm: what it can do and how it launches. Registered by name; the fabric picks
-/// by a table of (kind, ranks, bytes). `launch` enqueues on each rank's comm stream and returns.
+/// by a table of (kind, ranks, bytes).
 struct Algorithm {
   std::string name;         ///< "copy-ring", "copy-oneshot", later ones from plugins
   bool rank_order = false;  ///< same bits for every size, chunking and placement
   bool (*supports)(CollectiveKind kind, ReduceOp op, DType dtype, int ranks) = nullptr;
-  /// args[r] and devices[r] in rank order; scratch comes from each device's allocator.
-  void (*launch)(std::span<CollectiveArgs> args, std::span<Device* const> devices) = nullptr;
+  /// Does all that may fail and enqueues nothing; scratch comes from each device's allocator. May
+  /// wait for memory.
+  std::unique_ptr<PreparedCall> (*prepare)(const CollectiveCall& call) = nullptr;
 };
 void register_algorithm(const Algorithm& algorithm);
 std::vector<const Algorithm*> algorithms();

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "fabric/allocator.h"
 #include "fabric/group.h"
 
 namespace fabric {
@@ -32,22 +31,8 @@ RingTuning& ring_tuning();
 const Algorithm& choose_algorithm(CollectiveKind kind, ReduceOp op, DType dtype, int ranks,
                                   uint64_t bytes);
 
-/// Scratch blocks of one launch, each freed in stream order when the launcher is done enqueuing.
-class Scratch {
- public:
-  Scratch() = default;
-  ~Scratch();
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  /// nullptr for 0 bytes.
-  char* take(size_t bytes, Stream& stream);
-
- private:
-  std::vector<Block*> blocks_;
-};
-
-/// out = in on `stream` of one device; nothing when they are the same or empty.
-void copy_within(Device& device, void* out, const void* in, size_t bytes, Stream& stream);
+/// Position of a registered algorithm in algorithms().
+uint64_t algorithm_index(const Algorithm& algorithm);
 
 /// What the last hop multiplies by.
 inline double last_scale(ReduceOp op, size_t ranks) {

@@ -3,13 +3,15 @@
 //
 // Entries are never removed or moved, so a pointer taken once stays good and a choice is made under
 // a short lock. The table lists, for each kind and up to a size, who goes first; the first entry
-// that is registered and supports the call wins, and copy-ring stands last.
+// that is registered and supports the call wins, and copy-ring stands last. Registering logs a
+// `plugin` event with the entry's position; group/launch.cc logs one for each choice.
 #include <atomic>
 #include <iterator>
 #include <memory>
 #include <mutex>
 
 #include "collective/algorithms.h"
+#include "fabric/event_log.h"
 
 namespace fabric {
 namespace {
@@ -49,6 +51,7 @@ class Registry {
            algorithm.name.c_str());
     }
     entries_.push_back(std::make_unique<const Algorithm>(algorithm));
+    event_log::log(EventKind::kPlugin, kNoDevice, 0, kNoDevice, 0, 0, 0, entries_.size() - 1);
   }
 
   std::vector<const Algorithm*> all() {
@@ -86,6 +89,13 @@ class Registry {
     return nullptr;
   }
 
+  uint64_t index_of(const Algorithm& algorithm) {
+    std::lock_guard lock(mutex_);
+    uint64_t index = 0;
+    while (index < entries_.size() && entries_[index].get() != &algorithm) ++index;
+    return index;
+  }
+
  private:
   Registry() {
     entries_.push_back(std::make_unique<const Algorithm>(copy_ring_algorithm()));
@@ -107,8 +117,8 @@ class Registry {
 }  // namespace
 
 void register_algorithm(const Algorithm& algorithm) {
-  if (algorithm.name.empty() || algorithm.supports == nullptr || algorithm.launch == nullptr) {
-    fail(ErrorCode::kUsage, "a collective algorithm needs a name, supports and launch");
+  if (algorithm.name.empty() || algorithm.supports == nullptr || algorithm.prepare == nullptr) {
+    fail(ErrorCode::kUsage, "a collective algorithm needs a name, supports and prepare");
   }
   Registry::instance().add(algorithm);
 }
@@ -128,21 +138,8 @@ const Algorithm& choose_algorithm(CollectiveKind kind, ReduceOp op, DType dtype,
   return *found;
 }
 
-Scratch::~Scratch() {
-  for (Block* block : blocks_) block->device->allocator().free(block);
-}
-
-char* Scratch::take(size_t bytes, Stream& stream) {
-  if (bytes == 0) return nullptr;
-  blocks_.reserve(blocks_.size() + 1);
-  Block* block = stream.device().allocator().allocate(bytes, stream);
-  blocks_.push_back(block);
-  return static_cast<char*>(block->ptr);
-}
-
-void copy_within(Device& device, void* out, const void* in, size_t bytes, Stream& stream) {
-  if (bytes == 0 || out == in) return;
-  device.driver().copy(out, device.ordinal(), in, device.ordinal(), bytes, stream.handle());
+uint64_t algorithm_index(const Algorithm& algorithm) {
+  return Registry::instance().index_of(algorithm);
 }
 
 }  // namespace fabric

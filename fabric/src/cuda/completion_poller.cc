@@ -1,6 +1,7 @@
 // See completion_poller.h.
 #include "cuda/completion_poller.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "cuda/cuda_status.h"
@@ -15,19 +16,21 @@ constexpr int kMostFailures = 1000;  // some 20 ms of naps
 
 }  // namespace
 
-void CompletionPoller::add(int ordinal, cudaEvent_t event, std::function<void()> fn,
+void CompletionPoller::add(int ordinal, cudaStream_t stream, cudaEvent_t event,
+                           std::function<void()> fn,
                            std::function<void(int, cudaEvent_t)> give_back) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (!started_) {
     std::thread([this] { loop(); }).detach();  // the driver is never destroyed
     started_ = true;
   }
-  incoming_.push_back({ordinal, event, std::move(fn), std::move(give_back), 0});
+  incoming_.push_back({ordinal, stream, event, std::move(fn), std::move(give_back), 0});
   wake_.notify_one();
 }
 
 void CompletionPoller::loop() {
   std::deque<Item> pending;
+  std::vector<cudaStream_t> waiting;  // streams with an earlier event that has not passed
   auto idle_since = std::chrono::steady_clock::now();
   for (;;) {
     {
@@ -41,16 +44,23 @@ void CompletionPoller::loop() {
       }
     }
     bool passed_any = false;
+    waiting.clear();
     for (size_t i = 0; i < pending.size();) {
+      if (std::find(waiting.begin(), waiting.end(), pending[i].stream) != waiting.end()) {
+        ++i;
+        continue;
+      }
       cudaError_t status = cudaEventQuery(pending[i].event);
       if (status == cudaErrorNotReady) {
         cudaGetLastError();
+        waiting.push_back(pending[i].stream);
         ++i;
         continue;
       }
       if (status == cudaErrorCudartUnloading) return;  // the process is ending; nobody waits
       if (status != cudaSuccess && !sticky(status) && ++pending[i].failures < kMostFailures) {
         cudaGetLastError();  // of this question only, as far as can be told: ask again
+        waiting.push_back(pending[i].stream);
         ++i;
         continue;
       }

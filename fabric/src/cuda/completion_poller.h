@@ -1,7 +1,8 @@
 // Calls functions when events have passed: what Driver::notify is made of on CUDA.
 //
 // Design. notify() records an event and queues it with its function; one thread polls the queue's
-// events in order of their streams and calls the functions of those that passed. Polling (about 1
+// events and calls the functions of those that passed, for each stream in the order of notify(): a
+// stream's second event is asked only once the first has passed. Polling (about 1
 // µs a query) instead of cudaLaunchHostFunc keeps the stream running and lets functions be called
 // after a sticky error too, so that nobody waits for ever: a query that fails with a sticky error
 // poisons the fabric and everything queued is called. One that fails otherwise is asked again;
@@ -26,13 +27,14 @@ namespace fabric::cuda {
 
 class CompletionPoller {
  public:
-  /// Takes over `event`, recorded on a stream of `ordinal`; give_back returns it afterwards.
-  void add(int ordinal, cudaEvent_t event, std::function<void()> fn,
+  /// Takes over `event`, recorded on `stream` of `ordinal`; give_back returns it afterwards.
+  void add(int ordinal, cudaStream_t stream, cudaEvent_t event, std::function<void()> fn,
            std::function<void(int, cudaEvent_t)> give_back);
 
  private:
   struct Item {
     int ordinal;
+    cudaStream_t stream;
     cudaEvent_t event;
     std::function<void()> fn;
     std::function<void(int, cudaEvent_t)> give_back;

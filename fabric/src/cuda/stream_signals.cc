@@ -76,7 +76,8 @@ void StreamSignals::notify(int ordinal, cudaStream_t stream, std::function<void(
     give_event(ordinal, event);
     throw;
   }
-  poller_.add(ordinal, event, std::move(fn), [this](int o, cudaEvent_t e) { give_event(o, e); });
+  poller_.add(ordinal, stream, event, std::move(fn),
+              [this](int o, cudaEvent_t e) { give_event(o, e); });
 }
 
 void StreamSignals::hold(int ordinal, cudaStream_t stream, const std::shared_ptr<Gate>& gate) {

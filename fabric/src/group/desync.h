@@ -29,8 +29,18 @@ std::optional<Disagreement> find_disagreement(std::span<const CollectiveArgs> ar
 std::optional<Error> find_bad_argument(std::span<const CollectiveArgs> args);
 
 /// CollectiveTimeoutError naming the missing ranks, with the last events of the log attached.
-Error timeout_error(const CollectiveArgs& sample, CallSite site, const std::vector<int>& missing,
+Error timeout_error(CollectiveKind kind, CallSite site, const std::vector<int>& missing,
                     const std::vector<int>& arrived, int64_t waited_ms);
+
+/// Where a launched call stands still.
+enum class Stall : uint8_t {
+  kProducer,  ///< the work before the call, on the rank's own stream
+  kBefore,    ///< the communication stream has not come to the call
+  kWithin,    ///< the call's own copies and sums
+};
+/// CollectiveTimeoutError of a launched call, naming the ranks that are stalled, events attached.
+Error stall_error(CollectiveKind kind, CallSite site, Stall where, const std::vector<int>& ranks,
+                  const std::vector<Device*>& devices, int64_t waited_ms);
 
 const char* reduce_op_name(ReduceOp op);
 

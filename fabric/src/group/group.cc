@@ -3,10 +3,14 @@
 // work.cc.
 //
 // Design. The group's mutex guards who is at which call; it is held for a few instructions and
-// never while launching, waiting or calling anybody back. The rank that completes a slot launches
-// it in its own thread, for all ranks. Calls of one group launch in order, because that thread is
-// inside submit() and its rank must arrive at the next call before anybody can complete it.
-// Launching is group/launch.cc.
+// never while launching, waiting or calling anybody back. The rank that completes a slot puts it in
+// ready_, under the same mutex, and then takes its turn: whoever holds turn_ launches from the
+// front of ready_ until its own slot was launched, by itself or by the one before. So calls of one
+// group launch in the order of their numbers, whatever threads they come from, and a launch that
+// waits for memory holds up its own group only. Launching is group/launch.cc.
+//  - Lock order: turn_, then mutex_; callbacks of works run under neither.
+//  - What breaks it: an on_launched callback that submits to the same group, which is inside its
+//    turn.
 #include "fabric/group.h"
 
 #include <algorithm>
@@ -14,6 +18,7 @@
 #include <optional>
 
 #include "fabric/fabric.h"
+#include "group/flight_watch.h"
 #include "group/launch.h"
 #include "group/slot.h"
 #include "runtime/watchdog.h"
@@ -32,6 +37,12 @@ class GroupImpl final : public Group, public Watched {
     state_->id = next_id.fetch_add(1);
     state_->name = std::move(name);
     next_call_.assign(state_->devices.size(), 1);
+  }
+
+  // Nobody can arrive any more; launched calls go on under FlightWatch.
+  ~GroupImpl() override {
+    const Error error(ErrorCode::kUsage, "the group was disposed of while this call was open");
+    for (auto& slot : slots_) slot->fail(error);
   }
 
   int size() const override { return static_cast<int>(state_->devices.size()); }
@@ -68,6 +79,7 @@ class GroupImpl final : public Group, public Watched {
     std::vector<Arrival> arrivals;
     {
       std::lock_guard lock(mutex_);
+      if (!is_aborted()) pass_failed_calls();
       for (int r = 0; r < size(); ++r) {
         arrivals.push_back(arrive(r, std::move(args[r]), std::move(producers[r]), deadline));
       }
@@ -84,25 +96,33 @@ class GroupImpl final : public Group, public Watched {
     std::vector<std::shared_ptr<Slot>> open;
     {
       std::lock_guard lock(mutex_);
-      if (!aborted_) aborted_ = error;
-      ++aborts_;
+      {
+        std::lock_guard state(state_->mutex);
+        if (!state_->aborted) state_->aborted = error;
+        state_->last_abort = error;
+      }
+      state_->aborts.fetch_add(1);
       open.assign(slots_.begin(), slots_.end());
     }
-    for (auto& slot : open) slot->fail(error);
     event_log::log(EventKind::kError, kNoDevice, 0, kNoDevice, 0, 0,
                    static_cast<uint32_t>(error.code()), id());
+    for (auto& slot : open) slot->fail(error);
+    FlightWatch::instance().end(*state_, error);
   }
 
   std::optional<Error> aborted() const override {
-    std::lock_guard lock(mutex_);
-    return aborted_;
+    std::lock_guard lock(state_->mutex);
+    return state_->aborted;
   }
 
   void reset() override {
     std::deque<std::shared_ptr<Slot>> open;
     {
       std::lock_guard lock(mutex_);
-      aborted_.reset();
+      {
+        std::lock_guard state(state_->mutex);
+        state_->aborted.reset();
+      }
       open.swap(slots_);
       const uint64_t next = *std::max_element(next_call_.begin(), next_call_.end());
       std::fill(next_call_.begin(), next_call_.end(), next);
@@ -114,7 +134,7 @@ class GroupImpl final : public Group, public Watched {
 
   GroupStats stats() const override {
     return {state_->calls.load(), state_->bytes.load(), state_->desyncs.load(),
-            state_->timeouts.load(), aborts_.load()};
+            state_->timeouts.load(), state_->aborts.load()};
   }
 
   TimePoint expire(TimePoint now) override {
@@ -125,6 +145,7 @@ class GroupImpl final : public Group, public Watched {
     }
     TimePoint earliest = TimePoint::max();
     for (auto& slot : open) {
+      if (poisoned()) slot->fail(poison_error());
       slot->expire(now);
       if (slot->gathering()) earliest = std::min(earliest, slot->deadline());
     }
@@ -144,8 +165,8 @@ class GroupImpl final : public Group, public Watched {
   }
 
   static Clock::time_point deadline_after(int64_t timeout_ms) {
-    constexpr int64_t kYear = int64_t{365} * 24 * 3600 * 1000;
-    return Clock::now() + std::chrono::milliseconds(std::clamp<int64_t>(timeout_ms, 0, kYear));
+    return Clock::now() +
+           std::chrono::milliseconds(std::clamp<int64_t>(timeout_ms, 0, Slot::kLongestMs));
   }
 
   static Event record_producer(const CollectiveArgs& args) {
@@ -155,11 +176,43 @@ class GroupImpl final : public Group, public Watched {
     return event;
   }
 
+  bool is_aborted() const {
+    std::lock_guard lock(state_->mutex);
+    return state_->aborted.has_value();
+  }
+
+  // Under mutex_, for a call of all ranks: those that missed failed calls pass them by.
+  void pass_failed_calls() {
+    const uint64_t next = *std::max_element(next_call_.begin(), next_call_.end());
+    for (int r = 0; r < size(); ++r) {
+      for (uint64_t call = next_call_[r]; call < next; ++call) {
+        if (slots_[call - first_call_]->failed()) continue;
+        const int ahead = static_cast<int>(std::max_element(next_call_.begin(), next_call_.end()) -
+                                           next_call_.begin());
+        fail(ErrorCode::kUsage,
+             "a call for all ranks of group %u cannot overtake call %llu, which rank %d made and "
+             "rank %d did not yet: let all ranks make it, or wait for its deadline",
+             id(), static_cast<unsigned long long>(call), ahead, r);
+      }
+    }
+    std::fill(next_call_.begin(), next_call_.end(), next);
+    drop_passed();
+  }
+
   // Under mutex_. slots_[i] is call first_call_ + i; a slot leaves when all ranks have passed it.
+  void drop_passed() {
+    const uint64_t passed = *std::min_element(next_call_.begin(), next_call_.end());
+    while (first_call_ < passed && !slots_.empty()) {
+      slots_.pop_front();
+      ++first_call_;
+    }
+  }
+
+  // Under mutex_.
   Arrival arrive(int rank, CollectiveArgs&& args, Event&& producer, Clock::time_point deadline) {
-    if (aborted_) {
+    if (auto error = aborted()) {
       auto slot = std::make_shared<Slot>(state_, next_call_[rank]);
-      slot->fail(*aborted_);
+      slot->fail(*error);
       return {std::move(slot), false};
     }
     const uint64_t call = next_call_[rank]++;
@@ -171,30 +224,49 @@ class GroupImpl final : public Group, public Watched {
     }
     Arrival arrival{slots_[call - first_call_], false};
     arrival.last = arrival.slot->arrive(rank, std::move(args), std::move(producer), deadline);
-    const uint64_t passed = *std::min_element(next_call_.begin(), next_call_.end());
-    while (first_call_ < passed) {
-      slots_.pop_front();
-      ++first_call_;
-    }
+    if (arrival.last) ready_.push_back(arrival.slot);
+    drop_passed();
     return arrival;
   }
 
   // Outside mutex_: the last rank launches, others make sure that the deadline is watched.
   void settle(const Arrival& arrival, Clock::time_point deadline) {
     if (arrival.last) {
-      launch_call(*arrival.slot);
+      launch_up_to(*arrival.slot);
     } else if (arrival.slot->gathering()) {
       Watchdog::instance().arm(deadline);
+      // A device lost since the caller asked: the watchdog may have looked before this arrival.
+      if (poisoned()) arrival.slot->fail(poison_error());
     }
   }
 
+  void launch_up_to(const Slot& own) {
+    std::vector<std::pair<std::shared_ptr<Slot>, std::optional<Error>>> launched;
+    {
+      std::lock_guard turn(turn_);
+      while (auto slot = take_ready()) {
+        launched.emplace_back(slot, launch_call(*slot));
+        if (slot.get() == &own) break;
+      }
+    }
+    for (auto& [slot, error] : launched) settle_call(slot, error);
+  }
+
+  std::shared_ptr<Slot> take_ready() {
+    std::lock_guard lock(mutex_);
+    if (ready_.empty()) return nullptr;
+    auto slot = std::move(ready_.front());
+    ready_.pop_front();
+    return slot;
+  }
+
   const std::shared_ptr<GroupState> state_;
+  std::mutex turn_;           // held while launching
   mutable std::mutex mutex_;  // guards what follows
   std::vector<uint64_t> next_call_;
   std::deque<std::shared_ptr<Slot>> slots_;
+  std::deque<std::shared_ptr<Slot>> ready_;  // full, to be launched in this order
   uint64_t first_call_ = 1;
-  std::optional<Error> aborted_;
-  std::atomic<uint64_t> aborts_{0};
 };
 
 }  // namespace
@@ -206,7 +278,16 @@ std::shared_ptr<Group> Group::create(std::vector<Device*> devices, std::string n
       if (i != j && devices[i] == devices[j]) {
         fail(ErrorCode::kUsage, "%s is in the group twice", devices[i]->name().c_str());
       }
-      if (i != j) enable_peer(*devices[i], *devices[j]);
+      if (&devices[i]->driver() != &devices[j]->driver()) {
+        fail(ErrorCode::kDevice,
+             "a group needs devices of one driver: %s and %s differ; make a group of each kind",
+             devices[i]->name().c_str(), devices[j]->name().c_str());
+      }
+    }
+  }
+  for (Device* a : devices) {
+    for (Device* b : devices) {
+      if (a != b) enable_peer(*a, *b);
     }
   }
   auto group = std::make_shared<GroupImpl>(std::move(devices), std::move(name));

@@ -1,36 +1,34 @@
-// Launches a call for all ranks, in the thread of the rank that arrived last; group.cc calls it.
+// Launches a call for all ranks, in the thread of a rank that arrived last; group.cc calls it.
 //
-// Design. The ranks' parts are compared, then everything is enqueued: each comm stream waits for
-// its rank's producer event, runs the algorithm and records the rank's done event. Only then do the
-// buffers' owners hear of it (on_launched) and waiters wake. Whatever fails on the way fails the
-// call at all ranks.
+// Design. The ranks' parts are compared. Then the call is prepared: all that may fail or wait for
+// memory, with nothing enqueued and no lock of the process held. Then everything is enqueued: each
+// comm stream waits for its rank's producer event, runs the algorithm and records the rank's done
+// event. Only then do the buffers' owners hear of it (on_launched) and waiters wake.
+//  - All or none: a failure before the first enqueue leaves nothing behind. After one that comes
+//    later, close() makes every comm stream wait for every stream that an algorithm may use, so that
+//    whatever is ordered after a comm stream (scratch, inboxes, the buffers by on_launched) is
+//    ordered after what was enqueued. Where even that fails (a lost device), the call's memory is
+//    kept for good. Either way all ranks get the error.
 //
 // Enqueuing happens under the process's one launch mutex; runtime/launch_order.h says why.
 //
-// Events. collective_arrive, collective_launch and collective_done carry id = call number, detail =
-// kind in the low 8 bits and the group's id above; extra is the time in ns since the first arrival
-// (launch) or since the launch (done).
+// Events. collective_arrive, collective_launch, collective_combine and collective_done carry id =
+// call number, detail = kind in the low 8 bits and the group's id above, as do the call's copies;
+// extra is the time in ns since the first arrival (launch) or since the launch (done). The choice of
+// an algorithm is a plugin event with the same id and detail; extra is its place in algorithms().
 #include "group/launch.h"
 
 #include <mutex>
-#include <optional>
+#include <thread>
 
 #include "collective/algorithms.h"
 #include "fabric/graph.h"
 #include "group/desync.h"
+#include "group/flight_watch.h"
 #include "runtime/launch_order.h"
 
 namespace fabric {
 namespace {
-
-// Whether done events are logged by the device: free on the host driver, a callback that holds up
-// the comm stream elsewhere, so there only in timing mode.
-bool logs_done(const Device& device) {
-  const int mode = event_log::g_mode.load(std::memory_order_relaxed);
-  if (device.capturing()) return false;  // a callback belongs to one run, not to every replay
-  return mode == static_cast<int>(LogMode::kTiming) ||
-         (mode != 0 && device.kind() == DriverKind::kHost);
-}
 
 template <typename Body>
 std::optional<Error> guarded(Body&& body) {
@@ -44,49 +42,145 @@ std::optional<Error> guarded(Body&& body) {
   }
 }
 
-void enqueue(Slot& slot) {
-  GroupState& group = slot.group();
-  const int ranks = static_cast<int>(group.devices.size());
-  std::vector<CollectiveArgs>& args = slot.args();
-  const CollectiveArgs& call = args[0];
-  const uint64_t bytes = payload_bytes(call);
-  const Algorithm* algorithm =
-      call.kind == CollectiveKind::kReplay
-          ? nullptr
-          : &choose_algorithm(call.kind, call.op, call.dtype, ranks, bytes);
-  const uint64_t launch_ns = event_log::now_ns();
-  std::lock_guard lock(launch_order());
-  if (captured_together(group.devices, collective_name(call.kind))) slot.set_captured();
-  for (int r = 0; r < ranks; ++r) {
-    if (slot.producer(r)) slot.producer(r).wait(group.devices[r]->comm());
+class Launch {
+ public:
+  explicit Launch(Slot& slot)
+      : slot_(slot),
+        args_(slot.args()),
+        devices_(slot.group().devices),
+        bytes_(payload_bytes(args_[0])),
+        detail_(event_detail(args_[0], slot.group().id)) {}
+
+  std::optional<Error> prepare() {
+    return guarded([&] {
+      const CollectiveArgs& call = args_[0];
+      for (size_t r = 0; r < devices_.size(); ++r) {
+        slot_.started_event(static_cast<int>(r)) = Event(*devices_[r]);
+        slot_.done_event(static_cast<int>(r)) = Event(*devices_[r]);
+      }
+      if (call.kind == CollectiveKind::kReplay) return;
+      const Algorithm& algorithm = choose_algorithm(call.kind, call.op, call.dtype,
+                                                    static_cast<int>(devices_.size()), bytes_);
+      event_log::log(EventKind::kPlugin, kNoDevice, 0, kNoDevice, bytes_, slot_.sequence(), detail_,
+                     algorithm_index(algorithm));
+      prepared_ = algorithm.prepare({args_, devices_, slot_.sequence(), detail_});
+    });
   }
-  if (algorithm != nullptr) {
-    algorithm->launch(args, group.devices);
-  } else {
-    std::vector<Stream*> streams;
-    for (Device* device : group.devices) streams.push_back(&device->comm());
-    call.graph->launch_ordered(streams);
-  }
-  for (int r = 0; r < ranks; ++r) {
-    Device& device = *group.devices[r];
-    Stream& comm = device.comm();
-    Event& done = slot.done_event(r);
-    done = Event(device);
-    done.record(comm);
-    event_log::log(EventKind::kCollectiveLaunch, device.index(), comm.id(), kNoDevice, bytes,
-                   slot.sequence(), event_detail(call, group.id),
-                   launch_ns - slot.first_arrival_ns());
-    if (!logs_done(device)) continue;
-    auto log_done = [device = device.index(), stream = comm.id(), bytes, launch_ns,
-                     sequence = slot.sequence(), detail = event_detail(call, group.id)] {
-      event_log::log(EventKind::kCollectiveDone, device, stream, kNoDevice, bytes, sequence, detail,
-                     event_log::now_ns() - launch_ns);
-    };
-    if (device.kind() == DriverKind::kHost && comm.idle()) {
-      log_done();
+
+  std::optional<Error> enqueue() {
+    std::lock_guard lock(launch_order());
+    if (poisoned()) return poison_error();
+    launch_ns_ = event_log::now_ns();
+    auto error = guarded([&] {
+      if (captured_together(devices_, collective_name(args_[0].kind))) slot_.set_captured();
+    });
+    if (error) return error;
+    enqueued_ = true;
+    error = guarded([&] { enqueue_all(); });
+    if (error) {
+      lost_ = guarded([&] { close(); }).has_value();
     } else {
-      device.driver().notify(comm.handle(), log_done);
+      guarded([&] { log_launch(); });
     }
+    return error;
+  }
+
+  /// Tells the owners of the buffers, when anything was enqueued.
+  std::optional<Error> tell_owners() {
+    std::optional<Error> error;
+    if (!enqueued_) return error;
+    for (size_t r = 0; r < devices_.size(); ++r) {
+      if (!args_[r].on_launched) continue;
+      auto thrown = guarded([&] { args_[r].on_launched(devices_[r]->comm()); });
+      if (!thrown) continue;
+      lost_ = true;
+      if (!error) error = std::move(thrown);
+    }
+    return error;
+  }
+
+  /// Where work may be under way that nothing is ordered after: nothing of the call is given back.
+  ~Launch() {
+    if (!lost_) return;
+    (void)prepared_.release();
+    (void)new std::vector<CollectiveArgs>(std::move(args_));
+  }
+
+ private:
+  Stream& comm(size_t rank) const { return devices_[rank]->comm(); }
+
+  void enqueue_all() {
+    for (size_t r = 0; r < devices_.size(); ++r) {
+      const int rank = static_cast<int>(r);
+      if (slot_.producer(rank)) slot_.producer(rank).wait(comm(r));
+      if (!slot_.captured()) slot_.started_event(rank).record(comm(r));
+    }
+    if (prepared_) {
+      prepared_->enqueue();
+    } else {
+      std::vector<Stream*> streams;
+      for (Device* device : devices_) streams.push_back(&device->comm());
+      args_[0].graph->launch_ordered(streams);
+    }
+    for (size_t r = 0; r < devices_.size(); ++r) {
+      slot_.done_event(static_cast<int>(r)).record(comm(r));
+    }
+  }
+
+  void close() {
+    std::vector<Event> latest;
+    for (Device* device : devices_) {
+      for (Stream* stream : device->streams()) {
+        if (stream->purpose() == StreamPurpose::kCompute ||
+            stream->purpose() == StreamPurpose::kUser) {
+          continue;
+        }
+        latest.emplace_back(*device).record(*stream);
+      }
+    }
+    for (size_t r = 0; r < devices_.size(); ++r) {
+      for (Event& event : latest) event.wait(comm(r));
+    }
+  }
+
+  void log_launch() {
+    if (event_log::g_mode.load(std::memory_order_relaxed) == 0) return;
+    for (size_t r = 0; r < devices_.size(); ++r) {
+      Device& device = *devices_[r];
+      Stream& stream = comm(r);
+      event_log::log(EventKind::kCollectiveLaunch, device.index(), stream.id(), kNoDevice, bytes_,
+                     slot_.sequence(), detail_, launch_ns_ - slot_.first_arrival_ns());
+      if (device.capturing()) continue;  // a callback belongs to one run, not to every replay
+      auto log_done = [index = device.index(), id = stream.id(), bytes = bytes_,
+                       launch_ns = launch_ns_, sequence = slot_.sequence(), detail = detail_] {
+        event_log::log(EventKind::kCollectiveDone, index, id, kNoDevice, bytes, sequence, detail,
+                       event_log::now_ns() - launch_ns);
+      };
+      if (device.kind() == DriverKind::kHost && stream.idle()) {
+        log_done();
+      } else {
+        device.driver().notify(stream.handle(), log_done);
+      }
+    }
+  }
+
+  Slot& slot_;
+  std::vector<CollectiveArgs>& args_;
+  const std::vector<Device*>& devices_;
+  const uint64_t bytes_;
+  const uint32_t detail_;
+  uint64_t launch_ns_ = 0;
+  std::unique_ptr<PreparedCall> prepared_;
+  bool enqueued_ = false;
+  bool lost_ = false;
+};
+
+// The last owner of a graph waits for its latest run; that must not be the thread that launched.
+void let_go(std::shared_ptr<Graph> graph) {
+  if (graph.use_count() > 1) return;
+  try {
+    std::thread([last = std::move(graph)]() mutable { last.reset(); }).detach();
+  } catch (const std::system_error&) {  // no thread to be had: it waits here, bounded
   }
 }
 
@@ -100,42 +194,53 @@ uint32_t event_detail(const CollectiveArgs& args, uint32_t group) {
   return static_cast<uint32_t>(args.kind) | group << 8;
 }
 
-void launch_call(Slot& slot) {
+std::optional<Error> launch_call(Slot& slot) {
   GroupState& group = slot.group();
-  const int ranks = static_cast<int>(group.devices.size());
   std::vector<CollectiveArgs>& args = slot.args();
   if (auto odd = find_disagreement(args, slot.site())) {
     group.desyncs.fetch_add(1, std::memory_order_relaxed);
-    event_log::log(EventKind::kError, group.devices[odd->rank]->index(), 0, kNoDevice, 0,
-                   slot.sequence(), static_cast<uint32_t>(ErrorCode::kDesync), group.id);
-    slot.fail(odd->error, true);
-    return;
+    return odd->error;
   }
-  std::optional<Error> error = find_bad_argument(args);
-  if (!error) {
-    error = guarded([&] { enqueue(slot); });
-    // Also after a failure half-way: what was enqueued still uses the buffers.
-    for (int r = 0; r < ranks; ++r) {
-      if (!args[r].on_launched) continue;
-      auto thrown = guarded([&] { args[r].on_launched(group.devices[r]->comm()); });
-      if (!error) error = std::move(thrown);
-    }
-  }
+  if (auto bad = find_bad_argument(args)) return bad;
+  Launch launch(slot);
+  std::optional<Error> error = launch.prepare();
+  if (!error) error = launch.enqueue();
+  std::optional<Error> thrown = launch.tell_owners();
+  return error ? error : thrown;
+}
+
+void settle_call(const std::shared_ptr<Slot>& slot, const std::optional<Error>& error) {
+  GroupState& group = slot->group();
   if (error) {
-    event_log::log(EventKind::kError, kNoDevice, 0, kNoDevice, 0, slot.sequence(),
+    event_log::log(EventKind::kError, kNoDevice, 0, kNoDevice, 0, slot->sequence(),
                    static_cast<uint32_t>(error->code()), group.id);
-    slot.fail(*error, true);
+    slot->fail(*error, true);
     return;
   }
-  const uint64_t bytes = payload_bytes(args[0]);
+  std::vector<CollectiveArgs>& args = slot->args();
+  group.calls.fetch_add(1, std::memory_order_relaxed);
+  group.bytes.fetch_add(payload_bytes(args[0]), std::memory_order_relaxed);
+  std::shared_ptr<Graph> graph = std::move(args[0].graph);
   for (CollectiveArgs& part : args) {
     part.keep_alive.reset();
     part.graph.reset();
     part.on_launched = nullptr;
   }
-  group.calls.fetch_add(1, std::memory_order_relaxed);
-  group.bytes.fetch_add(bytes, std::memory_order_relaxed);
-  slot.publish_launched();
+  if (graph) let_go(std::move(graph));
+  slot->publish_launched();
+  if (slot->captured()) return;
+  FlightWatch::instance().add(slot);
+  // What happened while it was launching has passed it by.
+  if (poisoned()) {
+    slot->end_flight(poison_error());
+  } else if (slot->aborts_before() != group.aborts.load()) {
+    std::optional<Error> abort;
+    {
+      std::lock_guard lock(group.mutex);
+      abort = group.last_abort;
+    }
+    if (abort) slot->end_flight(*abort);
+  }
 }
 
 }  // namespace fabric

@@ -1,13 +1,19 @@
-// From a full slot to enqueued work; group.cc calls it, group/launch.cc holds the design.
+// From a full slot to enqueued work; group.cc calls it in the order of the calls, group/launch.cc
+// holds the design.
 #pragma once
+
+#include <memory>
+#include <optional>
 
 #include "group/slot.h"
 
 namespace fabric {
 
-/// Launches `slot` (whose last rank just arrived) and settles it: launched, or failed for all
-/// ranks.
-void launch_call(Slot& slot);
+/// Launches `slot`, whose last rank has arrived: on all ranks, or the error that all of them get.
+std::optional<Error> launch_call(Slot& slot);
+
+/// Tells the ranks how launch_call() ended; under no lock, since callbacks run.
+void settle_call(const std::shared_ptr<Slot>& slot, const std::optional<Error>& error);
 
 /// Bytes of a rank's `count` elements; 0 for a barrier.
 uint64_t payload_bytes(const CollectiveArgs& args);

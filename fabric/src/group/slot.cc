@@ -1,4 +1,5 @@
-// State machine of one collective call; the design is in group/slot.h.
+// State machine of one collective call up to its launch; the design is in group/slot.h, the time
+// after the launch is group/slot_flight.cc.
 #include "group/slot.h"
 
 #include <algorithm>
@@ -8,6 +9,7 @@ namespace fabric {
 Slot::Slot(std::shared_ptr<GroupState> group, uint64_t sequence)
     : group_(std::move(group)),
       sequence_(sequence),
+      aborts_before_(group_->aborts.load()),
       args_(group_->devices.size()),
       parts_(group_->devices.size()) {}
 
@@ -18,12 +20,16 @@ bool Slot::arrive(int rank, CollectiveArgs&& args, Event&& producer, Clock::time
   part.arrived = true;
   part.producer = std::move(producer);
   votes_ |= args.vote;
-  args_[rank] = std::move(args);
+  const int64_t result_ms = std::clamp<int64_t>(args.result_ms, 0, kLongestMs);
   deadline_ = std::min(deadline_, deadline);
   if (arrived_++ == 0) {
     first_arrival_ = Clock::now();
     first_arrival_ns_ = event_log::now_ns();
+    kind_ = args.kind;
+    result_ms_ = result_ms;
   }
+  result_ms_ = std::min(result_ms_, result_ms);
+  args_[rank] = std::move(args);
   if (arrived_ < static_cast<int>(parts_.size())) return false;
   state_.store(State::kLaunching, std::memory_order_release);
   return true;
@@ -34,39 +40,26 @@ Slot::Clock::time_point Slot::deadline() const {
   return deadline_;
 }
 
-void Slot::publish_launched() {
-  std::vector<std::pair<int, Callback>> callbacks;
-  bool wake;
-  {
-    std::lock_guard lock(mutex_);
-    for (size_t r = 0; r < parts_.size(); ++r) {
-      for (Callback& callback : parts_[r].callbacks) {
-        callbacks.emplace_back(static_cast<int>(r), std::move(callback));
-      }
-      parts_[r].callbacks.clear();
-    }
-    state_.store(State::kLaunched, std::memory_order_release);
-    wake = waiters_ > 0;
-  }
-  if (wake) settled_.notify_all();
-  for (auto& [rank, callback] : callbacks) notify_done(rank, std::move(callback));
+bool Slot::fail(const Error& error, bool launcher) { return fail_from(launcher, false, error); }
+
+bool Slot::may_fail(State state, bool launcher, bool flight) const {
+  return (state == State::kGathering && !flight) || (state == State::kLaunching && launcher) ||
+         (state == State::kLaunched && flight);
 }
 
-bool Slot::fail(const Error& error, bool launcher) {
+bool Slot::fail_from(bool launcher, bool flight, const Error& error, std::optional<int> late) {
   std::vector<Callback> callbacks;
   std::vector<CollectiveArgs> dropped;  // user objects die after the lock is gone
-  std::vector<Event> events;
   {
     std::lock_guard lock(mutex_);
-    const State state = state_.load(std::memory_order_relaxed);
-    if (state != State::kGathering && !(launcher && state == State::kLaunching)) return false;
+    if (!may_fail(state_.load(std::memory_order_relaxed), launcher, flight)) return false;
     error_ = std::make_unique<const Error>(error);
     for (Part& part : parts_) {
       for (Callback& callback : part.callbacks) callbacks.push_back(std::move(callback));
       part.callbacks.clear();
-      events.push_back(std::move(part.producer));
     }
     dropped.swap(args_);
+    if (late) count_timeout(*late);
     state_.store(State::kFailed, std::memory_order_release);
   }
   settled_.notify_all();
@@ -76,7 +69,6 @@ bool Slot::fail(const Error& error, bool launcher) {
 
 std::optional<Slot::Overdue> Slot::overdue(Clock::time_point now) {
   std::vector<int> missing, arrived;
-  CollectiveArgs sample;
   int64_t waited_ms;
   {
     std::lock_guard lock(mutex_);
@@ -87,18 +79,20 @@ std::optional<Slot::Overdue> Slot::overdue(Clock::time_point now) {
     for (size_t r = 0; r < parts_.size(); ++r) {
       (parts_[r].arrived ? arrived : missing).push_back(static_cast<int>(r));
     }
-    sample.kind = args_[arrived.front()].kind;
     waited_ms = std::chrono::ceil<std::chrono::milliseconds>(now - first_arrival_).count();
   }
-  return Overdue{missing.front(), timeout_error(sample, site(), missing, arrived, waited_ms)};
+  return Overdue{missing.front(), timeout_error(kind_, site(), missing, arrived, waited_ms)};
 }
 
 void Slot::expire(Clock::time_point now) {
   const std::optional<Overdue> late = overdue(now);
-  if (!late || !fail(late->error)) return;
+  if (late) fail_from(false, false, late->error, late->rank);
+}
+
+void Slot::count_timeout(int rank) {
   group_->timeouts.fetch_add(1, std::memory_order_relaxed);
-  event_log::log(EventKind::kError, group_->devices[late->rank]->index(), 0, kNoDevice, 0,
-                 sequence_, static_cast<uint32_t>(ErrorCode::kCollectiveTimeout), group_->id);
+  event_log::log(EventKind::kError, group_->devices[rank]->index(), 0, kNoDevice, 0, sequence_,
+                 static_cast<uint32_t>(ErrorCode::kCollectiveTimeout), group_->id);
 }
 
 Slot::Wait Slot::wait(std::optional<Clock::time_point> limit) {
@@ -135,32 +129,6 @@ Slot::Wait Slot::wait(std::optional<Clock::time_point> limit) {
     --waiters_;
   }
   return now_state == State::kLaunched ? Wait::kLaunched : Wait::kFailed;
-}
-
-void Slot::on_done(int rank, Callback callback) {
-  {
-    std::lock_guard lock(mutex_);
-    const State state = state_.load(std::memory_order_relaxed);
-    if (state == State::kGathering || state == State::kLaunching) {
-      parts_[rank].callbacks.push_back(std::move(callback));
-      return;
-    }
-  }
-  if (const Error* failed = error()) {
-    callback(failed);
-  } else {
-    notify_done(rank, std::move(callback));
-  }
-}
-
-void Slot::notify_done(int rank, Callback callback) {
-  if (parts_[rank].done.query()) {
-    callback(nullptr);
-    return;
-  }
-  Device& device = *group_->devices[rank];
-  device.driver().notify(device.comm().handle(),
-                         [callback = std::move(callback)] { callback(nullptr); });
 }
 
 }  // namespace fabric

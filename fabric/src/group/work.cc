@@ -1,5 +1,9 @@
-// The Work handle of one rank: waits on the rank's slot until launched, then on its done event.
+// The Work handle of one rank: waits on the rank's slot until launched, then for its result.
 // Made by Group::submit; holds the slot, never the group.
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+
 #include "fabric/graph.h"
 #include "group/slot.h"
 
@@ -25,12 +29,11 @@ class RankWork final : public Work {
     slot_->done_event(rank_).wait(stream);
   }
 
-  bool done() const override {
-    return slot_->launched() && (slot_->captured() || slot_->done_event(rank_).query());
-  }
+  bool done() const override { return slot_->done(rank_); }
 
   bool synchronize(int64_t timeout_ms) override {
-    const auto limit = Slot::Clock::now() + std::chrono::milliseconds(timeout_ms);
+    const auto limit = Slot::Clock::now() + std::chrono::milliseconds(std::clamp<int64_t>(
+                                                timeout_ms, 0, Slot::kLongestMs));
     switch (slot_->wait(limit)) {
       case Slot::Wait::kTimedOut:
         return false;
@@ -40,8 +43,25 @@ class RankWork final : public Work {
         break;
     }
     require_own_time();
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(limit - Slot::Clock::now());
-    return slot_->done_event(rank_).synchronize(std::max<int64_t>(left.count(), 0));
+    if (slot_->done(rank_)) return true;
+    // A callback hears of a deadline, an abort and a lost device too; the event would not.
+    struct Ending {
+      std::mutex mutex;
+      std::condition_variable told;
+      bool done = false;
+      std::optional<Error> error;
+    };
+    auto ending = std::make_shared<Ending>();
+    slot_->on_done(rank_, [ending](const Error* error) {
+      std::lock_guard lock(ending->mutex);
+      if (error != nullptr) ending->error = *error;
+      ending->done = true;
+      ending->told.notify_all();
+    });
+    std::unique_lock lock(ending->mutex);
+    if (!ending->told.wait_until(lock, limit, [&] { return ending->done; })) return false;
+    if (ending->error) throw *ending->error;
+    return true;
   }
 
   uint64_t votes() const override { return slot_->launched() ? slot_->votes() : 0; }

@@ -13,5 +13,7 @@ bool peer_allowed(int a, int b);
 bool take_allocation_fault(int ordinal);
 /// The same for staging memory.
 bool take_staging_fault();
+/// The same for one copy that is being enqueued on a stream of `ordinal`.
+bool take_copy_fault(int ordinal);
 
 }  // namespace fabric::host

@@ -144,6 +144,9 @@ void HostDriver::copy(void* dst, int dst_ordinal, const void* src, int src_ordin
          src_ordinal, dst_ordinal);
   }
   if (bytes == 0 || dst == src) return;
+  if (const int owner = static_cast<Queue*>(stream)->ordinal(); take_copy_fault(owner)) {
+    fail(ErrorCode::kPeerAccess, "host:%d: this copy fails by an injected fault", owner);
+  }
   enqueue(stream, [dst, src, bytes] {
     parallel_for(static_cast<int64_t>(bytes), kCopyGrain, [&](int64_t begin, int64_t end) {
       std::memcpy(static_cast<char*>(dst) + begin, static_cast<const char*>(src) + begin,

@@ -52,6 +52,8 @@ class HostDriver final : public Driver {
   void fill(void* dst, int ordinal, int byte, size_t bytes, StreamHandle stream) override;
   void combine(void* dst, const void* a, const void* b, size_t count, DType dtype, ReduceOp op,
                double scale, int ordinal, StreamHandle stream) override;
+  bool reduce_at_once(std::span<const ReducePart> parts, size_t count, DType dtype, ReduceOp op,
+                      double scale) override;
   void notify(StreamHandle stream, std::function<void()> fn) override;
   void hold(StreamHandle stream, std::shared_ptr<Gate> gate) override;
 

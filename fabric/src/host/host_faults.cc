@@ -12,7 +12,8 @@ namespace fabric {
 namespace host {
 namespace {
 
-struct AllocationFault {
+// The next `count` calls fail, after `skip` that succeed.
+struct Countdown {
   int skip = 0;
   int count = 0;
 };
@@ -21,8 +22,10 @@ struct FaultState {
   std::array<std::atomic<int64_t>, kMaxHostDevices> delay_us{};
   std::array<std::array<std::atomic<bool>, kMaxHostDevices>, kMaxHostDevices> blocked{};
   std::mutex mutex;
-  std::array<AllocationFault, kMaxHostDevices> allocations{};
-  AllocationFault staging;
+  std::array<Countdown, kMaxHostDevices> allocations{};
+  Countdown staging;
+  std::array<Countdown, kMaxHostDevices> copies{};
+  std::atomic<bool> copies_fail{false};  // copies take the mutex only then
 };
 
 FaultState& state() {
@@ -37,21 +40,8 @@ void check_ordinal(int ordinal) {
   }
 }
 
-}  // namespace
-
-int64_t device_delay_us(int ordinal) {
-  return state().delay_us[static_cast<size_t>(ordinal)].load(std::memory_order_relaxed);
-}
-
-bool peer_allowed(int a, int b) {
-  return !state().blocked[static_cast<size_t>(a)][static_cast<size_t>(b)].load(
-      std::memory_order_relaxed);
-}
-
-namespace {
-
 // Under the faults' mutex.
-bool take(AllocationFault& fault) {
+bool take(Countdown& fault) {
   if (fault.count == 0) return false;
   if (fault.skip > 0) {
     --fault.skip;
@@ -63,10 +53,26 @@ bool take(AllocationFault& fault) {
 
 }  // namespace
 
+int64_t device_delay_us(int ordinal) {
+  return state().delay_us[static_cast<size_t>(ordinal)].load(std::memory_order_relaxed);
+}
+
+bool peer_allowed(int a, int b) {
+  return !state().blocked[static_cast<size_t>(a)][static_cast<size_t>(b)].load(
+      std::memory_order_relaxed);
+}
+
 bool take_allocation_fault(int ordinal) {
   auto& faults = state();
   std::lock_guard lock(faults.mutex);
   return take(faults.allocations[static_cast<size_t>(ordinal)]);
+}
+
+bool take_copy_fault(int ordinal) {
+  auto& faults = state();
+  if (!faults.copies_fail.load(std::memory_order_relaxed)) return false;
+  std::lock_guard lock(faults.mutex);
+  return take(faults.copies[static_cast<size_t>(ordinal)]);
 }
 
 bool take_staging_fault() {
@@ -97,6 +103,14 @@ void fail_staging(int count, int skip) {
   faults.staging = {skip, count};
 }
 
+void fail_copies(int ordinal, int count, int skip) {
+  host::check_ordinal(ordinal);
+  auto& faults = host::state();
+  std::lock_guard lock(faults.mutex);
+  faults.copies[static_cast<size_t>(ordinal)] = {skip, count};
+  faults.copies_fail.store(true, std::memory_order_relaxed);
+}
+
 void set_peer_access(int a, int b, bool allowed) {
   host::check_ordinal(a);
   host::check_ordinal(b);
@@ -114,6 +128,8 @@ void clear() {
   std::lock_guard lock(faults.mutex);
   faults.allocations.fill({});
   faults.staging = {};
+  faults.copies.fill({});
+  faults.copies_fail.store(false, std::memory_order_relaxed);
 }
 
 }  // namespace faults

@@ -32,7 +32,8 @@ uint64_t lap_tag(uint64_t ticket) { return (ticket / kCapacity) << kDeltaBits; }
 constexpr bool runs_on_a_stream(EventKind kind) {
   return kind == EventKind::kOperator || kind == EventKind::kCopy ||
          kind == EventKind::kEventRecord || kind == EventKind::kEventWait ||
-         kind == EventKind::kCollectiveLaunch || kind == EventKind::kGraph;
+         kind == EventKind::kCollectiveLaunch || kind == EventKind::kCollectiveCombine ||
+         kind == EventKind::kGraph;
 }
 
 struct alignas(64) Slot {
@@ -147,7 +148,10 @@ EventSlice read(uint64_t since, size_t limit, EventRecord* into, size_t* count) 
     slice.dropped += oldest - begin;
     begin = oldest;
   }
-  if (head > begin && head - begin > limit) begin = head - limit;
+  if (head > begin && head - begin > limit) {
+    slice.skipped = head - limit - begin;
+    begin = head - limit;
+  }
   size_t found = 0;
   if (into == nullptr && head > begin) slice.events.reserve(static_cast<size_t>(head - begin));
   uint64_t ticket = begin;

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "fabric/fabric.h"
+#include "runtime/watchdog.h"
 
 namespace fabric {
 namespace {
@@ -35,6 +36,7 @@ void poison(const std::string& reason) {
   }
   event_log::log(EventKind::kError, kNoDevice, 0, kNoDevice, 0, 0,
                  static_cast<uint32_t>(ErrorCode::kPoisoned));
+  Watchdog::instance().arm(Watched::TimePoint::min());  // who waits for a device hears of it now
 }
 
 void check_poison() {

@@ -1,18 +1,32 @@
-// Moves bytes between two devices, directly or through staging. Called by transfer/transfer.cc and by the
-// copy algorithms; the ordering rules are in transfer/copy_lane.h.
+// Moves bytes between two devices, directly or through staging. Called by transfer/transfer.cc and
+// by the copy algorithms; the ordering rules are in transfer/copy_lane.h.
 #include "transfer/copy_lane.h"
 
 #include <algorithm>
 
+#include "topology/peer_access.h"
+
 namespace fabric {
 
-CopyLane::CopyLane(Device& from, Device& to, size_t largest)
-    : from_(from), to_(to), peer_(reaches(from, to)), largest_(largest) {}
+CopyLane::CopyLane(Device& from, Device& to, size_t largest, CopyLabel label)
+    : from_(from), to_(to), peer_(reaches(from, to)), largest_(largest), label_(label) {}
 
 CopyLane::~CopyLane() {
   for (Parcel& parcel : parcels_) {
-    if (parcel.staging.ptr != nullptr) release_staging(parcel.staging, last_receiver_);
+    if (parcel.staging.ptr != nullptr) release_staging(parcel.staging, parcel.last_user);
   }
+}
+
+void CopyLane::equip(Parcel& parcel) {
+  if (!parcel.sent) parcel.sent = Event(from_);
+  if (peer_ || parcel.staging.ptr != nullptr) return;
+  if (!parcel.emptied) parcel.emptied = Event(to_);
+  Driver& owner = from_.kind() == DriverKind::kHost ? to_.driver() : from_.driver();
+  parcel.staging = acquire_staging(owner, largest_);
+}
+
+void CopyLane::reserve(uint64_t sends) {
+  for (uint64_t i = 0; i < std::min<uint64_t>(sends, kBuffers); ++i) equip(parcels_[i]);
 }
 
 void CopyLane::send(void* dst, const void* src, size_t bytes, Stream& sender) {
@@ -21,26 +35,24 @@ void CopyLane::send(void* dst, const void* src, size_t bytes, Stream& sender) {
          from_.name().c_str(), to_.name().c_str(),
          static_cast<unsigned long long>(sent_ - received_), bytes, largest_);
   }
-  Parcel& parcel = parcels_[sent_++ % kBuffers];
+  Parcel& parcel = parcels_[sent_ % kBuffers];
   parcel.dst = dst;
   parcel.bytes = bytes;
-  if (bytes == 0) return;
-  if (peer_) {
-    from_.driver().copy(dst, to_.ordinal(), src, from_.ordinal(), bytes, sender.handle());
-  } else {
-    if (parcel.staging.ptr == nullptr) {
-      Driver& owner = from_.kind() == DriverKind::kHost ? to_.driver() : from_.driver();
-      parcel.staging = acquire_staging(owner, largest_);
-      parcel.emptied = Event(to_);
+  if (bytes != 0) {
+    equip(parcel);
+    if (peer_) {
+      from_.driver().copy(dst, to_.ordinal(), src, from_.ordinal(), bytes, sender.handle());
     } else {
       parcel.emptied.wait(sender);
+      parcel.last_user = &sender;
+      from_.driver().copy(parcel.staging.ptr, kHostMemory, src, from_.ordinal(), bytes,
+                          sender.handle());
     }
-    from_.driver().copy(parcel.staging.ptr, kHostMemory, src, from_.ordinal(), bytes,
-                        sender.handle());
+    event_log::log(EventKind::kCopy, from_.index(), sender.id(), to_.index(), bytes, label_.id,
+                   label_.detail);
+    parcel.sent.record(sender);
   }
-  event_log::log(EventKind::kCopy, from_.index(), sender.id(), to_.index(), bytes, 0);
-  if (!parcel.sent) parcel.sent = Event(from_);
-  parcel.sent.record(sender);
+  ++sent_;
 }
 
 void CopyLane::receive(Stream& receiver) {
@@ -48,9 +60,11 @@ void CopyLane::receive(Stream& receiver) {
   if (parcel.bytes == 0) return;
   parcel.sent.wait(receiver);
   if (peer_) return;
-  last_receiver_ = &receiver;
   to_.driver().copy(parcel.dst, to_.ordinal(), parcel.staging.ptr, kHostMemory, parcel.bytes,
                     receiver.handle());
+  parcel.last_user = &receiver;
+  event_log::log(EventKind::kCopy, to_.index(), receiver.id(), from_.index(), parcel.bytes,
+                 label_.id, label_.detail);
   parcel.emptied.record(receiver);
 }
 
@@ -58,7 +72,8 @@ void CopyLane::fetch(void* dst, const void* src, size_t bytes, Stream& sender, S
   if (bytes == 0) return;
   if (peer_) {
     to_.driver().copy(dst, to_.ordinal(), src, from_.ordinal(), bytes, receiver.handle());
-    event_log::log(EventKind::kCopy, to_.index(), receiver.id(), from_.index(), bytes, 0);
+    event_log::log(EventKind::kCopy, to_.index(), receiver.id(), from_.index(), bytes, label_.id,
+                   label_.detail);
     return;
   }
   for (size_t done = 0; done < bytes; done += largest_) {

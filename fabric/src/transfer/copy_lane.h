@@ -11,6 +11,8 @@
 //    the event that the receiving stream recorded after it emptied the buffer. So staging stays
 //    bounded however far the host runs ahead.
 //  - Before send() the caller orders the sending stream after the last use of the destination.
+//  - A buffer goes back to the cache behind its last user: the receiving stream, or the sending one
+//    when nobody received (a launch that broke half-way).
 //  - What breaks it: more than kBuffers sends without a receive; send() refuses that.
 #pragma once
 
@@ -22,18 +24,23 @@
 
 namespace fabric {
 
-/// True when `a` may read and write `b`'s memory; enables the pair on first use.
-bool reaches(Device& a, Device& b);
+/// Whose copies these are, as the event log tells it; zeros: nobody's.
+struct CopyLabel {
+  uint64_t id = 0;
+  uint32_t detail = 0;
+};
 
 class CopyLane {
  public:
   /// `largest` bounds the bytes of one send.
-  CopyLane(Device& from, Device& to, size_t largest);
+  CopyLane(Device& from, Device& to, size_t largest, CopyLabel label = {});
   ~CopyLane();
   CopyLane(const CopyLane&) = delete;
   CopyLane& operator=(const CopyLane&) = delete;
 
   bool peer() const { return peer_; }
+  /// Takes the events and staging memory of `sends` sends now, so that no send allocates.
+  void reserve(uint64_t sends);
   void send(void* dst, const void* src, size_t bytes, Stream& sender);
   void receive(Stream& receiver);
   /// Both halves at once, where the receiver fetches: a peer copy then runs on `receiver`, which
@@ -48,15 +55,17 @@ class CopyLane {
     Event sent;
     Event emptied;
     StagingBuffer staging;
+    Stream* last_user = nullptr;  // of `staging`
   };
+  void equip(Parcel& parcel);
 
   Device& from_;
   Device& to_;
   bool peer_;
   size_t largest_;
+  CopyLabel label_;
   uint64_t sent_ = 0;
   uint64_t received_ = 0;
-  Stream* last_receiver_ = nullptr;
   std::array<Parcel, kBuffers> parcels_;
 };
 

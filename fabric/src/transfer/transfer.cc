@@ -1,5 +1,4 @@
-// Copies between two devices and peer access between them. Tensors' `to`, the autograd copy nodes
-// and groups call it.
+// Copies between two devices. Tensors' `to` and the autograd copy nodes call it.
 //
 // Design. The copy runs on the source's copy-out stream after both sides' work so far: the source's
 // because it makes the data, the destination's because its memory may be a reused block that
@@ -9,7 +8,6 @@
 // buffers.
 #include <algorithm>
 #include <array>
-#include <atomic>
 
 #include "fabric/fabric.h"
 #include "fabric/graph.h"
@@ -21,10 +19,6 @@ namespace {
 
 constexpr size_t kStagedPiece = 4u << 20;
 constexpr size_t kAcrossPiece = 32u << 20;
-constexpr int kTable = 256;
-
-// Pairs whose access was enabled and logged; devices beyond the table ask the driver every time.
-std::atomic<bool> g_enabled[kTable][kTable];
 
 /// Between drivers: through staging memory, each half on its own side's stream. Two pieces are
 /// pinned at most, whatever the payload; a piece's buffer is written again behind a gate that opens
@@ -57,31 +51,6 @@ Stream& transfer_across(void* dst, Stream& dst_stream, const void* src, Stream& 
 }
 
 }  // namespace
-
-bool enable_peer(Device& a, Device& b) {
-  if (&a == &b) return true;
-  if (&a.driver() != &b.driver()) return false;
-  Driver& driver = a.driver();
-  // The driver is asked each time: access can be lost, and then copies must go through staging.
-  const bool same = a.ordinal() == b.ordinal();
-  if (!same && !driver.can_access_peer(a.ordinal(), b.ordinal())) return false;
-  const bool in_table = a.index() < kTable && b.index() < kTable;
-  if (in_table && g_enabled[a.index()][b.index()].load(std::memory_order_acquire)) return true;
-  if (!same) {
-    try {
-      driver.enable_peer(a.ordinal(), b.ordinal());
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::kPeerAccess) throw;
-      return false;
-    }
-  }
-  if (!in_table || !g_enabled[a.index()][b.index()].exchange(true)) {
-    event_log::log(EventKind::kPeerEnable, a.index(), 0, b.index(), 0, 0);
-  }
-  return true;
-}
-
-bool reaches(Device& a, Device& b) { return enable_peer(a, b); }
 
 Stream& transfer(void* dst, Stream& dst_stream, const void* src, Stream& src_stream, size_t bytes) {
   check_poison();

@@ -163,7 +163,7 @@ SharedInbox& inbox() {
   return *state;
 }
 
-void launch_shared_inbox(std::span<CollectiveArgs> args, std::span<Device* const> devices) {
+void enqueue_shared_inbox(std::span<Device* const> devices) {
   for (Device* device : devices) {
     host::enqueue(device->comm().handle(), [] {
       if (inbox().inside.fetch_add(1) >= 2) ++inbox().overlaps;
@@ -194,11 +194,24 @@ void launch_shared_inbox(std::span<CollectiveArgs> args, std::span<Device* const
   }
 }
 
+class SharedInboxCall final : public PreparedCall {
+ public:
+  explicit SharedInboxCall(std::span<Device* const> devices) : devices_(devices) {}
+  void enqueue() override { enqueue_shared_inbox(devices_); }
+
+ private:
+  const std::span<Device* const> devices_;
+};
+
+std::unique_ptr<PreparedCall> prepare_shared_inbox(const CollectiveCall& call) {
+  return std::make_unique<SharedInboxCall>(call.devices);
+}
+
 TEST_F(CaptureOrder, AGraphWithACollectiveWaitsForAnEagerCallThatIsBeingEnqueued) {
   register_algorithm(
       {"test-shared-inbox", true,
        [](CollectiveKind kind, ReduceOp, DType, int) { return kind == CollectiveKind::kBarrier; },
-       &launch_shared_inbox});
+       &prepare_shared_inbox});
   auto devices = test::host_devices(2);
   auto group = Group::create(devices);
   force_algorithm("test-shared-inbox");

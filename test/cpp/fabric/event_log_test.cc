@@ -60,6 +60,7 @@ TEST_F(EventLog, AWindowIsTheNewestRecordsSinceTheAskedOne) {
   ASSERT_EQ(slice.events.size(), 10u);
   EXPECT_EQ(slice.events[0].id, 90u);
   EXPECT_EQ(slice.dropped, 0u);
+  EXPECT_EQ(slice.skipped, 90u);
   EXPECT_EQ(slice.next_sequence, since + 100);
   slice = event_log::read(since + 95, 1000);
   ASSERT_EQ(slice.events.size(), 5u);

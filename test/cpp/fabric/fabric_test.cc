@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "fake_driver.h"
 #include "test_device.h"
 
 namespace fabric {
@@ -74,44 +75,8 @@ TEST(Fabric, ThreadsThatOpenTheSameDeviceGetOne) {
 }
 
 TEST(Fabric, ASecondDriverOfAKindIsRefused) {
-  struct Fake : Driver {
-    DriverKind kind() const override { return DriverKind::kHost; }
-    const char* name() const override { return "host"; }
-    int device_count() const override { return 0; }
-    DeviceProperties properties(int) const override { return {}; }
-    void* alloc(int, size_t) override { return nullptr; }
-    void free(int, void*, size_t) override {}
-    void* alloc_staging(size_t) override { return nullptr; }
-    void free_staging(void*, size_t) override {}
-    StreamHandle create_stream(int, StreamPurpose, int) override { return nullptr; }
-    void destroy_stream(StreamHandle) override {}
-    bool query_stream(StreamHandle) override { return true; }
-    bool synchronize_stream(StreamHandle, int64_t) override { return true; }
-    EventHandle create_event(int, bool) override { return nullptr; }
-    void destroy_event(EventHandle) override {}
-    void record(EventHandle, StreamHandle) override {}
-    void wait(StreamHandle, EventHandle) override {}
-    bool query_event(EventHandle) override { return true; }
-    bool synchronize_event(EventHandle, int64_t) override { return true; }
-    double elapsed_ms(EventHandle, EventHandle) override { return 0; }
-    void copy(void*, int, const void*, int, size_t, StreamHandle) override {}
-    void fill(void*, int, int, size_t, StreamHandle) override {}
-    void combine(void*, const void*, const void*, size_t, DType, ReduceOp, double, int,
-                 StreamHandle) override {}
-    void notify(StreamHandle, std::function<void()>) override {}
-    void hold(StreamHandle, std::shared_ptr<fabric::Gate>) override {}
-    bool can_access_peer(int, int) override { return true; }
-    void enable_peer(int, int) override {}
-    double measured_gbps(int, int) override { return 0; }
-    void begin_capture(StreamHandle) override {}
-    bool is_capturing(StreamHandle) override { return false; }
-    GraphHandle end_capture(StreamHandle) override { return nullptr; }
-    void abandon_capture(StreamHandle) noexcept override {}
-    void launch_graph(GraphHandle, StreamHandle) override {}
-    void destroy_graph(GraphHandle) override {}
-  };
   Driver* before = find_driver(DriverKind::kHost);
-  EXPECT_THROW(register_driver(std::make_unique<Fake>()), Error);
+  EXPECT_THROW(register_driver(std::make_unique<test::FakeDriver>(DriverKind::kHost)), Error);
   EXPECT_EQ(find_driver(DriverKind::kHost), before);
 }
 

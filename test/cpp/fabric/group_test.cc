@@ -290,6 +290,55 @@ TEST_F(GroupTest, TheLogTellsArrivalsLaunchesAndEndsOfEachCall) {
   EXPECT_EQ(done, 2);
 }
 
+// One id and detail join a call's arrivals, choice, copies, sums, launches and ends.
+TEST_F(GroupTest, TheLogTellsWhichCopiesAndSumsBelongToACall) {
+  auto devices = host_devices(3);
+  auto group = Group::create(devices);
+  const LogMode before = event_log::mode();
+  struct Expected {
+    Call call;
+    const char* algorithm;
+    int copies, sums;
+  };
+  const Expected cases[] = {
+      {{.count = 5'000}, "copy-oneshot", 6, 6},                // 2 fetches and 2 sums a rank
+      {{.count = 9, .in_place = true}, "copy-oneshot", 0, 3},  // at once, where streams are idle
+      {{.count = 30'000}, "copy-ring", 12, 6},                 // 4 pushes, 2 sums a rank
+      {{.kind = CollectiveKind::kAllGather, .count = 30'000}, "copy-ring", 9, 0},
+      {{.kind = CollectiveKind::kBroadcast, .count = 5'000, .root = 1}, "copy-oneshot", 3, 0},
+  };
+  for (const Expected& expected : cases) {
+    for (Device* device : devices) device->synchronize();
+    event_log::set_mode(LogMode::kBasic);
+    const uint64_t since = event_log::read(0, 0).next_sequence;
+    run_checked(*group, devices, expected.call);
+    for (Device* device : devices) device->synchronize();
+    event_log::set_mode(before);
+    const uint64_t id = group->stats().calls;
+    const uint32_t detail = static_cast<uint32_t>(expected.call.kind) | group->id() << 8;
+    int copies = 0, sums = 0, strangers = 0, done = 0;
+    std::string chosen;
+    for (const EventRecord& event : event_log::read(since, 100'000).events) {
+      const auto kind = static_cast<EventKind>(event.kind);
+      const bool of_call = event.id == id && event.detail == detail;
+      copies += kind == EventKind::kCopy && of_call;
+      strangers += kind == EventKind::kCopy && !of_call;
+      sums += kind == EventKind::kCollectiveCombine && of_call;
+      done += kind == EventKind::kCollectiveDone && of_call;
+      if (kind == EventKind::kPlugin && of_call) chosen = algorithms()[event.extra]->name;
+    }
+    const std::string where = expected.call.text(3);
+    EXPECT_EQ(chosen, expected.algorithm) << where;
+    if (expected.copies != 0) EXPECT_EQ(copies, expected.copies) << where;
+    EXPECT_EQ(strangers, 0) << where;
+    if (expected.copies != 0)
+      EXPECT_EQ(sums, expected.sums) << where;
+    else
+      EXPECT_GE(sums, expected.sums) << where;
+    EXPECT_EQ(done, 3) << where;
+  }
+}
+
 TEST_F(GroupTest, WrongUseIsRefusedByName) {
   auto devices = host_devices(2);
   EXPECT_THROW(Group::create({}), Error);

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "collective/algorithms.h"
 #include "collective/copy/push_ring.h"
 #include "topology/topology.h"
 
@@ -35,66 +36,105 @@ int successor(std::span<Device* const> devices, int rank) {
   return order[(at + 1) % order.size()];
 }
 
+class ChainBroadcast final : public PreparedCall {
+ public:
+  explicit ChainBroadcast(const CollectiveCall& call)
+      : args_(call.args[0]),
+        element_(dtype_bytes(args_.dtype)),
+        piece_(piece_elements(args_)),
+        ring_(call, {.first = args_.root,
+                     .largest = piece_ * element_,
+                     .sends = (args_.count + piece_ - 1) / piece_}) {}
+
+  void enqueue() override {
+    ring_.open();
+    for (uint64_t at = 0; at < args_.count; at += piece_) {
+      const uint64_t bytes = std::min(piece_, args_.count - at) * element_;
+      const uint64_t offset = at * element_;
+      for (int p = 0; p + 1 < ring_.size(); ++p) {
+        const char* src = p == 0 ? ring_.in(p) : ring_.out(p);
+        ring_.send(p, ring_.out(p + 1) + offset, src + offset, bytes, -1);
+        ring_.receive(p + 1);
+      }
+    }
+    ring_.copy(0, ring_.out(0), ring_.in(0), args_.count * element_);
+    ring_.close();
+  }
+
+ private:
+  const CollectiveArgs& args_;
+  const uint64_t element_;
+  const uint64_t piece_;
+  PushRing ring_;
+};
+
+class ChainReduce final : public PreparedCall {
+ public:
+  explicit ChainReduce(const CollectiveCall& call)
+      : args_(call.args[0]),
+        n_(static_cast<int>(call.devices.size())),
+        element_(dtype_bytes(args_.dtype)),
+        piece_(piece_elements(args_)),
+        ring_(call, {.first = successor(call.devices, args_.root),
+                     .largest = piece_ * element_,
+                     .sends = (args_.count + piece_ - 1) / piece_,
+                     .overlap = args_.count > piece_}) {
+    const uint64_t pieces = (args_.count + piece_ - 1) / piece_;
+    ring_.take_inboxes(std::min<uint64_t>(kSlots, pieces) * piece_ * element_);
+    for (int q = 0; q < n_; ++q) {
+      for (int i = 0; i < kSlots; ++i) emptied_.emplace_back(ring_.comm(q).device());
+    }
+  }
+
+  void enqueue() override {
+    ring_.open();
+    uint64_t index = 0;
+    for (uint64_t at = 0; at < args_.count; at += piece_, ++index) {
+      for (int p = 0; p + 1 < n_; ++p) hop(p, at, index);
+    }
+    ring_.close();
+  }
+
+ private:
+  // The piece at `at` goes from p to p + 1 and is combined there.
+  void hop(int p, uint64_t at, uint64_t index) {
+    const uint64_t length = std::min(piece_, args_.count - at);
+    const uint64_t offset = at * element_;
+    const int slot = static_cast<int>(index % kSlots);
+    const uint64_t slot_offset = static_cast<uint64_t>(slot) * piece_ * element_;
+    const int q = p + 1;
+    const bool root = q == n_ - 1;
+    Event& free_at_q = emptied_[q * kSlots + slot];
+    if (index >= kSlots) {
+      free_at_q.wait(ring_.push(p));
+      free_at_q.wait(ring_.comm(q));  // which writes the slot when the pair is staged
+    }
+    char* arrived = ring_.inbox(q) + slot_offset;
+    const char* src = p == 0 ? ring_.in(p) + offset : ring_.inbox(p) + slot_offset;
+    ring_.send(p, arrived, src, length * element_, p == 0 ? -1 : 0);
+    if (p > 0) emptied_[p * kSlots + slot].record(ring_.push(p));
+    ring_.receive(q);
+    ring_.combine(q, root ? ring_.out(q) + offset : arrived, arrived, ring_.in(q) + offset, length,
+                  root ? last_scale(args_.op, static_cast<size_t>(n_)) : 1.0);
+    ring_.mark_ready(q, 0);
+    if (root) free_at_q.record(ring_.comm(q));
+  }
+
+  const CollectiveArgs& args_;
+  const int n_;
+  const uint64_t element_;
+  const uint64_t piece_;
+  PushRing ring_;
+  std::vector<Event> emptied_;  // of slot i at position q: emptied_[q * kSlots + i]
+};
+
 }  // namespace
 
-void chain_broadcast(std::span<CollectiveArgs> args, std::span<Device* const> devices) {
-  const CollectiveArgs& call = args[0];
-  const uint64_t element = dtype_bytes(call.dtype);
-  const uint64_t piece = piece_elements(call);
-  PushRing ring(args, devices, call.root, 1, piece * element, false);
-  ring.open();
-  for (uint64_t at = 0; at < call.count; at += piece) {
-    const uint64_t bytes = std::min(piece, call.count - at) * element;
-    const uint64_t offset = at * element;
-    for (int p = 0; p + 1 < ring.size(); ++p) {
-      const char* src = p == 0 ? ring.in(p) : ring.out(p);
-      ring.send(p, ring.out(p + 1) + offset, src + offset, bytes, -1);
-      ring.receive(p + 1);
-    }
+std::unique_ptr<PreparedCall> prepare_chain(const CollectiveCall& call) {
+  if (call.args[0].kind == CollectiveKind::kBroadcast) {
+    return std::make_unique<ChainBroadcast>(call);
   }
-  ring.copy(0, ring.out(0), ring.in(0), call.count * element);
-  ring.close();
-}
-
-void chain_reduce(std::span<CollectiveArgs> args, std::span<Device* const> devices) {
-  const CollectiveArgs& call = args[0];
-  const uint64_t element = dtype_bytes(call.dtype);
-  const uint64_t piece = piece_elements(call);
-  const int n = static_cast<int>(devices.size());
-  const bool overlap = call.count > piece;
-  PushRing ring(args, devices, successor(devices, call.root), 1, piece * element, overlap);
-  ring.take_inboxes(std::min<uint64_t>(kSlots, (call.count + piece - 1) / piece) * piece * element);
-  std::vector<Event> emptied;  // of slot i at position q: emptied[q * kSlots + i]
-  for (int q = 0; q < n; ++q) {
-    for (int i = 0; i < kSlots; ++i) emptied.emplace_back(ring.comm(q).device());
-  }
-  ring.open();
-  uint64_t index = 0;
-  for (uint64_t at = 0; at < call.count; at += piece, ++index) {
-    const uint64_t length = std::min(piece, call.count - at);
-    const uint64_t offset = at * element;
-    const int slot = static_cast<int>(index % kSlots);
-    const uint64_t slot_offset = static_cast<uint64_t>(slot) * piece * element;
-    for (int p = 0; p + 1 < n; ++p) {
-      const int q = p + 1;
-      const bool root = q == n - 1;
-      Event& free_at_q = emptied[q * kSlots + slot];
-      if (index >= kSlots) {
-        free_at_q.wait(ring.push(p));
-        free_at_q.wait(ring.comm(q));  // which writes the slot when the pair is staged
-      }
-      char* arrived = ring.inbox(q) + slot_offset;
-      const char* src = p == 0 ? ring.in(p) + offset : ring.inbox(p) + slot_offset;
-      ring.send(p, arrived, src, length * element, p == 0 ? -1 : 0);
-      if (p > 0) emptied[p * kSlots + slot].record(ring.push(p));
-      ring.receive(q);
-      ring.combine(q, root ? ring.out(q) + offset : arrived, arrived, ring.in(q) + offset, length,
-                   root ? last_scale(call.op, n) : 1.0);
-      ring.mark_ready(q, 0);
-      if (root) free_at_q.record(ring.comm(q));
-    }
-  }
-  ring.close();
+  return std::make_unique<ChainReduce>(call);
 }
 
 }  // namespace fabric

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "collective/copy/steps.h"
 #include "topology/topology.h"
 
 namespace fabric {
@@ -16,33 +17,30 @@ uint64_t cut(uint64_t length, int parts, int i) {
   return std::min(length, (even + kAlign - 1) / kAlign * kAlign);
 }
 
-PushRing::PushRing(std::span<CollectiveArgs> args, std::span<Device* const> devices, int first,
-                   int pieces, size_t largest, bool overlap)
-    : n_(static_cast<int>(devices.size())), call_(args[0]) {
-  const std::vector<Device*> list(devices.begin(), devices.end());
+PushRing::PushRing(const CollectiveCall& call, const Shape& shape)
+    : n_(static_cast<int>(call.devices.size())), call_(call) {
+  const std::vector<Device*> list(call.devices.begin(), call.devices.end());
   const std::vector<int>& order = cached_ring_order(list);
-  const auto start = std::find(order.begin(), order.end(), first) - order.begin();
+  const auto start = std::find(order.begin(), order.end(), shape.first) - order.begin();
   members_.reserve(n_);
   for (int p = 0; p < n_; ++p) {
     const int rank = order[(start + p) % n_];
-    Device* device = devices[rank];
+    Device* device = call.devices[rank];
     Stream* comm = &device->comm();
-    Stream* push = overlap ? &device->stream(StreamPurpose::kCopyOut) : comm;
-    members_.push_back({rank,
-                        device,
-                        comm,
-                        push,
-                        static_cast<const char*>(args[rank].in),
-                        static_cast<char*>(args[rank].out),
-                        nullptr,
-                        {}});
-    if (push != comm) {
-      for (int k = 0; k < pieces; ++k) members_.back().ready.emplace_back(*device);
-    }
+    Stream* push = shape.overlap ? &device->stream(StreamPurpose::kCopyOut) : comm;
+    members_.push_back({rank, device, comm, push, static_cast<const char*>(call.args[rank].in),
+                        static_cast<char*>(call.args[rank].out)});
+    Member& member = members_.back();
+    member.here = Event(*device);
+    if (push == comm) continue;
+    member.pushed = Event(*device);
+    for (int k = 0; k < shape.pieces; ++k) member.ready.emplace_back(*device);
   }
   for (int p = 0; p < n_; ++p) {
     lanes_.push_back(std::make_unique<CopyLane>(*members_[p].device, *members_[wrap(p + 1)].device,
-                                                std::max<size_t>(largest, 1)));
+                                                std::max<size_t>(shape.largest, 1),
+                                                label_of(call)));
+    lanes_.back()->reserve(shape.sends);
   }
 }
 
@@ -51,17 +49,19 @@ void PushRing::take_inboxes(size_t bytes) {
 }
 
 void PushRing::open() {
-  std::vector<Event> here;
-  here.reserve(n_);
-  for (Member& member : members_) here.emplace_back(*member.device).record(*member.comm);
+  for (Member& member : members_) member.here.record(*member.comm);
   for (int p = 0; p < n_; ++p) {
-    here[wrap(p + 1)].wait(push(p));
-    if (members_[p].push != members_[p].comm) here[p].wait(push(p));
+    members_[wrap(p + 1)].here.wait(push(p));
+    if (members_[p].push != members_[p].comm) members_[p].here.wait(push(p));
   }
 }
 
 void PushRing::close() {
-  for (Member& member : members_) order_after(*member.comm, *member.push);
+  for (Member& member : members_) {
+    if (member.push == member.comm) continue;
+    member.pushed.record(*member.push);
+    member.pushed.wait(*member.comm);
+  }
 }
 
 void PushRing::send(int p, void* dst, const void* src, size_t bytes, int piece) {
@@ -80,14 +80,11 @@ void PushRing::mark_ready(int q, int piece) {
 }
 
 void PushRing::combine(int q, void* dst, const void* a, const void* b, size_t count, double scale) {
-  if (count == 0) return;
-  Device& device = *members_[q].device;
-  device.driver().combine(dst, a, b, count, call_.dtype, call_.op, scale, device.ordinal(),
-                          comm(q).handle());
+  fabric::combine(call_, dst, a, b, count, scale, comm(q));
 }
 
 void PushRing::copy(int q, void* out, const void* in, size_t bytes) {
-  copy_within(*members_[q].device, out, in, bytes, comm(q));
+  copy_within(call_, out, in, bytes, comm(q));
 }
 
 }  // namespace fabric

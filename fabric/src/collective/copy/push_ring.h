@@ -1,11 +1,13 @@
 // The ranks of one call in ring order, with the streams, lanes and scratch that a ring of copies
-// needs. collective/copy/ring.cc (all-reduce, reduce-scatter, all-gather) and collective/copy/chain.cc
-// (broadcast, reduce) are written in terms of it.
+// needs. collective/copy/ring.cc (all-reduce, reduce-scatter, all-gather) and
+// collective/copy/chain.cc (broadcast, reduce) are written in terms of it.
 //
 // Design. Position p only ever pushes to position p + 1, into its inbox scratch or straight into
 // its `out`. Every rank has a comm stream, which combines and receives, and a push stream, which
 // sends: the comm stream itself for small payloads, the copy-out stream for large ones, so that
 // copies and combines of different pieces overlap.
+//  - The constructor and take_inboxes() take all that may be short: lanes with their staging, events,
+//    scratch. What follows only enqueues.
 //  - open(): the push stream of p waits for its own comm stream (inputs are ready) and for that of
 //    p + 1 (its inbox block and its `out` are free of earlier work).
 //  - A piece sent is received by p + 1's comm stream through the lane's event, and may be sent on
@@ -14,6 +16,8 @@
 //  - close(): each comm stream waits for its push stream. So everything that touched a rank's
 //    buffers or inbox is ordered before the rank's comm stream from then on: inboxes are freed in
 //    its stream order without any record of other streams, and the done event on it covers all.
+//  - A ring that broke before close() is closed by the launcher, which makes every comm stream wait
+//    for every stream used here before the ring and its inboxes go (group/launch.cc).
 //  - What breaks it: touching a neighbour's memory that no received data and no open() has ordered.
 #pragma once
 
@@ -21,16 +25,22 @@
 #include <span>
 #include <vector>
 
-#include "collective/algorithms.h"
+#include "collective/scratch.h"
+#include "fabric/group.h"
 #include "transfer/copy_lane.h"
 
 namespace fabric {
 
 class PushRing {
  public:
-  /// Position 0 is `first`; `pieces` per step at most; `largest` bytes a send at most.
-  PushRing(std::span<CollectiveArgs> args, std::span<Device* const> devices, int first, int pieces,
-           size_t largest, bool overlap);
+  struct Shape {
+    int first = 0;         ///< the rank at position 0
+    int pieces = 1;        ///< of a step, at most
+    size_t largest = 0;    ///< bytes of a send, at most
+    uint64_t sends = 0;    ///< of a position
+    bool overlap = false;  ///< pushes run beside combines
+  };
+  PushRing(const CollectiveCall& call, const Shape& shape);
 
   int size() const { return n_; }
   int wrap(int position) const { return ((position % n_) + n_) % n_; }
@@ -65,11 +75,13 @@ class PushRing {
     const char* in;
     char* out;
     char* inbox = nullptr;
-    std::vector<Event> ready;
+    std::vector<Event> ready{};
+    Event here{};    // on the comm stream, at open()
+    Event pushed{};  // on a push stream of its own, at close()
   };
 
   int n_;
-  const CollectiveArgs& call_;
+  const CollectiveCall call_;
   std::vector<Member> members_;
   std::vector<std::unique_ptr<CopyLane>> lanes_;  // lanes_[p]: p to p + 1
   Scratch scratch_;

@@ -1,6 +1,6 @@
 // `copy-ring`: all-reduce, reduce-scatter and all-gather around a ring of pushes; broadcast and
-// reduce are the chain in collective/copy/chain.cc. The reference on every driver and the carrier of
-// large sizes.
+// reduce are the chain in collective/copy/chain.cc. The reference on every driver and the carrier
+// of large sizes.
 //
 // Design. Position p finally owns chunk p. Reduce-scatter, step s: p sends chunk p-1-s, first from
 // its input, then as the partial it combined in its inbox; n-1 hops bring chunk q to q, whose last
@@ -15,8 +15,10 @@
 #include <algorithm>
 #include <array>
 
+#include "collective/algorithms.h"
 #include "collective/copy/chain.h"
 #include "collective/copy/push_ring.h"
+#include "collective/copy/steps.h"
 
 namespace fabric {
 namespace {
@@ -30,10 +32,12 @@ struct Chunk {
   uint64_t length = 0;
 };
 
-class RingCall {
+class RingCall final : public PreparedCall {
  public:
-  RingCall(std::span<CollectiveArgs> args, std::span<Device* const> devices)
-      : call_(args[0]), n_(static_cast<int>(devices.size())), element_(dtype_bytes(call_.dtype)) {
+  explicit RingCall(const CollectiveCall& call)
+      : call_(call.args[0]),
+        n_(static_cast<int>(call.devices.size())),
+        element_(dtype_bytes(call_.dtype)) {
     // All-reduce splits its payload in n chunks; the other two have n blocks of `count`.
     const bool split = call_.kind == CollectiveKind::kAllReduce;
     const uint64_t blocks = split ? 1 : static_cast<uint64_t>(n_);
@@ -44,13 +48,18 @@ class RingCall {
     pieces_ = static_cast<int>(
         std::clamp<uint64_t>(chunk_bytes / ring_tuning().piece_bytes, 1, kMaxPieces));
     const uint64_t longest = std::min(chunk_, cut_longest(chunk_, pieces_) + 256);  // cut() aligns
-    ring_ = std::make_unique<PushRing>(args, devices, 0, pieces_, longest * element_,
-                                       chunk_bytes >= ring_tuning().overlap_bytes);
+    const uint64_t batches = (call_.count + batch_ - 1) / batch_;
+    ring_ = std::make_unique<PushRing>(
+        call, PushRing::Shape{.pieces = pieces_,
+                              .largest = longest * element_,
+                              .sends = batches * static_cast<uint64_t>(n_ - 1) *
+                                       static_cast<uint64_t>(pieces_) * (split ? 2 : 1),
+                              .overlap = chunk_bytes >= ring_tuning().overlap_bytes});
+    if (call_.kind != CollectiveKind::kAllGather) take_inboxes();
   }
 
-  void run() {
+  void enqueue() override {
     const bool reduces = call_.kind != CollectiveKind::kAllGather;
-    if (reduces) take_inboxes();
     ring_->open();
     if (!reduces) {
       for (int p = 0; p < n_; ++p) {
@@ -210,17 +219,27 @@ bool supports(CollectiveKind kind, ReduceOp op, DType dtype, int ranks) {
   }
 }
 
-void launch(std::span<CollectiveArgs> args, std::span<Device* const> devices) {
-  const CollectiveArgs& call = args[0];
-  if (call.count == 0) return;
-  if (devices.size() == 1) {
-    copy_within(*devices[0], call.out, call.in, call.count * dtype_bytes(call.dtype),
-                devices[0]->comm());
-    return;
+// Nothing to do, or one rank: `out` becomes `in`.
+class LocalCopy final : public PreparedCall {
+ public:
+  explicit LocalCopy(const CollectiveCall& call) : call_(call) {}
+  void enqueue() override {
+    const CollectiveArgs& args = call_.args[0];
+    copy_within(call_, args.out, args.in, args.count * dtype_bytes(args.dtype),
+                call_.devices[0]->comm());
   }
-  if (call.kind == CollectiveKind::kBroadcast) return chain_broadcast(args, devices);
-  if (call.kind == CollectiveKind::kReduce) return chain_reduce(args, devices);
-  RingCall(args, devices).run();
+
+ private:
+  const CollectiveCall call_;
+};
+
+std::unique_ptr<PreparedCall> prepare(const CollectiveCall& call) {
+  const CollectiveArgs& args = call.args[0];
+  if (args.count == 0 || call.devices.size() == 1) return std::make_unique<LocalCopy>(call);
+  if (args.kind == CollectiveKind::kBroadcast || args.kind == CollectiveKind::kReduce) {
+    return prepare_chain(call);
+  }
+  return std::make_unique<RingCall>(call);
 }
 
 }  // namespace
@@ -230,6 +249,6 @@ RingTuning& ring_tuning() {
   return tuning;
 }
 
-Algorithm copy_ring_algorithm() { return {"copy-ring", false, &supports, &launch}; }
+Algorithm copy_ring_algorithm() { return {"copy-ring", false, &supports, &prepare}; }
 
 }  // namespace fabric
