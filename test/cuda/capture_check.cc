@@ -179,7 +179,7 @@ void check_races(Device& device) {
 // Two ranks that share one inbox each, as kernels with a fixed workspace do. A graph's call that ran
 // beside an eager one would write the inbox before it was read.
 std::vector<Block*> g_inbox;
-void launch_shared_inbox(std::span<CollectiveArgs> args, std::span<Device* const> devices) {
+void enqueue_shared_inbox(std::span<CollectiveArgs> args, std::span<Device* const> devices) {
   const size_t bytes = args[0].count * sizeof(float);
   auto meet = [&] {
     for (int r = 0; r < 2; ++r) order_after(devices[r]->comm(), devices[1 - r]->comm());
@@ -199,6 +199,19 @@ void launch_shared_inbox(std::span<CollectiveArgs> args, std::span<Device* const
   meet();
 }
 
+class SharedInboxCall final : public PreparedCall {
+ public:
+  explicit SharedInboxCall(const CollectiveCall& call) : call_(call) {}
+  void enqueue() override { enqueue_shared_inbox(call_.args, call_.devices); }
+
+ private:
+  const CollectiveCall call_;
+};
+
+std::unique_ptr<PreparedCall> prepare_shared_inbox(const CollectiveCall& call) {
+  return std::make_unique<SharedInboxCall>(call);
+}
+
 void check_order(const std::string& name) {
   std::vector<Device*> devices{&open_device(name + "/0", 2), &open_device(name + "/1", 2)};
   auto group = Group::create(devices);
@@ -206,7 +219,7 @@ void check_order(const std::string& name) {
                       [](CollectiveKind kind, ReduceOp, DType, int) {
                         return kind == CollectiveKind::kAllReduce;
                       },
-                      &launch_shared_inbox});
+                      &prepare_shared_inbox});
   force_algorithm("check-shared-inbox");
   constexpr size_t kCount = 16 << 20;
   std::vector<Block*> eager, graphed;

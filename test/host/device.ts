@@ -25,6 +25,9 @@ export const elsewhere = severalNames(2).find((name) => name !== device)!
 /** Number of `device` for the faults of the host driver; on a GPU they touch nothing that a test uses. */
 export const ordinal = onGpu ? 0 : Number(device.slice('host:'.length))
 
+/** What a run's folder holds beside the usual where a GPU multiplied. */
+export const choicesFile = onGpu ? ['gemm-choices.json'] : []
+
 type Define = (name: string, body: () => void | Promise<void>, timeout?: number) => void
 
 /** test() for what only the host driver can do; on a GPU each is skipped with this reason. */

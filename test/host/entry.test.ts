@@ -17,7 +17,7 @@ import {
   WeftError,
   zeros,
 } from 'weft'
-import { device } from './device.js'
+import { device, onGpu } from './device.js'
 
 setDefaultDevice(device)
 
@@ -145,7 +145,8 @@ describe('scaledDotProductAttention takes any leading dimensions', () => {
     const got = F.scaledDotProductAttention(q, k, v)
     expect(got.shape).toEqual([...leading, 5, 4])
     const scores = q.matmul(k.transpose(-2, -1)).mul(0.5).softmax(-1).matmul(v)
-    expect(await got.sub(scores).abs().max().item()).toBeLessThan(1e-6)
+    // TF32 keeps 10 bits of each factor.
+    expect(await got.sub(scores).abs().max().item()).toBeLessThan(onGpu ? 1e-3 : 1e-6)
     got.sum().backward()
     expect(k.grad!.shape).toEqual(k.shape)
   })

@@ -20,7 +20,7 @@ import {
   zeros,
 } from 'weft'
 import { faults } from 'weft/testing'
-import { several } from './device.js'
+import { hostOnly, several } from './device.js'
 
 let fabric: Fabric
 let group: Group
@@ -184,7 +184,7 @@ test('scope() and noGrad() pass a work on', async () => {
   expect(await values(tensors)).toEqual(each(() => [9]))
 })
 
-test('a launched call that stalls ends with a timeout naming where', async () => {
+hostOnly('delays')('a launched call that stalls ends with a timeout naming where', async () => {
   const tensors = each((r, device) => tensor([r], { device }))
   await fabric.synchronize()
   faults.setDeviceDelay(1, 400_000)

@@ -1,5 +1,5 @@
 // The lists that TypeScript copies from the native definitions.
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { collectiveKinds, eventKinds, nativeWork } from '../../dist/fabric/event-kinds.js'
 import { native } from '../../dist/native/addon.js'
@@ -28,7 +28,11 @@ test('event and collective kinds', () => {
   expect(collectiveKinds).toEqual(native)
 })
 
-test('generated declarations follow operators.def: run `npm run tables` when this fails', () => {
+test('generated declarations follow operators.def: run `npm run tables` when this fails', ({
+  skip,
+}) => {
+  const table = new URL('../../native/dispatch/operators.def', import.meta.url)
+  if (!existsSync(table)) skip('the sources are not here')
   const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
   for (const [path, text] of Object.entries(
     generatedFiles(read('native/dispatch/operators.def')),

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { parseSafetensors } from '../../src/checkpoint/safetensors.js'
 import { readJsonLines } from '../../src/metrics/jsonl.js'
-import { device, onGpu, severalNames } from './device.js'
+import { choicesFile, device, onGpu, severalNames } from './device.js'
 
 const command = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const taskFile = (name: string) => fileURLToPath(new URL(`./tasks/${name}`, import.meta.url))
@@ -191,6 +191,7 @@ describe('Ctrl-C', () => {
     const run = join(folder, 'r')
     expect(readdirSync(run).sort()).toEqual([
       'config.json',
+      ...choicesFile,
       'metrics.jsonl',
       'snapshot.bin',
       'weights.safetensors',

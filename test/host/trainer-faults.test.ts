@@ -19,7 +19,7 @@ import {
   WorkerError,
 } from 'weft'
 import { faults } from 'weft/testing'
-import { hostOnly, several, severalNames } from './device.js'
+import { choicesFile, hostOnly, several, severalNames } from './device.js'
 
 const taskFile = (name: string) => new URL(`./tasks/${name}`, import.meta.url)
 
@@ -91,7 +91,8 @@ async function failure(trainer: Trainer, limitMs = 10_000): Promise<WeftError> {
 function requireWholeFiles(): void {
   for (const run of readdirSync(folder)) {
     const files = readdirSync(join(folder, run))
-    expect(files.filter((file) => !['config.json', 'metrics.jsonl'].includes(file))).toEqual([])
+    const whole = ['config.json', ...choicesFile, 'metrics.jsonl']
+    expect(files.filter((file) => !whole.includes(file))).toEqual([])
     const metrics = readFileSync(join(folder, run, 'metrics.jsonl'), 'utf8')
     expect(metrics === '' || metrics.endsWith('\n')).toBe(true)
     for (const line of metrics.split('\n').filter(Boolean)) JSON.parse(line)

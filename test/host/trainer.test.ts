@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Snapshot, type TrainEvent, Trainer, type TrainerOptions } from 'weft'
 import { parseSafetensors } from '../../src/checkpoint/safetensors.js'
 import { readJsonLines } from '../../src/metrics/jsonl.js'
-import { several, severalNames } from './device.js'
+import { choicesFile, several, severalNames } from './device.js'
 
 const task = new URL('./tasks/regression.mjs', import.meta.url)
 
@@ -54,6 +54,7 @@ describe('fit', () => {
 
     expect(readdirSync(join(folder, 'test')).sort()).toEqual([
       'config.json',
+      ...choicesFile,
       'metrics.jsonl',
       'snapshot.bin',
       'weights.safetensors',
@@ -213,6 +214,10 @@ describe('stop and abort', () => {
       code: 'WEFT_WORKER',
       message: 'the run was aborted: enough',
     })
-    expect(readdirSync(join(folder, 'test')).sort()).toEqual(['config.json', 'metrics.jsonl'])
+    expect(readdirSync(join(folder, 'test')).sort()).toEqual([
+      'config.json',
+      ...choicesFile,
+      'metrics.jsonl',
+    ])
   })
 })
