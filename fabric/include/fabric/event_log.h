@@ -25,7 +25,8 @@
 //  - Readers take the word whatever the marker did meanwhile and ignore a lap that is not theirs.
 //  - What breaks it: a stamp that comes 2^20 laps (7e10 records) late.
 //  - Which kinds: operator, copy, event_record, event_wait, collective_launch, collective_combine,
-//    graph. Others name nothing that runs on a stream. Work that is captured into a graph gets none: it has not run.
+//    graph. Others name nothing that runs on a stream. Work that is captured into a graph gets none:
+//    it has not run.
 #pragma once
 
 #include <atomic>
