@@ -18,10 +18,16 @@ Algorithm copy_oneshot_algorithm();
 /// Largest payload of a rank for which the table takes copy-oneshot.
 inline constexpr uint64_t kOneshotBytes = 64 << 10;
 
+/// Bounds the operations of a call, whatever its size.
+inline constexpr uint64_t kMostBatches = 4;
+
 /// How copy-ring cuts large payloads. Read at launch; set it only while nothing is launched.
 struct RingTuning {
-  uint64_t batch_bytes = 64u << 20;   ///< of a rank's payload; scratch is at most twice this
-  uint64_t piece_bytes = 1u << 20;    ///< no piece of a chunk is cut smaller than this
+  /// Of a payload: a longer one is cut in batches, at most kMostBatches. Inboxes hold at most two.
+  uint64_t batch_bytes = 256u << 20;
+  uint64_t piece_bytes = 4u << 20;  ///< no piece of a chunk is cut smaller than this
+  /// Of a chunk. While one is combined the next travels; more only add the gaps between copies.
+  uint64_t max_pieces = 2;
   uint64_t overlap_bytes = 1u << 20;  ///< chunks from here on are sent on the copy-out streams
 };
 RingTuning& ring_tuning();

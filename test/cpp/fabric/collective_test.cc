@@ -1,11 +1,14 @@
 // Every collective, by both copy algorithms, against a plain reference.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <random>
+#include <string>
 #include <tuple>
 
 #include "collective/algorithms.h"
 #include "collective_run.h"
+#include "fabric/event_log.h"
 
 namespace fabric {
 namespace {
@@ -74,6 +77,7 @@ TEST_P(EveryCollective, MatchesTheReferenceOnOddMiddleCounts) {
 
 TEST_P(EveryCollective, MatchesTheReferenceOnLargeCountsThatOverlapCopyAndCombine) {
   constexpr uint64_t kCount = 1 << 20;
+  ring_tuning() = {.piece_bytes = 256 << 10, .max_pieces = 4};
   bool in_place = n() % 2 == 0;
   for (CollectiveKind kind : kKinds) {
     const bool blocks =
@@ -85,7 +89,8 @@ TEST_P(EveryCollective, MatchesTheReferenceOnLargeCountsThatOverlapCopyAndCombin
 }
 
 TEST_P(EveryCollective, MatchesTheReferenceInManyBatchesAndPieces) {
-  ring_tuning() = {.batch_bytes = 10'000, .piece_bytes = 300, .overlap_bytes = 1'000};
+  ring_tuning() = {
+      .batch_bytes = 10'000, .piece_bytes = 300, .max_pieces = 4, .overlap_bytes = 1'000};
   for (uint64_t count : {2'501, 20'011}) {
     run_all(count, DType::kF32, ReduceOp::kSum);
     run_all(count, DType::kU8, ReduceOp::kMax);
@@ -101,6 +106,34 @@ TEST_P(EveryCollective, IsCorrectThroughStagingWhenPeerAccessIsLost) {
   run_all(20'011, DType::kF32, ReduceOp::kSum);
   faults::clear();
   run_all(3'000, DType::kF32, ReduceOp::kSum);
+}
+
+TEST_P(EveryCollective, EnqueuesABoundedNumberOfOperationsWhateverTheSize) {
+  ring_tuning() = {.batch_bytes = 64 << 10, .piece_bytes = 1'000, .overlap_bytes = 1'000};
+  auto operations = [&](uint64_t count) {
+    const LogMode before = event_log::mode();
+    event_log::set_mode(LogMode::kBasic);
+    const uint64_t since = event_log::read(0, 0).next_sequence;
+    run_checked(*group_, devices_,
+                {CollectiveKind::kAllReduce, ReduceOp::kSum, DType::kF32, count, 0, true});
+    event_log::set_mode(before);
+    uint64_t copies = 0, combines = 0, edges = 0;
+    const EventSlice slice = event_log::read(since, event_log::capacity());
+    EXPECT_EQ(slice.dropped, 0u);
+    for (const EventRecord& event : slice.events) {
+      const auto kind = static_cast<EventKind>(event.kind);
+      copies += kind == EventKind::kCopy ? 1 : 0;
+      combines += kind == EventKind::kCollectiveCombine ? 1 : 0;
+      edges += kind == EventKind::kEventRecord || kind == EventKind::kEventWait ? 1 : 0;
+    }
+    return std::array<uint64_t, 3>{copies, combines, edges};
+  };
+  const auto four_batches = operations(64 << 10);
+  EXPECT_EQ(operations(1 << 20), four_batches);
+  if (std::get<0>(GetParam()) != std::string("copy-ring") || n() == 1) return;
+  const uint64_t ranks = static_cast<uint64_t>(n());
+  EXPECT_EQ(four_batches[0], kMostBatches * ranks * 2 * (ranks - 1) * 2);  // two pieces a step
+  EXPECT_EQ(four_batches[1], kMostBatches * ranks * (ranks - 1) * 2);
 }
 
 TEST_P(EveryCollective, GivesTheSameBitsAtAllRanks) {

@@ -8,9 +8,10 @@
 // its neighbour's `out`. An all-reduce is both. No buffer of a user but `out` is written.
 //  - In place is safe by data: the push that overwrites chunk c at q carries the sum of c, which
 //    was made from what q itself had sent or combined of c.
-//  - A step is cut in pieces so that a piece is sent on while the next arrives. The payload is cut
-//    in batches, so that scratch is bounded: two inboxes of a batch take turns, and a push into one
-//    waits for the events that its rank recorded when it had emptied it.
+//  - A step is cut in pieces so that a piece is sent on while the next arrives; two do, since the
+//    link is the slowest part. A large payload is cut in at most four batches, which bounds both the
+//    operations and the scratch, to half of the payload: two inboxes of a batch take turns, and a
+//    push into one waits for the events that its rank recorded when it had emptied it.
 // Ring order: the bits are the same at all ranks, but depend on placement and size.
 #include <algorithm>
 #include <array>
@@ -22,8 +23,6 @@
 
 namespace fabric {
 namespace {
-
-constexpr int kMaxPieces = 4;
 
 // One chunk of a batch, in elements: where it lies in `in` and in `out`.
 struct Chunk {
@@ -41,12 +40,12 @@ class RingCall final : public PreparedCall {
     // All-reduce splits its payload in n chunks; the other two have n blocks of `count`.
     const bool split = call_.kind == CollectiveKind::kAllReduce;
     const uint64_t blocks = split ? 1 : static_cast<uint64_t>(n_);
-    batch_ = std::min(call_.count,
-                      std::max<uint64_t>(1, ring_tuning().batch_bytes / (element_ * blocks)));
+    batch_ = std::max<uint64_t>(1, ring_tuning().batch_bytes / (element_ * blocks));
+    batch_ = std::min(call_.count, std::max(batch_, (call_.count - 1) / kMostBatches + 1));
     chunk_ = split ? cut_longest(batch_, n_) : batch_;
     const uint64_t chunk_bytes = chunk_ * element_;
     pieces_ = static_cast<int>(
-        std::clamp<uint64_t>(chunk_bytes / ring_tuning().piece_bytes, 1, kMaxPieces));
+        std::clamp<uint64_t>(chunk_bytes / ring_tuning().piece_bytes, 1, ring_tuning().max_pieces));
     const uint64_t longest = std::min(chunk_, cut_longest(chunk_, pieces_) + 256);  // cut() aligns
     const uint64_t batches = (call_.count + batch_ - 1) / batch_;
     ring_ = std::make_unique<PushRing>(
