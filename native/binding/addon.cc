@@ -3,7 +3,7 @@
 
 #include "binding/completion.h"
 #include "binding/entry.h"
-#include "binding/work_table.h"
+#include "binding/fabric/work_table.h"
 #include "dispatch/op_table.h"
 
 namespace weft::binding {

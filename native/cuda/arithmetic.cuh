@@ -1,6 +1,6 @@
 // Arithmetic and elementary functions on one lane value, the same names for float, double and
 // int64_t: integers wrap, maximum and minimum pass NaN on. The formulas are those of
-// native/cpu/lane_arithmetic.h and vector_math.h, which say where they come from. Used by the
+// native/cpu/elementwise/lane_arithmetic.h and vector_math.h, which say where they come from. Used by the
 // elementwise, reduce and row kernels; the names are those of dispatch/elementwise_functions.def.
 #pragma once
 

@@ -1,6 +1,6 @@
 // Element types on the device, their conversions and packs of them. A lane is the type that values
 // are computed in: float for f32, f16 and bf16, double for f64, int64_t for integers and bool.
-// Conversions are those of the host driver (native/cpu/convert_block.cc). Included by all kernels.
+// Conversions are those of the host driver (native/cpu/elementwise/convert_block.cc). Included by all kernels.
 #pragma once
 
 #include <cuda_bf16.h>

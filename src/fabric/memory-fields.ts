@@ -1,5 +1,5 @@
 // Names of a device's memory statistics, in the order of the native structures
-// (native/binding/memory.cc and snapshot.cc). Pure.
+// (native/binding/fabric/memory.cc and snapshot.cc). Pure.
 
 /** `tensors` and `bytes` count live tensors and their storages; the rest is the allocator's. */
 export const memoryFields = [

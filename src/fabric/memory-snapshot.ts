@@ -1,4 +1,4 @@
-// Decodes the packed allocator snapshot of native/binding/memory.cc. Pure.
+// Decodes the packed allocator snapshot of native/binding/fabric/memory.cc. Pure.
 import { CheckpointError } from '../native/errors.js'
 import { operators } from '../native/operators.js'
 

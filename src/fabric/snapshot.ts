@@ -1,5 +1,5 @@
 // Snapshots: one packed buffer with devices, links, streams, memory, counters and events, decoded
-// lazily. Layout: native/binding/snapshot.cc. The bytes are also the snapshot file. Pure.
+// lazily. Layout: native/binding/fabric/snapshot.cc. The bytes are also the snapshot file. Pure.
 import { CheckpointError } from '../native/errors.js'
 import type { EventKind } from './event-kinds.js'
 import { detailName, eventKinds, streamPurposes } from './event-kinds.js'

@@ -6,8 +6,8 @@
 #include <cstdlib>
 #include <string>
 
-#include "allocator_exhaustion.h"
-#include "allocator_trace.h"
+#include "memory/allocator_exhaustion.h"
+#include "memory/allocator_trace.h"
 
 namespace {
 

@@ -9,7 +9,7 @@ const broken: [title: string, path: string, text: string, finding: RegExp][] = [
   ['fabric includes Node', 'fabric/src/a.cc', '#include <node_api.h>', /knows no Node/],
   ['fabric includes CUDA', 'fabric/src/a.cc', '#include <cuda_runtime.h>', /fabric\/src\/cuda/],
   ['native includes Node', 'native/core/a.cc', '#include <napi.h>', /only native\/binding/],
-  ['native includes the binding', 'native/ops/a.cc', '#include "binding/hook.h"', /below/],
+  ['native includes the binding', 'native/ops/a.cc', '#include "binding/tensor/hook.h"', /below/],
   ['native includes CUDA', 'native/ops/a.cc', '#include <cuda.h>', /only native\/cuda/],
   ['a plugin sees C++', 'plugins/r/a.cu', '#include "fabric/device.h"', /plugin_abi/],
   ['a plugin sees tensors', 'plugins/r/a.cu', '#include "core/tensor.h"', /plugin_abi/],

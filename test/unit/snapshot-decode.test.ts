@@ -1,4 +1,4 @@
-// Decoding packed snapshots: bytes made here by hand, as native/binding/snapshot.cc lays them out.
+// Decoding packed snapshots: bytes made here by hand, as native/binding/fabric/snapshot.cc lays them out.
 import { expect, test } from 'vitest'
 import { Snapshot } from '../../src/fabric/snapshot.js'
 import { CheckpointError } from '../../src/native/errors.js'

@@ -1,5 +1,5 @@
 // Which type an elementwise call computes in, and numbers as values of it: the host driver's rules
-// (native/cpu/elementwise_loop.cc, lane_arithmetic.h). Used by the elementwise operators' host
+// (native/cpu/elementwise/elementwise_loop.cc, lane_arithmetic.h). Used by the elementwise operators' host
 // code.
 #pragma once
 

@@ -1,5 +1,5 @@
 // where(condition, a, b) on CUDA: elements are chosen and moved by size, whatever they mean. Called
-// through the kernel table. Semantics are those of native/cpu/ternary.cc.
+// through the kernel table. Semantics are those of native/cpu/elementwise/ternary.cc.
 #include "cuda/elementwise/elementwise.cuh"
 #include "cuda/kernel_list.h"
 

@@ -1,6 +1,6 @@
 // embedding_forward and _backward on CUDA: rows of a table by index, and the sum of gradients back
 // into them through sorted_sum.h. Called through the kernel table. Semantics are those of
-// native/cpu/embedding.cc.
+// native/cpu/index/embedding.cc.
 #include "cuda/device_error.h"
 #include "cuda/element.cuh"
 #include "cuda/index/sorted_sum.h"

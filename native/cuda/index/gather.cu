@@ -1,6 +1,6 @@
 // gather_forward and gather_backward along one dimension on CUDA. The backward pass sums equal
 // indices in order: short lines by a thread each, long ones through sorted_sum.h. Called through
-// the kernel table. Semantics are those of native/cpu/gather.cc.
+// the kernel table. Semantics are those of native/cpu/index/gather.cc.
 #include "cuda/device_error.h"
 #include "cuda/element.cuh"
 #include "cuda/index/sorted_sum.h"

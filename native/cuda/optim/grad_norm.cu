@@ -1,7 +1,7 @@
 // grad_norm and grad_clip on CUDA: the norm over all gradients of a model, and the scaling that
 // brings it under a bound (Pascanu et al. 2013; torch.nn.utils.clip_grad_norm_). Each block sums a
 // chunk, one block adds the chunks in a fixed order, and the clip reads the norm on the device.
-// Called through the kernel table. Semantics are those of native/cpu/grad_norm.cc.
+// Called through the kernel table. Semantics are those of native/cpu/optim/grad_norm.cc.
 #include "cuda/kernel_list.h"
 #include "cuda/optim/param_list.cuh"
 #include "cuda/team.cuh"

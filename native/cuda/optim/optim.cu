@@ -1,6 +1,6 @@
 // sgd and adamw on CUDA: one step over a list of parameters in one launch (160 parameters each).
 // Called through the kernel table. Semantics and order of operations are those of
-// native/cpu/optim_sgd.cc and optim_adamw.cc: torch.optim.SGD and torch.optim.AdamW (Kingma & Ba
+// native/cpu/optim/optim_sgd.cc and optim_adamw.cc: torch.optim.SGD and torch.optim.AdamW (Kingma & Ba
 // 2015, Loshchilov & Hutter 2019).
 
 #include "cuda/arithmetic.cuh"

@@ -1,5 +1,5 @@
 // reduce() on CUDA: lays the reduction out over threads and calls its family. Called through the
-// kernel table. Semantics are those of native/cpu/reduce.cc.
+// kernel table. Semantics are those of native/cpu/reduce/reduce.cc.
 #include <algorithm>
 #include <cstdlib>
 

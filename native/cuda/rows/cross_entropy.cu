@@ -1,7 +1,7 @@
 // cross_entropy_forward and _backward on CUDA: log-softmax, negative log-likelihood and label
 // smoothing in one pass over the logits, without a matrix of probabilities. Called through the
 // kernel table. Row losses are added in double by one block in a fixed order. Semantics are those
-// of native/cpu/cross_entropy.cc.
+// of native/cpu/rows/cross_entropy.cc.
 #include "cuda/device_error.h"
 #include "cuda/kernel_list.h"
 #include "cuda/rows/online_sum.cuh"

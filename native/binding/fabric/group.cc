@@ -1,0 +1,256 @@
+// Groups and collective calls. The table of groups is process-wide, so that workers use the same
+// group by its id. src/fabric/group.ts calls these; works are in work.cc.
+#include "fabric/group.h"
+
+#include <mutex>
+
+#include "autograd/node.h"
+#include "binding/completion.h"
+#include "binding/entry.h"
+#include "binding/fabric/group_table.h"
+#include "binding/fabric/work_table.h"
+#include "dispatch/op_table.h"
+#include "fabric/fabric.h"
+
+namespace weft::binding {
+namespace {
+
+using fabric::CollectiveArgs;
+using fabric::CollectiveKind;
+
+struct GroupTable {
+  std::mutex mutex;  // guards groups
+  std::unordered_map<uint32_t, std::shared_ptr<fabric::Group>> groups;
+};
+GroupTable& table() {
+  static auto* t = new GroupTable();
+  return *t;
+}
+
+std::shared_ptr<fabric::Group> group_at(Frame& f) {
+  return find_group(static_cast<uint32_t>(f.integer(0, 4294967295.0)));
+}
+
+napi_value group_create(Frame& f) {
+  std::vector<Device*> devices;
+  for (uint16_t index : f.device_list(0)) devices.push_back(&fabric::device_at(index));
+  if (devices.empty()) fail(ErrorCode::kUsage, "a group needs at least one device");
+  auto group = fabric::Group::create(std::move(devices), f.text(1));
+  std::lock_guard<std::mutex> guard(table().mutex);
+  table().groups[group->id()] = group;
+  return make_number(f.env, group->id());
+}
+
+napi_value group_devices(Frame& f) {
+  auto group = group_at(f);
+  napi_value out = make_array(f.env, static_cast<size_t>(group->size()));
+  for (int r = 0; r < group->size(); ++r) {
+    set(f.env, out, static_cast<uint32_t>(r), make_number(f.env, group->device(r).index()));
+  }
+  return out;
+}
+
+void check_tensor(const Tensor& t, const char* role, int rank, const Device& device,
+                  const char* name) {
+  if (&t.device() != &device) {
+    fail(ErrorCode::kDevice, "%s: the %s of rank %d is on %s, the rank is %s", name, role, rank,
+         t.device().name().c_str(), device.name().c_str());
+  }
+  if (!t.is_contiguous()) {
+    fail(ErrorCode::kUsage, "%s: the %s of rank %d is not contiguous; pass contiguous()", name,
+         role, rank);
+  }
+  if (grad_enabled() && t.requires_grad()) {
+    fail(ErrorCode::kUsage,
+         "%s: the %s of rank %d requires gradients, which a collective would not record; call it "
+         "inside "
+         "noGrad() or on detach()",
+         name, role, rank);
+  }
+}
+
+/// One rank's part. `out` undefined: in place.
+CollectiveArgs make_args(CollectiveKind kind, fabric::ReduceOp op, int root, int ranks, int rank,
+                         Device& device, Tensor in, Tensor out, int64_t result_ms) {
+  CollectiveArgs args;
+  args.kind = kind;
+  args.result_ms = result_ms;
+  args.op = op;
+  args.root = root;
+  args.stream = &current_stream(device);
+  if (kind == CollectiveKind::kBarrier) return args;
+  const char* name = fabric::collective_name(kind);
+  if (!in) fail(ErrorCode::kUsage, "%s: rank %d has no tensor", name, rank);
+  if (!out) out = in;
+  check_tensor(in, "input", rank, device, name);
+  check_tensor(out, "output", rank, device, name);
+  if (in.dtype() != out.dtype()) {
+    fail(ErrorCode::kDtype, "%s: rank %d has input %s and output %s", name, rank,
+         dtype_name(in.dtype()), dtype_name(out.dtype()));
+  }
+  int64_t want_out = in.numel();
+  if (kind == CollectiveKind::kAllGather) want_out = in.numel() * ranks;
+  if (kind == CollectiveKind::kReduceScatter) want_out = in.numel() / ranks;
+  bool splits = kind != CollectiveKind::kReduceScatter || in.numel() % ranks == 0;
+  if (out.numel() != want_out || !splits) {
+    fail(ErrorCode::kShape,
+         "%s over %d ranks: rank %d has input %s and output %s, which do not fit", name, ranks,
+         rank, to_string(in.shape()).c_str(), to_string(out.shape()).c_str());
+  }
+  args.dtype = in.dtype();
+  args.count =
+      static_cast<uint64_t>(kind == CollectiveKind::kReduceScatter ? want_out : in.numel());
+  args.in = in.data();
+  args.out = out.data();
+  auto held = std::make_shared<std::pair<Tensor, Tensor>>(std::move(in), std::move(out));
+  args.keep_alive = held;
+  args.on_launched = [held](Stream& comm) {
+    held->first->storage->use_on(comm);
+    held->second->storage->use_on(comm);
+  };
+  return args;
+}
+
+/// A collective is a write: gradient formulas that kept the tensor must notice. `held` is
+/// keep_alive.
+void note_write(const std::shared_ptr<void>& held) {
+  if (!held) return;
+  const auto& [in, out] = *static_cast<std::pair<Tensor, Tensor>*>(held.get());
+  out->storage->bump_version(static_cast<uint16_t>(Op::copy_));
+}
+
+Tensor tensor_or_none(double handle) {
+  return handle == 0 ? Tensor() : handles::get(static_cast<handles::Handle>(handle));
+}
+
+CollectiveKind kind_at(Frame& f, size_t i) {
+  return static_cast<CollectiveKind>(f.integer(i, static_cast<int>(CollectiveKind::kBarrier)));
+}
+fabric::ReduceOp op_at(Frame& f, size_t i) {
+  return static_cast<fabric::ReduceOp>(f.integer(i, static_cast<int>(fabric::ReduceOp::kProd)));
+}
+int root_at(Frame& f, size_t i, const fabric::Group& group) {
+  int64_t root = f.signed_integer(i);
+  if (root < 0 || root >= group.size()) {
+    fail(ErrorCode::kUsage, "root %d is not a rank of a group of %d", static_cast<int>(root),
+         group.size());
+  }
+  return static_cast<int>(root);
+}
+
+napi_value submit_all(Frame& f) {
+  auto group = group_at(f);
+  CollectiveKind kind = kind_at(f, 1);
+  fabric::ReduceOp op = op_at(f, 2);
+  int root = root_at(f, 3, *group);
+  int64_t timeout_ms = f.signed_integer(4);
+  int64_t result_ms = f.signed_integer(5);
+  int ranks = group->size();
+  const double* w = f.words();
+  std::vector<CollectiveArgs> args;
+  std::vector<std::shared_ptr<void>> held;  // the group lets go of keep_alive once launched
+  WorkEntry entry;
+  for (int r = 0; r < ranks; ++r) {
+    args.push_back(make_args(kind, op, root, ranks, r, group->device(r), tensor_or_none(w[r]),
+                             tensor_or_none(w[ranks + r]), result_ms));
+    held.push_back(args.back().keep_alive);
+    entry.devices.push_back(&group->device(r));
+  }
+  entry.works = group->submit_all(args, timeout_ms);
+  for (auto& work : entry.works)
+    work->wait_launched();  // all arrived: this reports, it does not wait
+  for (int r = 0; r < ranks; ++r) {
+    note_write(held[static_cast<size_t>(r)]);
+    entry.works[static_cast<size_t>(r)]->stream_wait(current_stream(group->device(r)));
+  }
+  return make_number(f.env, f.state->works->add(std::move(entry)));
+}
+
+napi_value submit(Frame& f) {
+  auto group = group_at(f);
+  int rank = static_cast<int>(f.integer(1, group->size() - 1));
+  CollectiveKind kind = kind_at(f, 2);
+  fabric::ReduceOp op = op_at(f, 3);
+  int root = root_at(f, 4, *group);
+  CollectiveArgs args =
+      make_args(kind, op, root, group->size(), rank, group->device(rank),
+                tensor_or_none(f.number(5)), tensor_or_none(f.number(6)), f.signed_integer(9));
+  args.vote = f.integer(7);
+  note_write(args.keep_alive);
+  WorkEntry entry;
+  entry.devices.push_back(&group->device(rank));
+  entry.works.push_back(group->submit(rank, std::move(args), f.signed_integer(8)));
+  return make_number(f.env, f.state->works->add(std::move(entry)));
+}
+
+napi_value group_abort(Frame& f) {
+  auto group = group_at(f);
+  constexpr int kLast = 0
+#define WEFT_ERROR(enumerator, cls, code) +1
+#include "fabric/error_codes.def"
+#undef WEFT_ERROR
+      ;
+  group->abort(Error(static_cast<ErrorCode>(f.integer(1, kLast)), f.text(2), f.text(3)));
+  return undefined(f.env);
+}
+
+napi_value group_reset(Frame& f) {
+  group_at(f)->reset();
+  return undefined(f.env);
+}
+
+napi_value group_stats(Frame& f) {
+  fabric::GroupStats stats = group_at(f)->stats();
+  double* w = f.words();
+  w[0] = static_cast<double>(stats.calls);
+  w[1] = static_cast<double>(stats.bytes);
+  w[2] = static_cast<double>(stats.desyncs);
+  w[3] = static_cast<double>(stats.timeouts);
+  return undefined(f.env);
+}
+
+napi_value group_dispose(Frame& f) {
+  auto id = static_cast<uint32_t>(f.integer(0, 4294967295.0));
+  std::shared_ptr<fabric::Group> dying;
+  std::lock_guard<std::mutex> guard(table().mutex);
+  auto it = table().groups.find(id);
+  if (it != table().groups.end()) {
+    dying = std::move(it->second);
+    table().groups.erase(it);
+  }
+  return undefined(f.env);
+}
+
+napi_value list_algorithms(Frame& f) {
+  auto all = fabric::algorithms();
+  napi_value out = make_array(f.env, all.size());
+  for (uint32_t i = 0; i < all.size(); ++i) set(f.env, out, i, make_text(f.env, all[i]->name));
+  return out;
+}
+
+napi_value force_algorithm(Frame& f) {
+  fabric::force_algorithm(f.text(0));
+  return undefined(f.env);
+}
+
+constexpr Function kFunctions[] = {
+    {"groupCreate", entry<group_create>},   {"groupDevices", entry<group_devices>},
+    {"groupSubmitAll", entry<submit_all>},  {"groupSubmit", entry<submit>},
+    {"groupAbort", entry<group_abort>},     {"groupReset", entry<group_reset>},
+    {"groupStats", entry<group_stats>},     {"groupDispose", entry<group_dispose>},
+    {"algorithms", entry<list_algorithms>}, {"forceAlgorithm", entry<force_algorithm>},
+};
+
+}  // namespace
+
+std::shared_ptr<fabric::Group> find_group(uint32_t id) {
+  std::lock_guard<std::mutex> guard(table().mutex);
+  auto it = table().groups.find(id);
+  if (it == table().groups.end())
+    fail(ErrorCode::kUsage, "group %u does not exist or was disposed of", id);
+  return it->second;
+}
+
+FunctionList group_functions() { return kFunctions; }
+
+}  // namespace weft::binding

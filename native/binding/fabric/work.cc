@@ -1,0 +1,147 @@
+// Works: what a submitted collective becomes. src/fabric/work.ts calls these.
+#include <atomic>
+#include <mutex>
+#include <optional>
+
+#include "binding/completion.h"
+#include "binding/entry.h"
+#include "binding/fabric/work_table.h"
+
+namespace weft::binding {
+
+uint32_t WorkTable::add(WorkEntry entry) {
+  prune();
+  uint32_t id = next_++;
+  if (next_ == 0) next_ = 1;
+  entries_.emplace(id, std::move(entry));
+  order_.push_back(id);
+  return id;
+}
+
+const WorkEntry* WorkTable::find(uint32_t id) const {
+  auto it = entries_.find(id);
+  return it == entries_.end() ? nullptr : &it->second;
+}
+
+const WorkEntry& WorkTable::get(uint32_t id) const {
+  const WorkEntry* entry = find(id);
+  if (!entry) {
+    fail(ErrorCode::kUsage,
+         "work %u is not known on this thread: it was released, or finished long ago", id);
+  }
+  return *entry;
+}
+
+void WorkTable::clear() {
+  entries_.clear();
+  order_.clear();
+}
+
+void WorkTable::prune() {
+  while (order_.size() > kKept) {
+    auto it = entries_.find(order_.front());
+    if (it != entries_.end()) {
+      bool done = true;
+      for (const auto& work : it->second.works) done = done && work->done();
+      if (!done && order_.size() < 8 * kKept)
+        return;  // a failed call is never done: drop it in the end
+      entries_.erase(it);
+    }
+    order_.pop_front();
+  }
+}
+
+namespace {
+
+/// Joins the works of one submit: the last to finish settles the promise with the first error.
+struct Join {
+  explicit Join(size_t count) : left(count) {}
+  std::mutex mutex;  // guards the rest
+  size_t left;
+  std::optional<Error> error;
+};
+
+napi_value work_done(Frame& f) {
+  const WorkEntry* entry = f.state->works->find(static_cast<uint32_t>(f.integer(0, 4294967295.0)));
+  std::vector<std::shared_ptr<fabric::Work>> works;
+  if (entry) works = entry->works;  // a forgotten one was done
+  return f.state->completions->promise([&](napi_deferred deferred) {
+    auto queue = f.state->completions;
+    auto finish = [deferred, queue](std::optional<Error> error) {
+      queue->post(
+          [deferred, error = std::move(error)](Environment& state) {
+            if (error) return reject(state, deferred, *error);
+            resolve(state, deferred, undefined(state.env));
+          },
+          true);
+    };
+    if (works.empty()) return finish(std::nullopt);
+    auto join = std::make_shared<Join>(works.size());
+    for (const auto& work : works) {
+      work->on_done([join, finish](const Error* error) {
+        std::optional<Error> first;
+        {
+          std::lock_guard<std::mutex> guard(join->mutex);
+          if (error && !join->error) join->error = *error;
+          if (--join->left > 0) return;
+          first = std::move(join->error);
+        }
+        finish(std::move(first));
+      });
+    }
+  });
+}
+
+const WorkEntry& entry_of(Frame& f) {
+  return f.state->works->get(static_cast<uint32_t>(f.integer(0, 4294967295.0)));
+}
+
+napi_value work_is_done(Frame& f) {
+  bool done = true;
+  const WorkEntry* entry = f.state->works->find(static_cast<uint32_t>(f.integer(0, 4294967295.0)));
+  if (entry) {
+    for (const auto& work : entry->works) done = done && work->done();
+  }
+  return make_bool(f.env, done);
+}
+
+napi_value work_wait_launched(Frame& f) {
+  for (const auto& work : entry_of(f).works) work->wait_launched();
+  return undefined(f.env);
+}
+
+napi_value work_stream_wait(Frame& f) {
+  const WorkEntry& entry = entry_of(f);
+  for (size_t i = 0; i < entry.works.size(); ++i) {
+    if (!entry.works[i]->launched()) {
+      fail(ErrorCode::kUsage,
+           "workStreamWait: not all ranks have arrived; call waitLaunched() first");
+    }
+    entry.works[i]->stream_wait(current_stream(*entry.devices[i]));
+  }
+  return undefined(f.env);
+}
+
+napi_value work_votes(Frame& f) {
+  return make_number(f.env, static_cast<double>(entry_of(f).works.front()->votes()));
+}
+
+napi_value work_release(Frame& f) {
+  f.state->works->release(static_cast<uint32_t>(f.integer(0, 4294967295.0)));
+  return undefined(f.env);
+}
+
+constexpr Function kFunctions[] = {
+    {"workDone", entry<work_done>},
+    {"workIsDone", entry<work_is_done>},
+    {"workWaitLaunched", entry<work_wait_launched>},
+    {"workStreamWait", entry<work_stream_wait>},
+    {"workVotes", entry<work_votes>},
+    {"workRelease", entry<work_release>},
+};
+
+}  // namespace
+
+FunctionList work_functions() { return kFunctions; }
+
+}  // namespace weft::binding
