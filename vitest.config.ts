@@ -24,7 +24,10 @@ function project(name: string, timeout: number, gpus = 0) {
 
 function holdsTests(name: string): boolean {
   const folder = `${root}test/${name}`
-  return existsSync(folder) && readdirSync(folder).some((file) => file.endsWith('.test.ts'))
+  return (
+    existsSync(folder) &&
+    readdirSync(folder, { recursive: true }).some((file) => String(file).endsWith('.test.ts'))
+  )
 }
 
 const projects = [

@@ -3,12 +3,12 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { buildNative, buildTypeScript, installBlas, installPackages } from './build-steps.mjs'
+import { buildNative, buildTypeScript, installBlas, installPackages } from './build/build-steps.mjs'
+import { cudaPlan, installCuda } from './build/cuda-toolkit.mjs'
+import { checkNode, checkRequirements, explainMissing } from './build/requirements.mjs'
+import { takeLock } from './build/setup-lock.mjs'
+import { Stamps } from './build/stamps.mjs'
 import { readJson } from './children.mjs'
-import { cudaPlan, installCuda } from './cuda-toolkit.mjs'
-import { checkNode, checkRequirements, explainMissing } from './requirements.mjs'
-import { takeLock } from './setup-lock.mjs'
-import { Stamps } from './stamps.mjs'
 
 export const root = fileURLToPath(new URL('..', import.meta.url))
 

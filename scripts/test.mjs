@@ -2,11 +2,17 @@
 // `--only cpp` or `--only ts` runs one part; further arguments go to vitest.
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { blasFolder } from './build-steps.mjs'
+import { blasFolder } from './build/build-steps.mjs'
+import { runCppTests } from './check/cpp-tests.mjs'
+import {
+  addCounts,
+  countLine,
+  countVitest,
+  failedWhole,
+  printSection,
+} from './check/test-counts.mjs'
 import { describeFailure, readJson, runChild } from './children.mjs'
-import { runCppTests } from './cpp-tests.mjs'
 import { root, runMain, setUp } from './setup.mjs'
-import { addCounts, countLine, countVitest, failedWhole, printSection } from './test-counts.mjs'
 
 const vitestLimitSeconds = 1500
 
@@ -26,7 +32,7 @@ async function vitest(args) {
   const report = join(root, '.weft/log/vitest.json')
   rmSync(report, { force: true })
   const program = join(root, 'node_modules/vitest/vitest.mjs')
-  const reporters = ['--reporter=default', '--reporter=./scripts/vitest-counts.mjs']
+  const reporters = ['--reporter=default', '--reporter=./scripts/check/vitest-counts.mjs']
   const result = await runChild(process.execPath, [program, 'run', ...reporters, ...args], {
     cwd: root,
     env: { WEFT_TEST_REPORT: report, [process.stdout.isTTY ? 'FORCE_COLOR' : 'NO_COLOR']: '1' },

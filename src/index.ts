@@ -53,9 +53,8 @@ export {
 } from './native/errors.js'
 export * as nn from './nn/index.js'
 export * as optim from './optim/index.js'
-export { leaks, setDebug } from './tensor/debug.js'
 export type { DType, HostArray, TensorData } from './tensor/dtype.js'
-export type { TensorOptions } from './tensor/factory.js'
+export type { TensorOptions } from './tensor/operators/factory.js'
 export {
   arange,
   fromBytes,
@@ -65,14 +64,10 @@ export {
   tensor,
   zeros,
   zerosLike,
-} from './tensor/factory.js'
+} from './tensor/operators/factory.js'
 // Tensors
-export * as functional from './tensor/functional.js'
-export type { NestedArray, NestedInput } from './tensor/nested.js'
-export { allowTf32, tf32Allowed } from './tensor/precision.js'
-export type { FormatOptions } from './tensor/print.js'
-export { format, print } from './tensor/print.js'
-export type { GeneratorState } from './tensor/random.js'
+export * as functional from './tensor/operators/functional.js'
+export type { GeneratorState } from './tensor/operators/random.js'
 export {
   generatorState,
   manualSeed,
@@ -80,9 +75,14 @@ export {
   randint,
   randn,
   setGeneratorState,
-} from './tensor/random.js'
-export { disposeAll, keep, scope } from './tensor/scope.js'
+} from './tensor/operators/random.js'
+export { allowTf32, tf32Allowed } from './tensor/precision.js'
+export { leaks, setDebug } from './tensor/scope/debug.js'
+export { disposeAll, keep, scope } from './tensor/scope/scope.js'
 export { Tensor } from './tensor/tensor.js'
+export type { NestedArray, NestedInput } from './tensor/values/nested.js'
+export type { FormatOptions } from './tensor/values/print.js'
+export { format, print } from './tensor/values/print.js'
 export type { Metrics, ProgressReport, TrainEvent, TrainResult } from './train/events.js'
 export type { TrainerOptions } from './train/options.js'
 export type { StopListener, Stoppable } from './train/stop.js'

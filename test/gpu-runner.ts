@@ -1,5 +1,5 @@
 // Runner of the projects cuda1 and cuda2: where there are too few GPUs, no test and no hook of theirs runs.
-// WEFT_TEST_GPUS says how many GPUs the tests may use; scripts/vitest-counts.mjs tells the reason.
+// WEFT_TEST_GPUS says how many GPUs the tests may use; scripts/check/vitest-counts.mjs tells the reason.
 import { type RunnerTask, type RunnerTestFile, TestRunner } from 'vitest'
 
 const needed = Number(process.env.WEFT_TEST_NEEDS_GPUS ?? 0)

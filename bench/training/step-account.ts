@@ -1,5 +1,5 @@
 // The device time of one stream by the names of its events. bench/step-log.ts prints it,
-// test/host/step-log.test.ts holds it to its share.
+// test/host/fabric/step-log.test.ts holds it to its share.
 import type { SnapshotEvent } from 'weft'
 
 export interface Account {

@@ -1,5 +1,5 @@
 // Operator calls: the hot path from JavaScript. Arguments lie in the call buffer in schema order;
-// one native call decodes, dispatches and names the results. src/tensor/invoke.ts writes the
+// one native call decodes, dispatches and names the results. src/tensor/operators/invoke.ts writes the
 // buffer.
 #include "binding/entry.h"
 #include "dispatch/op_table.h"

@@ -1,4 +1,4 @@
-// The lists that TypeScript keeps copies of, and how this addon was built. test/host/tables.test.ts
+// The lists that TypeScript keeps copies of, and how this addon was built. test/host/fabric/tables.test.ts
 // compares them; `weft doctor` prints buildInfo().
 #include "binding/completion.h"
 #include "binding/entry.h"

@@ -1,12 +1,12 @@
 // Gradients of tensors: the backward pass, gradients of leaves, hooks. Tensor's methods call these.
 import { native, wordCount, words } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
-import { census } from '../tensor/growth.js'
-import { makeTensor } from '../tensor/make.js'
-import { disposeAll } from '../tensor/scope.js'
-import { scopes, untracked } from '../tensor/scope-stack.js'
+import { makeTensor } from '../tensor/operators/make.js'
+import { disposeAll } from '../tensor/scope/scope.js'
+import { scopes, untracked } from '../tensor/scope/scope-stack.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { TensorObject } from '../tensor/tensor-object.js'
+import { census } from '../tensor/values/growth.js'
 
 /**
  * Sees a gradient; may return a replacement of the same shape. `grad` is valid during the call

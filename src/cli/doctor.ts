@@ -20,7 +20,7 @@ export interface Finding {
   remedy: string
 }
 
-/** What scripts/requirements.mjs answers; set-up runs it before anything is compiled. */
+/** What scripts/build/requirements.mjs answers; set-up runs it before anything is compiled. */
 interface Requirement {
   name: string
   ok: boolean
@@ -70,7 +70,9 @@ async function requirements(): Promise<Finding[]> {
   }
   const scripts = pathToFileURL(`${packageRoot}scripts/`)
   const versions = JSON.parse(readFileSync(new URL('versions.json', scripts), 'utf8'))
-  const module = (await import(new URL('requirements.mjs', scripts).href)) as RequirementsModule
+  const module = (await import(
+    new URL('build/requirements.mjs', scripts).href
+  )) as RequirementsModule
   return (await module.checkRequirements(versions.minimum)).map((each) => ({
     name: each.name,
     state: each.ok ? 'ok' : 'missing',

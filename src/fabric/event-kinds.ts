@@ -1,5 +1,5 @@
 // Names of the numbers in event records. A copy of fabric/include/fabric/event_kinds.def by
-// position; test/host/tables.test.ts compares the two. Append only: snapshots on disk carry the
+// position; test/host/fabric/tables.test.ts compares the two. Append only: snapshots on disk carry the
 // numbers. Pure.
 import { operators } from '../native/operators.js'
 

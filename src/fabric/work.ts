@@ -5,7 +5,7 @@
 // nothing; to hand the work itself on, return it inside an object. noGrad() and scope() may return
 // one, since its call is over on the host.
 import { native } from '../native/addon.js'
-import { enqueued } from '../tensor/enqueued.js'
+import { enqueued } from '../tensor/operators/enqueued.js'
 
 /** One collective call on its way; awaiting it waits for the result. Belongs to the thread that made it. */
 export class Work implements PromiseLike<void> {

@@ -3,7 +3,7 @@
 // (src/train/worker/captured-step.ts).
 import { defaultDevice, deviceIndex } from '../fabric/devices.js'
 import { native } from '../native/addon.js'
-import { scope } from '../tensor/scope.js'
+import { scope } from '../tensor/scope/scope.js'
 import { collectRates, ReplayRates } from './replay-rates.js'
 
 export interface CaptureOptions {

@@ -1,5 +1,5 @@
 // The error classes of weft, one a row of fabric/include/fabric/error_codes.def, and the function
-// that turns a native error into its class. test/host/tables.test.ts compares the two lists.
+// that turns a native error into its class. test/host/fabric/tables.test.ts compares the two lists.
 
 /** Base of every error that weft throws. `code` is stable; `fields` carries details by name. */
 export class WeftError extends Error {

@@ -1,6 +1,6 @@
 // Layers without parameters: activations and dropout.
 import { UsageError } from '../native/errors.js'
-import * as F from '../tensor/functional.js'
+import * as F from '../tensor/operators/functional.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { Module } from './module.js'
 

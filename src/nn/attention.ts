@@ -1,6 +1,6 @@
 // Multi-head self-attention (Vaswani et al. 2017), one projection for q, k and v, fused attention.
 import { UsageError } from '../native/errors.js'
-import * as F from '../tensor/functional.js'
+import * as F from '../tensor/operators/functional.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { type ParameterOptions, requireSize } from './init.js'
 import { Linear } from './linear.js'

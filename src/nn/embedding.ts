@@ -1,5 +1,5 @@
 // The embedding table.
-import * as F from '../tensor/functional.js'
+import * as F from '../tensor/operators/functional.js'
 import type { Tensor } from '../tensor/tensor.js'
 import {
   normal,

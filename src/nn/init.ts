@@ -1,9 +1,9 @@
 // How layers make their parameters: the initialisers and the mark that keeps a parameter out of scopes.
 // Called by the layers; users may call them for parameters of their own.
 import { UsageError } from '../native/errors.js'
+import { rand, randn } from '../tensor/operators/random.js'
 import { markParameter } from '../tensor/parameter-mark.js'
-import { rand, randn } from '../tensor/random.js'
-import { keep } from '../tensor/scope.js'
+import { keep } from '../tensor/scope/scope.js'
 import type { Tensor } from '../tensor/tensor.js'
 
 /** Device and dtype of a layer's parameters; the default device and f32 when absent. */

@@ -1,5 +1,5 @@
 // The fully connected layer.
-import * as F from '../tensor/functional.js'
+import * as F from '../tensor/operators/functional.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { type ParameterOptions, parameter, requireSize, uniform } from './init.js'
 import { Module } from './module.js'

@@ -3,10 +3,10 @@
 
 import { noGrad } from '../autograd/no-grad.js'
 import { DisposedError, DtypeError, ShapeError, UsageError } from '../native/errors.js'
-import { type Target, targetOf } from '../tensor/conversion.js'
 import { isFloating } from '../tensor/dtype.js'
+import { type Target, targetOf } from '../tensor/operators/conversion.js'
 import { isParameter, markParameter } from '../tensor/parameter-mark.js'
-import { disposeAll, keep } from '../tensor/scope.js'
+import { disposeAll, keep } from '../tensor/scope/scope.js'
 import { Tensor } from '../tensor/tensor.js'
 import { type Place, placesOf } from './module-fields.js'
 

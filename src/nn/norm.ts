@@ -1,6 +1,6 @@
 // Normalisation over the last dimension: LayerNorm (Ba et al. 2016) and RMSNorm (Zhang and Sennrich 2019).
-import { ones, zeros } from '../tensor/factory.js'
-import * as F from '../tensor/functional.js'
+import { ones, zeros } from '../tensor/operators/factory.js'
+import * as F from '../tensor/operators/functional.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { type ParameterOptions, parameter, requireNotNegative, requireSize } from './init.js'
 import { Module } from './module.js'

@@ -1,9 +1,9 @@
 // AdamW: Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019).
 import { activeRates } from '../graph/replay-rates.js'
 import { UsageError } from '../native/errors.js'
-import { zerosLike } from '../tensor/factory.js'
-import { adamwStep } from '../tensor/optimizer-steps.js'
-import { keep } from '../tensor/scope.js'
+import { zerosLike } from '../tensor/operators/factory.js'
+import { adamwStep } from '../tensor/operators/optimizer-steps.js'
+import { keep } from '../tensor/scope/scope.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { Optimizer, type Parameters, type Updates } from './optimizer.js'
 import { requireNumber } from './options.js'

@@ -1,7 +1,7 @@
 // Gradient clipping by the norm of all gradients together.
 import { UsageError } from '../native/errors.js'
-import { zeros } from '../tensor/factory.js'
-import { clipGradNorm as clip } from '../tensor/optimizer-steps.js'
+import { zeros } from '../tensor/operators/factory.js'
+import { clipGradNorm as clip } from '../tensor/operators/optimizer-steps.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { requireNumber } from './options.js'
 

@@ -1,9 +1,9 @@
 // Stochastic gradient descent, with momentum as PyTorch's SGD has it.
 import { activeRates } from '../graph/replay-rates.js'
 import { UsageError } from '../native/errors.js'
-import { zerosLike } from '../tensor/factory.js'
-import { sgdStep } from '../tensor/optimizer-steps.js'
-import { keep } from '../tensor/scope.js'
+import { zerosLike } from '../tensor/operators/factory.js'
+import { sgdStep } from '../tensor/operators/optimizer-steps.js'
+import { keep } from '../tensor/scope/scope.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { Optimizer, type Parameters, type Updates } from './optimizer.js'
 import { requireNumber } from './options.js'

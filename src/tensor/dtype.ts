@@ -1,5 +1,5 @@
 // Element types: names, ids, sizes and the typed arrays that carry them in JavaScript. A copy of
-// fabric/include/fabric/dtypes.def by position; test/host/tables.test.ts compares the two. Pure.
+// fabric/include/fabric/dtypes.def by position; test/host/fabric/tables.test.ts compares the two. Pure.
 import { DtypeError } from '../native/errors.js'
 
 /** Element type names; the position is the native id. */

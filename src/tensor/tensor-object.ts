@@ -3,13 +3,13 @@
 import type { DeviceName } from '../fabric/device-names.js'
 import { deviceName } from '../fabric/devices.js'
 import { native } from '../native/addon.js'
-import { debugMode, disposedError, recordSite } from './debug.js'
 import type { DType } from './dtype.js'
 import { dtypeName } from './dtype.js'
-import { census, countUnscoped } from './growth.js'
-import type { TensorMeta } from './meta.js'
-import { metaOf } from './meta.js'
-import { keptMark, scopes } from './scope-stack.js'
+import type { TensorMeta } from './operators/meta.js'
+import { metaOf } from './operators/meta.js'
+import { debugMode, disposedError, recordSite } from './scope/debug.js'
+import { keptMark, scopes } from './scope/scope-stack.js'
+import { census, countUnscoped } from './values/growth.js'
 
 export class TensorObject {
   /** @internal The handle, 0 once disposed of. */

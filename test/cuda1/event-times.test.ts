@@ -1,5 +1,5 @@
 // Device times of the event log on a GPU: they agree with CUDA's own timed events and, over seconds and
-// many anchors, with the clock of the host. test/host/event-times.test.ts runs there too.
+// many anchors, with the clock of the host. test/host/fabric/event-times.test.ts runs there too.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import {
   functional as F,

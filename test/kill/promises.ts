@@ -1,5 +1,5 @@
 // What a lost device and a killed process may not do, on any device: hang, crash, or leave an error
-// without a name. test/host/kill.test.ts and test/cuda1/kill.test.ts call it. Every program runs in a
+// without a name. test/host/train/kill.test.ts and test/cuda1/kill.test.ts call it. Every program runs in a
 // process of its own with a time limit.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'

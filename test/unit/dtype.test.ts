@@ -12,7 +12,7 @@ import {
   naturalDtype,
   viewOf,
 } from '../../src/tensor/dtype.js'
-import { arrayFrom } from '../../src/tensor/host-values.js'
+import { arrayFrom } from '../../src/tensor/values/host-values.js'
 
 test('names and ids go both ways', () => {
   for (const name of dtypeNames) expect(dtypeName(dtypeId(name))).toBe(name)

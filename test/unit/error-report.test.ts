@@ -8,7 +8,7 @@ function withStack<E extends Error>(error: E, frames: string[]): E {
   error.stack = [`${error.name}: ${error.message}`, ...frames.map((f) => `    at ${f}`)].join('\n')
   return error
 }
-const own = `invoke (file://${packageRoot}dist/tensor/invoke.js:7:3)`
+const own = `invoke (file://${packageRoot}dist/tensor/operators/invoke.js:7:3)`
 
 describe('userPlace', () => {
   const place = (...frames: string[]) =>

@@ -2,7 +2,12 @@
 import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { checkFile, importsOf, includesOf, nativeFolders } from '../../scripts/layer-rules.mjs'
+import {
+  checkFile,
+  importsOf,
+  includesOf,
+  nativeFolders,
+} from '../../scripts/check/layer-rules.mjs'
 
 const broken: [title: string, path: string, text: string, finding: RegExp][] = [
   ['fabric includes a tensor', 'fabric/src/a.cc', '#include "core/tensor.h"', /of native/],

@@ -2,8 +2,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { ShapeError } from '../../src/native/errors.js'
-import { flattenNested, nest, shapeOf, sizeOfShape } from '../../src/tensor/nested.js'
-import { formatNested } from '../../src/tensor/print.js'
+import { flattenNested, nest, shapeOf, sizeOfShape } from '../../src/tensor/values/nested.js'
+import { formatNested } from '../../src/tensor/values/print.js'
 
 test('shapes of numbers, lists and empty lists', () => {
   expect(shapeOf(3)).toEqual([])

@@ -1,7 +1,7 @@
 // operators.def as the generator reads it, and what it makes of one row.
 import { describe, expect, test } from 'vitest'
-import { functionsFile, methodsFile } from '../../scripts/operator-declarations.mjs'
-import { operatorRows } from '../../scripts/operator-table.mjs'
+import { functionsFile, methodsFile } from '../../scripts/tables/operator-declarations.mjs'
+import { operatorRows } from '../../scripts/tables/operator-table.mjs'
 
 const one = (text: string) => operatorRows(text)[0]!
 const flat = (text: string) => text.replace(/\s+/g, ' ')

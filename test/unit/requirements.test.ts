@@ -3,8 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { runChild, whyFailed } from '../../scripts/children.mjs'
-import { cudaPlan, gpuArchitectures } from '../../scripts/cuda-toolkit.mjs'
+import { cudaPlan, gpuArchitectures } from '../../scripts/build/cuda-toolkit.mjs'
 import {
   atLeast,
   checkNode,
@@ -12,10 +11,11 @@ import {
   judgeCmake,
   judgePython,
   parseVersion,
-} from '../../scripts/requirements.mjs'
+} from '../../scripts/build/requirements.mjs'
+import { isHeld, processStart, takeLock } from '../../scripts/build/setup-lock.mjs'
+import { hashInputs, installMismatch, Stamps } from '../../scripts/build/stamps.mjs'
+import { runChild, whyFailed } from '../../scripts/children.mjs'
 import { cudaChoice } from '../../scripts/setup.mjs'
-import { isHeld, processStart, takeLock } from '../../scripts/setup-lock.mjs'
-import { hashInputs, installMismatch, Stamps } from '../../scripts/stamps.mjs'
 
 let folder = ''
 beforeEach(() => {

@@ -8,7 +8,7 @@ import {
   failedWhole,
   sanitizerReports,
   skippedWhole,
-} from '../../scripts/test-counts.mjs'
+} from '../../scripts/check/test-counts.mjs'
 
 const junit = `<?xml version="1.0" encoding="UTF-8"?>
 <testsuite name="Linux" tests="4" failures="1" disabled="0" skipped="1">

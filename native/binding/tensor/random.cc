@@ -1,4 +1,4 @@
-// Random generators of devices. src/tensor/random.ts calls these.
+// Random generators of devices. src/tensor/operators/random.ts calls these.
 #include <mutex>
 #include <optional>
 

@@ -1,5 +1,5 @@
 // Values that leave a device: read() copies through staging memory and resolves a promise with a
-// fresh ArrayBuffer. src/tensor/read.ts calls it. Nothing here waits on the calling thread.
+// fresh ArrayBuffer. src/tensor/values/read.ts calls it. Nothing here waits on the calling thread.
 //
 // Design. On the current stream: contiguous (when needed), copy to staging, notify. The driver's
 // thread posts to the environment, whose loop looks for a noted kernel error, copies the bytes and

@@ -1,5 +1,5 @@
 // Tensors from and to handles: making one from host memory, what one is, and giving it back.
-// src/tensor/factory.ts, meta.ts and tensor.ts call these.
+// src/tensor/operators/factory.ts, meta.ts and tensor.ts call these.
 #include <cstring>
 
 #include "autograd/leaf.h"

@@ -7,10 +7,10 @@
 #include <limits>
 
 #include "cpu/attention/attention_tile.h"
-#include "cpu/gemm/blas.h"
 #include "cpu/elementwise/lanes.h"
-#include "cpu/register.h"
 #include "cpu/elementwise/vector_math.h"
+#include "cpu/gemm/blas.h"
+#include "cpu/register.h"
 #include "fabric/host_queue.h"
 
 namespace weft::cpu {

@@ -1,7 +1,7 @@
 // rotary on the host driver: pairs of features of each head turned by the angle of its position.
 // Called through the kernel table.
-#include "cpu/rows/panel.h"
 #include "cpu/register.h"
+#include "cpu/rows/panel.h"
 #include "fabric/host_queue.h"
 
 namespace weft::cpu {

@@ -1,8 +1,8 @@
 // Copies with conversion on the host driver: any dtype to any, any layout. Called through the
 // kernel table and by unary (kCopy).
 #include "cpu/elementwise/elementwise_loop.h"
-#include "cpu/register.h"
 #include "cpu/elementwise/strided_copy.h"
+#include "cpu/register.h"
 #include "fabric/host_queue.h"
 
 namespace weft::cpu {

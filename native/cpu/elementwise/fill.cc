@@ -3,8 +3,8 @@
 
 #include "cpu/elementwise/convert_block.h"
 #include "cpu/elementwise/elementwise_loop.h"
-#include "cpu/register.h"
 #include "cpu/elementwise/strided_copy.h"
+#include "cpu/register.h"
 #include "fabric/host_queue.h"
 
 namespace weft::cpu {

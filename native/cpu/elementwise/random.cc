@@ -9,8 +9,8 @@
 
 #include "cpu/elementwise/convert_block.h"
 #include "cpu/elementwise/elementwise_loop.h"
-#include "cpu/register.h"
 #include "cpu/elementwise/vector_math.h"
+#include "cpu/register.h"
 #include "fabric/half.h"
 #include "fabric/host_queue.h"
 #include "random/philox.h"

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <functional>
 
-#include "cpu/gemm/blas.h"
-#include "cpu/rows/panel.h"
-#include "cpu/register.h"
 #include "cpu/elementwise/vector_math.h"
+#include "cpu/gemm/blas.h"
+#include "cpu/register.h"
+#include "cpu/rows/panel.h"
 #include "fabric/host_queue.h"
 
 namespace weft::cpu {

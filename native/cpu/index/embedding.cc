@@ -7,8 +7,8 @@
 #include <memory>
 
 #include "core/async_error.h"
-#include "cpu/rows/panel.h"
 #include "cpu/register.h"
+#include "cpu/rows/panel.h"
 #include "dispatch/op_table.h"
 #include "fabric/host_queue.h"
 

@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "core/async_error.h"
-#include "cpu/rows/panel.h"
 #include "cpu/register.h"
+#include "cpu/rows/panel.h"
 #include "dispatch/op_table.h"
 #include "fabric/host_queue.h"
 

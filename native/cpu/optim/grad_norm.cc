@@ -4,9 +4,9 @@
 #include <cmath>
 
 #include "cpu/elementwise/lanes.h"
-#include "cpu/rows/panel.h"
 #include "cpu/optim/param_chunks.h"
 #include "cpu/register.h"
+#include "cpu/rows/panel.h"
 
 namespace weft::cpu {
 namespace {

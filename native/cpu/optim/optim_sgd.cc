@@ -1,9 +1,9 @@
 // sgd: one step of stochastic gradient descent with momentum over a list of parameters, in one
 // pass. Called through the kernel table; the semantics are those of torch.optim.SGD, where the
 // momentum buffer has no learning rate in it (Sutskever et al. 2013 write the other form).
-#include "cpu/rows/panel.h"
 #include "cpu/optim/param_chunks.h"
 #include "cpu/register.h"
+#include "cpu/rows/panel.h"
 
 namespace weft::cpu {
 namespace {

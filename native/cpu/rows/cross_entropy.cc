@@ -9,9 +9,9 @@
 
 #include "core/async_error.h"
 #include "cpu/elementwise/lanes.h"
-#include "cpu/rows/panel.h"
-#include "cpu/register.h"
 #include "cpu/elementwise/vector_math.h"
+#include "cpu/register.h"
+#include "cpu/rows/panel.h"
 #include "dispatch/op_table.h"
 #include "fabric/host_queue.h"
 

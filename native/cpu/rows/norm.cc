@@ -7,8 +7,8 @@
 #include <memory>
 
 #include "cpu/elementwise/lanes.h"
-#include "cpu/rows/panel.h"
 #include "cpu/register.h"
+#include "cpu/rows/panel.h"
 #include "fabric/host_queue.h"
 
 namespace weft::cpu {

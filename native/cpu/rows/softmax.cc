@@ -6,9 +6,9 @@
 #include <cmath>
 
 #include "cpu/elementwise/lanes.h"
-#include "cpu/rows/panel.h"
-#include "cpu/register.h"
 #include "cpu/elementwise/vector_math.h"
+#include "cpu/register.h"
+#include "cpu/rows/panel.h"
 #include "fabric/host_queue.h"
 
 namespace weft::cpu {

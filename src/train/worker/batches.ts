@@ -2,7 +2,7 @@
 // looks one batch ahead so that the end of an epoch is known before the step that ends it, and moves
 // host arrays to the device. Used by the stepper and the evaluation of one worker.
 import { UsageError } from '../../native/errors.js'
-import { tensor } from '../../tensor/factory.js'
+import { tensor } from '../../tensor/operators/factory.js'
 import { Tensor } from '../../tensor/tensor.js'
 import type { Batch, BatchSource, HostBatch, HostTensor } from '../task.js'
 import type { DataPosition } from './protocol.js'

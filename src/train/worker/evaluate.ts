@@ -1,7 +1,7 @@
 // Held-out evaluation on one rank: runs the task's evaluate over this rank's share and adds its sums
 // up. There is no collective in it, so ranks may have different numbers of batches.
 import { noGrad } from '../../autograd/no-grad.js'
-import { scope } from '../../tensor/scope.js'
+import { scope } from '../../tensor/scope/scope.js'
 import { Tensor } from '../../tensor/tensor.js'
 import type { BatchSource, HostBatch, Task } from '../task.js'
 import { disposeBatch, readerOf, toDevice } from './batches.js'

@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
-#include "group/collective_run.h"
 #include "fabric/graph.h"
+#include "group/collective_run.h"
 
 namespace fabric {
 namespace {

@@ -1,0 +1,41 @@
+// `npm run device-code`: compiles all device code for every architecture that weft supports, without a GPU and without
+// linking an addon. CI calls it, so that code for GPUs that nobody here has always compiles. A warning of ptxas about
+// serialised wgmma is an error (native/cuda/sources.cmake).
+import { join, relative } from 'node:path'
+import { cudaOptions, parallelJobs } from './build-steps.mjs'
+import { describeFailure, readJson, runChild, whyFailed } from '../children.mjs'
+import { cudaPlan, installCuda } from './cuda-toolkit.mjs'
+import { root, runMain, SetupError } from '../setup.mjs'
+
+const folder = 'build-device'
+
+await runMain(async () => {
+  const cuda = cudaPlan('on')
+  const context = { root, cuda, versions: readJson(join(root, 'scripts/versions.json')) }
+  if (installCuda.due(context)) {
+    const outcome = await installCuda.run(context)
+    if (outcome.error)
+      throw new SetupError(`the CUDA toolkit could not be installed: ${outcome.error}`)
+    console.log(`device code  ${outcome.note}`)
+  }
+  const options = cudaOptions(root, cuda).map((option) => option.replace('--CD', '-D'))
+  const start = performance.now()
+  for (const [name, args, limitSeconds] of [
+    ['device-configure', ['-S', '.', '-B', folder, '-DWEFT_BUILD_ADDON=OFF', ...options], 300],
+    [
+      'device-compile',
+      ['--build', folder, '--target', 'weft_core', '--parallel', String(parallelJobs)],
+      4000,
+    ],
+  ]) {
+    const log = join(root, '.weft/log', `${name}.log`)
+    const result = await runChild('cmake', args, { cwd: root, log, limitSeconds })
+    if (result.code !== 0) {
+      throw new SetupError(
+        `${name}: ${describeFailure(result)}\n${whyFailed(result.output)}\nthe whole log: ${relative(process.cwd(), log)}`,
+      )
+    }
+  }
+  const seconds = (performance.now() - start) / 1000
+  console.log(`device code  compiled for ${cuda.architectures} (${seconds.toFixed(0)} s)`)
+})

@@ -1,0 +1,47 @@
+// `npm run tables`: writes what TypeScript knows of the operators from native/dispatch/operators.def: their ids
+// (src/native/operators.ts), functions and methods (src/tensor/generated/). test/host/fabric/tables.test.ts compares.
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { functionsFile, idsFile, methodsFile } from './operator-declarations.mjs'
+import { operatorRows } from './operator-table.mjs'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+/** Biome's form of a file that will lie at `path`. */
+function formatted(path, text) {
+  const biome = join(root, 'node_modules/@biomejs/biome/bin/biome')
+  const args = [biome, 'check', '--write', `--stdin-file-path=${path}`]
+  return execFileSync(process.execPath, args, {
+    cwd: root,
+    input: text,
+    encoding: 'utf8',
+    timeout: 60_000,
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+}
+
+/**
+ * The generated files, path from the root to text.
+ *
+ * @param {string} definition the text of operators.def
+ */
+export function generatedFiles(definition) {
+  const rows = operatorRows(definition)
+  return Object.fromEntries(
+    Object.entries({
+      'src/native/operators.ts': idsFile(rows),
+      'src/tensor/generated/functions.ts': functionsFile(rows),
+      'src/tensor/generated/methods.ts': methodsFile(rows),
+    }).map(([path, text]) => [path, formatted(path, text)]),
+  )
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const definition = readFileSync(join(root, 'native/dispatch/operators.def'), 'utf8')
+  for (const [path, text] of Object.entries(generatedFiles(definition))) {
+    mkdirSync(dirname(join(root, path)), { recursive: true })
+    writeFileSync(join(root, path), text)
+  }
+}

@@ -1,0 +1,60 @@
+// How a tensor shows itself: console.log at once, print() and format() when the device has the values.
+import { inspect } from 'node:util'
+import { afterEach, expect, test, vi } from 'vitest'
+import { format, print, setDefaultDevice, synchronize, tensor, zeros } from 'weft'
+import { faults } from 'weft/testing'
+import { device, hostOnly, ordinal } from '../device.js'
+
+setDefaultDevice(device)
+afterEach(() => {
+  faults.clear()
+  vi.restoreAllMocks()
+})
+const values = hostOnly('values lie in host memory')
+
+values('console.log shows values that lie ready', async () => {
+  const x = tensor([
+    [1, 2],
+    [3, 4.5],
+  ])
+  const flags = tensor([true, false])
+  await synchronize(device)
+  expect(inspect(x)).toBe(`[[1, 2],\n [3, 4.5]]\nTensor([2, 2], f32, ${device})`)
+  expect(inspect({ flags })).toContain('[true, false]')
+  expect(inspect(tensor(2n))).toContain('i64')
+  x.dispose()
+  expect(inspect(x)).toBe('Tensor(disposed)')
+})
+
+values('console.log does not wait for a busy device: it says how to see the values', async () => {
+  const x = zeros([2])
+  await synchronize(device)
+  faults.setDeviceDelay(ordinal, 20_000)
+  x.add_(1)
+  expect(inspect(x)).toBe(`Tensor([2], f32, ${device}) (await x.print() shows values)`)
+  faults.clear()
+  await synchronize(device)
+  expect(inspect(x)).toContain('[1, 1]')
+})
+
+test('a large tensor and one that is not contiguous show no values', async () => {
+  const large = zeros([100, 100])
+  const turned = tensor([
+    [1, 2],
+    [3, 4],
+  ]).t()
+  await synchronize(device)
+  expect(inspect(large)).toContain('await x.print()')
+  expect(inspect(turned)).toContain('await x.print()')
+})
+
+test('print() writes what format() resolves to', async () => {
+  const log = vi.spyOn(console, 'log').mockImplementation(() => {})
+  const x = tensor([1, 2])
+  const text = `[1, 2]\nTensor([2], f32, ${device})`
+  expect(await x.format()).toBe(text)
+  expect(await format(x)).toBe(text)
+  await x.print()
+  await print(x)
+  expect(log.mock.calls).toEqual([[text], [text]])
+})
