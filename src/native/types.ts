@@ -153,8 +153,8 @@ export interface Addon {
   /** A fresh copy of the elements, contiguous, in the tensor's dtype. Never blocks. */
   read(handle: Handle): Promise<ArrayBuffer>
   /**
-   * The same at once, where the tensor lies contiguous in host memory and no stream has work left; null otherwise.
-   * Never waits.
+   * The same at once, halves as f32, where the tensor lies in host memory and no stream has work left; null otherwise.
+   * Never waits; for small tensors.
    */
   peek(handle: Handle): ArrayBuffer | null
 

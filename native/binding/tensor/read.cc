@@ -6,6 +6,8 @@
 // resolves. The staging buffer is owned by the task: when the environment ends first, the task is
 // dropped and frees it.
 #include <cstring>
+#include <type_traits>
+#include <vector>
 
 #include "autograd/node.h"
 #include "binding/completion.h"
@@ -15,6 +17,7 @@
 #include "fabric/event_log.h"
 #include "fabric/fabric.h"
 #include "fabric/graph.h"
+#include "fabric/half.h"
 
 namespace weft::binding {
 namespace {
@@ -77,19 +80,55 @@ bool all_idle() {
   return true;
 }
 
-/// The elements of a tensor in host memory, when nothing is left that could write them; null
-/// otherwise. Never waits. Work that another thread enqueues meanwhile is not held off.
+/// Copies elements in order, the last dimension fastest.
+template <typename From, typename To>
+void gather(const Tensor& t, void* out) {
+  const Dims& shape = t.shape();
+  const Dims& strides = t.strides();
+  const int rank = static_cast<int>(shape.size());
+  const From* from = reinterpret_cast<const From*>(t.data());
+  To* to = static_cast<To*>(out);
+  std::vector<int64_t> at(rank, 0);
+  for (int64_t i = 0, offset = 0; i < t.numel(); ++i) {
+    if constexpr (std::is_same_v<From, To>) {
+      to[i] = from[offset];
+    } else {
+      to[i] = static_cast<To>(from[offset]);
+    }
+    for (int d = rank - 1; d >= 0; --d) {
+      offset += strides[d];
+      if (++at[d] < shape[d]) break;
+      offset -= strides[d] * shape[d];
+      at[d] = 0;
+    }
+  }
+}
+
+/// The elements of a tensor in host memory, in order, halves as f32, when nothing is left that could
+/// write them; null otherwise. Never waits. Work that another thread enqueues meanwhile is not held
+/// off. Meant for small tensors: it runs element by element on the calling thread.
 napi_value peek(Frame& f) {
   Tensor t = f.tensor(0);
-  if (t.device().kind() != fabric::DriverKind::kHost || !t.is_contiguous() || !all_idle()) {
+  if (t.device().kind() != fabric::DriverKind::kHost || !all_idle()) {
     napi_value null = nullptr;
     napi_get_null(f.env, &null);
     return null;
   }
-  const size_t bytes = static_cast<size_t>(t.numel()) * dtype_bytes(t.dtype());
+  const bool half = t.dtype() == DType::kF16 || t.dtype() == DType::kBF16;
+  const size_t width = half ? sizeof(float) : dtype_bytes(t.dtype());
   void* data = nullptr;
-  napi_value buffer = make_buffer(f.env, bytes, &data);
-  if (bytes > 0) std::memcpy(data, t.data(), bytes);
+  napi_value buffer = make_buffer(f.env, static_cast<size_t>(t.numel()) * width, &data);
+  if (t.dtype() == DType::kF16) {
+    gather<fabric::F16, float>(t, data);
+  } else if (t.dtype() == DType::kBF16) {
+    gather<fabric::BF16, float>(t, data);
+  } else if (width == 8) {
+    gather<uint64_t, uint64_t>(t, data);
+  } else if (width == 4) {
+    gather<uint32_t, uint32_t>(t, data);
+  } else {
+    gather<uint8_t, uint8_t>(t, data);
+  }
   return buffer;
 }
 

@@ -32,10 +32,10 @@ const mostInspected = 4096
 export function inspect(a: Tensor): string {
   const line = describe(a)
   if (a.disposed) return line
-  const ready = a.numel <= mostInspected && a.dtype !== 'f16' && a.dtype !== 'bf16'
-  const bytes = ready ? native.peek(a.handle) : null
+  const bytes = a.numel <= mostInspected ? native.peek(a.handle) : null
   if (bytes === null) return `${line} (await x.print() shows values)`
-  const values = scalarsOf(viewOf(bytes, a.dtype), a.dtype)
+  const half = a.dtype === 'f16' || a.dtype === 'bf16'
+  const values = scalarsOf(viewOf(bytes, half ? 'f32' : a.dtype), a.dtype)
   return `${formatNested(nest(values, a.shape), 4, 3)}\n${line}`
 }
 

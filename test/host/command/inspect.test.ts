@@ -37,15 +37,26 @@ values('console.log does not wait for a busy device: it says how to see the valu
   expect(inspect(x)).toContain('[1, 1]')
 })
 
-test('a large tensor and one that is not contiguous show no values', async () => {
+values('console.log shows views in their own order, and halves', async () => {
+  const x = tensor([
+    [1, 2, 3],
+    [4, 5, 6],
+  ])
+  const [f16, bf16] = [x.to('f16').div(2), x.to('bf16').t()]
+  const empty = zeros([0, 2])
+  await synchronize(device)
+  expect(inspect(x.t())).toContain('[[1, 4],\n [2, 5],\n [3, 6]]')
+  expect(inspect(x.select(1, 1))).toContain('[2, 5]')
+  expect(inspect(x.select(0, 0).expand([2, 3]))).toContain('[[1, 2, 3],\n [1, 2, 3]]')
+  expect(inspect(f16)).toContain('[[0.5, 1, 1.5],\n [2, 2.5, 3]]')
+  expect(inspect(bf16)).toContain('[[1, 4],\n [2, 5],\n [3, 6]]')
+  expect(inspect(empty)).toContain(`Tensor([0, 2], f32, ${device})`)
+})
+
+test('a large tensor shows no values', async () => {
   const large = zeros([100, 100])
-  const turned = tensor([
-    [1, 2],
-    [3, 4],
-  ]).t()
   await synchronize(device)
   expect(inspect(large)).toContain('await x.print()')
-  expect(inspect(turned)).toContain('await x.print()')
 })
 
 test('print() writes what format() resolves to', async () => {
