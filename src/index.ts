@@ -31,6 +31,8 @@ export { Work } from './fabric/work.js'
 // Captured work
 export type { CaptureOptions } from './graph/graph.js'
 export { captureGraph, Graph } from './graph/graph.js'
+// Several devices as one
+export * as collectives from './mesh/collectives.js'
 // Errors
 export {
   CheckpointError,

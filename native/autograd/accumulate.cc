@@ -102,7 +102,7 @@ GradList evaluate_node(Node& node, GradList grads) {
     GradCall call(node, in, out);
     node.formula(call);
   }
-  if (work_log::on()) [[unlikely]]
+  if (!node.custom && work_log::on()) [[unlikely]]  // a custom node's work logs itself
     log_formula(node, out);
   for (size_t i = 0; i < results.size(); ++i) {
     if (!node.edges[i].node) {

@@ -2,6 +2,7 @@
 #include "autograd/graph_task.h"
 
 #include <algorithm>
+#include <deque>
 
 #include "dispatch/work_log.h"
 #include "fabric/fabric.h"
@@ -15,6 +16,18 @@ void hand_over(const Tensor& grad, Stream& from, Stream& to) {
   if (&from == &to || &from.device() != &to.device()) return;
   fabric::order_after(to, from);
   grad->storage->use_on(to);
+}
+
+/// Where the gradient of `slot` is awaited and summed.
+Stream& slot_stream(const GraphTask::State& state, int slot) {
+  const Node& node = *state.node;
+  if (!node.streams.empty()) {
+    const uint16_t device = node.output_metas[static_cast<size_t>(slot)].device;
+    for (Stream* stream : node.streams) {
+      if (stream->device().index() == device) return *stream;
+    }
+  }
+  return *state.stream;
 }
 
 /// The gradient that `root` starts from, on the stream of its node.
@@ -51,14 +64,14 @@ void GraphTask::build(std::span<const Tensor> roots, std::span<const Tensor> gra
   for (size_t i = 0; i < roots.size(); ++i) {
     Edge edge = gradient_edge(roots[i]);
     State& state = visit(edge.node);
-    Tensor first = first_gradient(roots[i], gradients[i], *state.stream);
+    Tensor first = first_gradient(roots[i], gradients[i], slot_stream(state, edge.slot));
     state.parts.push_back({~uint64_t{0} - i, 0, edge.slot, std::move(first)});
   }
   uint16_t device = roots[0].device().index();
   while (!open.empty()) {
     Node* node = open.back();
     open.pop_back();
-    if (node->device != device) several_devices_ = true;
+    if (node->device != device || node->streams.size() > 1) several_devices_ = true;
     for (const Edge& edge : node->edges) {
       if (edge.node) ++visit(edge.node).waiting;
     }
@@ -78,7 +91,7 @@ void GraphTask::add_part(State& to, State::Part part) {
   if (!several_devices_) {
     for (State::Part& present : to.parts) {
       if (present.slot == part.slot) {
-        StreamGuard guard(*to.stream);
+        StreamGuard guard(slot_stream(to, part.slot));
         present.grad = add_gradients(std::move(present.grad), part.grad);
         return;
       }
@@ -94,11 +107,11 @@ GradList GraphTask::take_gradients(State& state) {
                 return a.from != b.from ? a.from > b.from : a.edge < b.edge;
               });
   }
-  StreamGuard guard(*state.stream);
   GradList grads;
   grads.resize(static_cast<size_t>(state.node->outputs));
   for (State::Part& part : state.parts) {
     Tensor& slot = grads[static_cast<size_t>(part.slot)];
+    StreamGuard guard(slot_stream(state, part.slot));
     slot = slot ? add_gradients(std::move(slot), part.grad) : std::move(part.grad);
     part.grad = Tensor();
   }
@@ -113,6 +126,8 @@ GraphTask::Results GraphTask::evaluate(const State& state, GradList grads, bool 
   if (!reached) return results;
   Node& node = *state.node;
   StreamGuard guard(*state.stream);
+  std::deque<StreamGuard> others;
+  for (Stream* stream : node.streams) others.emplace_back(*stream);
   results.grads = evaluate_node(node, std::move(grads));
   for (const Tensor& g : results.grads) {
     results.streams.push_back(g ? &current_stream(g.device()) : nullptr);
@@ -128,7 +143,7 @@ void GraphTask::deliver(State& state, Results results, std::vector<State*>& read
     if (!edge.node) continue;
     State& next = states_.find(edge.node.get())->second;
     if (i < results.grads.size() && results.grads[i]) {
-      hand_over(results.grads[i], *results.streams[i], *next.stream);
+      hand_over(results.grads[i], *results.streams[i], slot_stream(next, edge.slot));
       add_part(next, {node.sequence, static_cast<int>(i), edge.slot, std::move(results.grads[i])});
     }
     if (--next.waiting == 0) ready.push_back(&next);

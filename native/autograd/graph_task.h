@@ -7,7 +7,8 @@
 // passes from one stream of a device to another goes by an event edge and is noted with the
 // allocator: first gradients given by the caller, results of formulas, contributions to a sum.
 // Between devices the copy nodes' transfers wait by themselves, and the stream that a copy arrived
-// on hands it on like any other.
+// on hands it on like any other. A joint node has a stream on each of its devices: the gradient of a
+// slot reaches it on the stream of that slot's device.
 //  - What breaks it: a formula that enqueues on a stream that is not current.
 #pragma once
 
@@ -25,7 +26,7 @@ class GraphTask {
  public:
   struct State {
     Ref<Node> node;
-    Stream* stream = nullptr;  // where its work runs
+    Stream* stream = nullptr;  // where its work runs; of a joint node, on its first device
     int waiting = 0;           // edges that will still deliver, or not, a gradient
     struct Part {
       uint64_t from;  // sequence of the producer

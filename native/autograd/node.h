@@ -49,9 +49,11 @@ class Node : public RefCounted {
   /// Custom nodes (collectives): grads of outputs -> grads of inputs.
   std::function<void(std::span<Tensor> grads, std::span<Tensor> results)> custom;
   const char* name = "";
-  uint64_t sequence = 0;       // grows with creation: later nodes run first
-  uint16_t device = 0;         // where it runs
-  Stream* stream = nullptr;    // the stream that the forward ran on; the formula runs there too
+  uint64_t sequence = 0;     // grows with creation: later nodes run first
+  uint16_t device = 0;       // where it runs
+  Stream* stream = nullptr;  // the stream that the forward ran on; the formula runs there too
+  /// Of a joint node (autograd/joint.h): the streams of its forward, one a device it touched.
+  std::vector<Stream*> streams;
   int outputs = 1;             // visible outputs = gradient slots
   SmallVector<Edge, 3> edges;  // one for each flattened input
   SmallVector<InputMeta, 3> inputs;

@@ -12,22 +12,40 @@ const char* last_writer(const Tensor& t) {
   return op_name(static_cast<Op>(t->storage->last_writer()));
 }
 
-/// A view's history must still be that of its memory.
-void check_view(const OpCall& call, const Tensor& t) {
+}  // namespace
+
+uint64_t next_sequence() { return g_sequence.fetch_add(1, std::memory_order_relaxed); }
+
+void check_history(const char* name, const Tensor& t) {
   if (!t->is_view) return;
   if (t->autograd && t->autograd->grad_fn) {
     if (t->history_version == t->storage->version()) return;
     fail(ErrorCode::kUsage,
          "%s: the memory of this view was changed in place (by %s) after the view was made, so its "
          "gradient history no longer holds; make the view again",
-         op_name(call.op), last_writer(t));
+         name, last_writer(t));
   }
   if (t->history_version >= t->storage->recorded_write()) return;
   fail(ErrorCode::kUsage,
        "%s: this view was made before an operator with gradients (%s, or one before it) wrote its "
        "memory in place, so it lacks that history; make the view again, or detach() it",
-       op_name(call.op), last_writer(t));
+       name, last_writer(t));
 }
+
+InputMeta meta_of(const Tensor& t) {
+  if (!t) return {};
+  return {t.shape(), t.dtype(), t.device().index(), true};
+}
+
+void set_history(const Tensor& out, const Ref<Node>& node, int index) {
+  AutogradMeta& meta = autograd_meta(out);
+  meta.grad_fn = node;
+  meta.output_index = index;
+  out->history_version = out->storage->version();
+  out->requires_grad.store(true, std::memory_order_release);
+}
+
+namespace {
 
 void check_inplace(const OpCall& call, bool record) {
   const Tensor& a = call.tensors[0];
@@ -43,11 +61,6 @@ void check_inplace(const OpCall& call, bool record) {
          "that returns a new tensor",
          op_name(call.op));
   }
-}
-
-InputMeta meta_of(const Tensor& t) {
-  if (!t) return {};
-  return {t.shape(), t.dtype(), t.device().index(), true};
 }
 
 SavedTensor saved(const Tensor& t) { return {detach(t), t->storage->version()}; }
@@ -67,7 +80,7 @@ void Recording::begin(const OpCall& call, const RowData& row) {
     for (const Tensor& t : call.tensors) {
       if (!t) continue;
       record = record || t.requires_grad();
-      check_view(call, t);
+      check_history(op_name(call.op), t);
     }
   }
   if (row.writes_first) check_inplace(call, record);
@@ -77,7 +90,7 @@ void Recording::begin(const OpCall& call, const RowData& row) {
   node->op = call.op;
   node->formula = row.row.gradient;
   node->name = op_name(call.op);
-  node->sequence = g_sequence.fetch_add(1, std::memory_order_relaxed);
+  node->sequence = next_sequence();
   for (size_t i = 0; i < call.tensors.size(); ++i) {
     const Tensor& t = call.tensors[i];
     node->inputs.push_back(meta_of(t));
@@ -110,11 +123,7 @@ void Recording::end(OpCall& call, const RowData& row) {
     if (static_cast<int>(i) >= visible) continue;
     node.output_metas.push_back(meta_of(out));
     if (!is_floating(out.dtype())) continue;
-    AutogradMeta& meta = autograd_meta(out);
-    meta.grad_fn = node_;
-    meta.output_index = static_cast<int>(i);
-    out->history_version = out->storage->version();
-    out->requires_grad.store(true, std::memory_order_release);
+    set_history(out, node_, static_cast<int>(i));
   }
 }
 

@@ -15,6 +15,14 @@
 
 namespace weft {
 
+/// The number of a new node: grows with each.
+uint64_t next_sequence();
+/// A view's history must still be that of its memory; throws UsageError naming the call `name`.
+void check_history(const char* name, const Tensor& t);
+InputMeta meta_of(const Tensor& t);
+/// Makes `node` the history of `out`, its slot `index`.
+void set_history(const Tensor& out, const Ref<Node>& node, int index);
+
 class Recording {
  public:
   /// Checks the call; when one of its inputs asks for gradients, begins the node.

@@ -130,6 +130,7 @@ FunctionList random_functions();
 FunctionList precision_functions();
 FunctionList gemm_functions();
 FunctionList reducer_functions();
+FunctionList joint_functions();
 FunctionList graph_functions();
 FunctionList table_functions();
 

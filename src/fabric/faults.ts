@@ -20,6 +20,8 @@ export const faults = {
    * throws FabricPoisonedError, and clear() does not help.
    */
   illegalAddress: (device: string): void => native.illegalAddress(deviceIndex(device)),
+  /** How often this process waited on the host for a stream or an event; no fault, a count. */
+  hostWaits: (): number => native.hostWaits(),
   /** Removes every injected fault. */
   clear: (): void => native.clearFaults(),
 }

@@ -249,6 +249,8 @@ export interface Addon {
   setPeerAccess(a: number, b: number, allowed: boolean): void
   illegalAddress(device: number): void
   clearFaults(): void
+  /** How often this process waited on the host for a stream or an event. */
+  hostWaits(): number
 
   // Random numbers
   /** Seeds one device, or with -1 all open ones and those opened later. */
@@ -283,6 +285,17 @@ export interface Addon {
     vote: number,
     timeoutMs: number,
     resultMs: number,
+  ): number
+  /** A collective that makes new tensors and has gradients: words hold the inputs' handles, then the
+   * results'. Returns how many. */
+  jointCollective(
+    group: number,
+    kind: number,
+    op: number,
+    root: number,
+    timeoutMs: number,
+    resultMs: number,
+    count: number,
   ): number
   /** Resolves when the result is there; rejects with the call's error. */
   workDone(work: number): Promise<void>

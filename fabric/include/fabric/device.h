@@ -128,4 +128,9 @@ class Device {
 /// `later` waits for everything enqueued on `earlier` so far. No-op when they are the same stream.
 void order_after(Stream& later, Stream& earlier);
 
+/// How often this process waited on the host for a stream or an event.
+uint64_t host_waits();
+/// Counts one; called by Stream and Event before they wait.
+void count_host_wait();
+
 }  // namespace fabric

@@ -98,7 +98,9 @@ bool Event::query() const {
 
 bool Event::synchronize(int64_t timeout_ms) const {
   if (capture_ != 0) refuse_captured("synchronize");
-  return !recorded_ || device_->driver().synchronize_event(handle_, timeout_ms);
+  if (!recorded_) return true;
+  count_host_wait();
+  return device_->driver().synchronize_event(handle_, timeout_ms);
 }
 
 void order_after(Stream& later, Stream& earlier) {

@@ -1,6 +1,7 @@
 // Faults and delays for tests. src/fabric/faults.ts calls these.
 #include "binding/completion.h"
 #include "binding/entry.h"
+#include "fabric/device.h"
 #include "fabric/faults.h"
 
 namespace weft::binding {
@@ -30,9 +31,16 @@ napi_value clear_faults(Frame& f) {
   return undefined(f.env);
 }
 
+napi_value host_waits(Frame& f) {
+  return make_number(f.env, static_cast<double>(fabric::host_waits()));
+}
+
 constexpr Function kFunctions[] = {
-    {"setDeviceDelay", entry<set_device_delay>}, {"failAllocations", entry<fail_allocations>},
-    {"setPeerAccess", entry<set_peer_access>},   {"illegalAddress", entry<illegal_address>},
+    {"hostWaits", entry<host_waits>},
+    {"setDeviceDelay", entry<set_device_delay>},
+    {"failAllocations", entry<fail_allocations>},
+    {"setPeerAccess", entry<set_peer_access>},
+    {"illegalAddress", entry<illegal_address>},
     {"clearFaults", entry<clear_faults>},
 };
 
