@@ -32,7 +32,18 @@ export { Work } from './fabric/work.js'
 export type { CaptureOptions } from './graph/graph.js'
 export { captureGraph, Graph } from './graph/graph.js'
 // Several devices as one
+export { autoRedistribute } from './mesh/apply.js'
 export * as collectives from './mesh/collectives.js'
+export { distribute, fromLocal } from './mesh/distribute.js'
+export { DistributedTensor } from './mesh/distributed-tensor.js'
+export * as distributed from './mesh/functional.js'
+export type { MeshShape, Redistribution } from './mesh/mesh.js'
+export { Mesh } from './mesh/mesh.js'
+export type { ParallelLinearOptions } from './mesh/parallel-linear.js'
+export { ColumnParallelLinear, RowParallelLinear } from './mesh/parallel-linear.js'
+export type { Placement, Placements } from './mesh/placement.js'
+export { partial, replicated, sharded } from './mesh/placement.js'
+export { reduceGradients } from './mesh/reduce-gradients.js'
 // Errors
 export {
   CheckpointError,
@@ -47,6 +58,7 @@ export {
   NonFiniteLossError,
   OutOfMemoryError,
   PeerAccessError,
+  PlacementError,
   PluginError,
   ShapeError,
   UsageError,

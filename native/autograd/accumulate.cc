@@ -102,7 +102,7 @@ GradList evaluate_node(Node& node, GradList grads) {
     GradCall call(node, in, out);
     node.formula(call);
   }
-  if (!node.custom && work_log::on()) [[unlikely]]  // a custom node's work logs itself
+  if (node.op != Op::kCount && work_log::on()) [[unlikely]]  // a collective logs itself
     log_formula(node, out);
   for (size_t i = 0; i < results.size(); ++i) {
     if (!node.edges[i].node) {

@@ -1,5 +1,5 @@
 // Collectives that make new tensors and have gradients, called for all ranks from one thread.
-// native/binding/joint.cc hands them to TypeScript (src/mesh/collectives.ts).
+// native/binding/fabric/joint.cc hands them to TypeScript (src/mesh/collectives.ts).
 //
 // Design. A call submits for all ranks at once (Group::submit_all), so ranks cannot disagree, and
 // leaves each device's current stream waiting for its result by an event. Its joint node (see

@@ -1,6 +1,8 @@
 // The fabric: several devices as one machine. openFabric() is the entry; Fabric answers what is
 // there and makes groups. Devices are process-wide and stay open; several Fabric objects may share
 // them.
+import type { MeshShape } from '../mesh/mesh.js'
+import { Mesh } from '../mesh/mesh.js'
 import { native } from '../native/addon.js'
 import { DeviceError, UsageError } from '../native/errors.js'
 import type { NativeLink } from '../native/types.js'
@@ -172,6 +174,17 @@ export class Fabric {
   /** A group of all devices, or of the named ones, in that order. Dispose of it when done. */
   group(names: readonly string[] = this.#names()): Group {
     return Group.create(names.map((name) => this.device(name).name))
+  }
+
+  /**
+   * The devices, or the named ones, as a grid of named axes for distributed tensors: mesh({ data: 2, model: 2 }).
+   * Dispose of it when done.
+   */
+  mesh(shape: MeshShape, names: readonly string[] = this.#names()): Mesh {
+    return Mesh.create(
+      shape,
+      names.map((name) => this.device(name).name),
+    )
   }
 
   /**

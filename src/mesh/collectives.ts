@@ -173,7 +173,7 @@ function requireCount(call: string, what: string, list: readonly unknown[], grou
 
 function requireAll(call: string, tensors: readonly Tensor[], group: Group): void {
   requireCount(call, 'tensors', tensors, group)
-  tensors.forEach((tensor, r) => requireOn(call, tensor, group, r))
+  for (const [r, tensor] of tensors.entries()) requireOn(call, tensor, group, r)
 }
 
 function requireOn(call: string, tensor: Tensor, group: Group, rank: number): void {

@@ -130,6 +130,16 @@ export class GroupAbortedError extends WeftError {
   }
 }
 
+/**
+ * Placements of distributed tensors do not fit. `fields.calls` are the redistributions that cost least and make them
+ * fit, `fields.bytes` what these move to each device.
+ */
+export class PlacementError extends WeftError {
+  constructor(message: string, fields: Fields = {}) {
+    super('WEFT_PLACEMENT', message, fields)
+  }
+}
+
 // What this thread aborted groups with, by group: native code carries an error's text, not the error.
 const abortedWith = new Map<number, Error>()
 
@@ -171,6 +181,7 @@ export const errorClasses: readonly WeftErrorClass[] = [
   WorkerError,
   NonFiniteLossError,
   GroupAbortedError,
+  PlacementError,
 ]
 
 /** The native number of an error's class; undefined for errors that are not one of these. */

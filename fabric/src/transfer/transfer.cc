@@ -2,7 +2,8 @@
 //
 // Design. The copy runs on the source's copy-out stream after both sides' work so far: the source's
 // because it makes the data, the destination's because its memory may be a reused block that
-// earlier work on that stream still reads. The destination stream then waits for the copy. Staged,
+// earlier work on that stream still reads. Both streams then wait for the copy: the destination's to
+// find the data, the source's so that what is enqueued next may overwrite it. Staged,
 // the second half runs on the destination's copy-in stream and the copy-out stream waits for it at
 // the end, so that one stream stands for the whole transfer and one record_use on it protects both
 // buffers.
@@ -88,6 +89,7 @@ Stream& transfer(void* dst, Stream& dst_stream, const void* src, Stream& src_str
     }
   }
   order_after(dst_stream, out);
+  order_after(src_stream, out);
   return out;
 }
 

@@ -1,6 +1,7 @@
 // Transfers between devices: data arrives, both streams are ordered, also without peer access.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -53,6 +54,29 @@ constexpr size_t kSizes[] = {1, 7, 4096, (64 << 10) + 3, (4 << 20) + 1, (21 << 2
 TEST_F(Transfer, BytesArriveBehindTheProducerAndBeforeTheConsumer) {
   auto devices = host_devices(2);
   for (size_t bytes : kSizes) round_trip(*devices[0], *devices[1], bytes, true);
+}
+
+TEST_F(Transfer, WhatTheSourcesStreamWritesNextComesAfterTheCopy) {
+  auto devices = host_devices(2);
+  Stream& producer = devices[0]->compute();
+  Stream& consumer = devices[1]->compute();
+  constexpr size_t kBytes = 4096;
+  Block* source = devices[0]->allocator().allocate(kBytes, producer);
+  Block* target = devices[1]->allocator().allocate(kBytes, consumer);
+  void* src = source->ptr;
+  host::enqueue(producer.handle(), [=] { std::memset(src, 1, kBytes); });
+  Gate gate;  // the copy waits for the consumer's work so far
+  gate.hold(consumer);
+  transfer(target->ptr, consumer, src, producer, kBytes);
+  host::enqueue(producer.handle(), [=] { std::memset(src, 2, kBytes); });
+  EXPECT_FALSE(producer.idle());
+  gate.open();
+  consumer.synchronize();
+  const auto* arrived = static_cast<const unsigned char*>(target->ptr);
+  EXPECT_EQ(std::count(arrived, arrived + kBytes, 1), static_cast<long>(kBytes));
+  producer.synchronize();
+  source->device->allocator().free(source);
+  target->device->allocator().free(target);
 }
 
 TEST_F(Transfer, WithoutPeerAccessBytesGoThroughStaging) {

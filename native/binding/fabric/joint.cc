@@ -1,6 +1,6 @@
 // Collectives with gradients for TypeScript: src/mesh/collectives.ts calls this.
 #include "binding/entry.h"
-#include "binding/group_table.h"
+#include "binding/fabric/group_table.h"
 #include "parallel/joint_collective.h"
 
 namespace weft::binding {

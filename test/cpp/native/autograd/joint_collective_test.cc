@@ -11,7 +11,6 @@
 #include "autograd/engine.h"
 #include "autograd/joint.h"
 #include "autograd/leaf.h"
-#include "dispatch/dispatch.h"
 #include "fabric/faults.h"
 #include "host_values.h"
 #include "ops/ops.h"
@@ -80,8 +79,9 @@ TEST(JointCollective, IsOrderedByEventsOnTheStreamsOfItsForward) {
       guards.push_back(std::make_unique<StreamGuard>(side));
     }
     y = joint_collective(group, {}, x);
-    y = joint_collective(group, {.kind = CollectiveKind::kReduceScatter}, std::vector<Tensor>{
-        joint_collective(group, {.kind = CollectiveKind::kAllGather}, y)});
+    y = joint_collective(
+        group, {.kind = CollectiveKind::kReduceScatter},
+        std::vector<Tensor>{joint_collective(group, {.kind = CollectiveKind::kAllGather}, y)});
   }
   for (int r = 0; r < kRanks; ++r) fabric::faults::set_device_delay_us(r, 300 * (r + 1));
   const uint64_t waits = fabric::host_waits();

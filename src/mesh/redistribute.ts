@@ -1,0 +1,202 @@
+// Redistribution: the steps from one list of placements to another, what they cost, and doing them. Plans
+// are cached a mesh, shape and pair of placements. Each step changes one axis, in all its groups, and
+// has an exact adjoint, so gradients flow back by the opposite step.
+//
+//   from \ to     replicated          sharded(j)                 partial
+//   replicated    –                   a view                     the first keeps it, the others have 0
+//   sharded(i)    all-gather          all-to-all                 padded with zeros
+//   partial       all-reduce          reduce-scatter             –
+//
+// Where sizes do not divide, copies take the place of all-gather, and an all-reduce that of reduce-scatter.
+
+import { zeros } from '../tensor/factory.js'
+import { cat, narrow, transpose } from '../tensor/generated/functions.js'
+import { scope } from '../tensor/scope.js'
+import type { Tensor } from '../tensor/tensor.js'
+import { allGather, allReduce, allToAll, gather, reduceScatter } from './collectives.js'
+import type { DistributedTensor } from './distributed-tensor.js'
+import { localElements, splitSizes, splitStarts } from './layout.js'
+import { makeDistributed } from './make.js'
+import type { Mesh } from './mesh.js'
+import type { Placement } from './placement.js'
+import { placementText, replicated, samePlacement } from './placement.js'
+
+/** One axis changes. */
+interface Step {
+  axis: number
+  from: Placement
+  to: Placement
+  /** Elements that each device receives, at most. */
+  elements: number
+}
+
+const plans = new WeakMap<Mesh, Map<string, readonly Step[]>>()
+
+/** The steps from `from` to `to`, in an order in which no dimension is ever cut along two axes. */
+export function planOf(
+  mesh: Mesh,
+  shape: readonly number[],
+  from: readonly Placement[],
+  to: readonly Placement[],
+): readonly Step[] {
+  let known = plans.get(mesh)
+  if (known === undefined) plans.set(mesh, (known = new Map()))
+  const key = `${shape.join()};${from.map(placementText).join()};${to.map(placementText).join()}`
+  let plan = known.get(key)
+  if (plan === undefined) known.set(key, (plan = makePlan(mesh, shape, from, to)))
+  return plan
+}
+
+function makePlan(
+  mesh: Mesh,
+  shape: readonly number[],
+  from: readonly Placement[],
+  to: readonly Placement[],
+): Step[] {
+  const now = [...from]
+  const steps: Step[] = []
+  const change = (axis: number, next: Placement) => {
+    const present = now[axis] as Placement
+    steps.push({ axis, from: present, to: next, elements: received(mesh, shape, now, axis, next) })
+    now[axis] = next
+  }
+  const free = (axis: number) => {
+    const next = to[axis] as Placement
+    return now.every((p, b) => b === axis || next.kind !== 'sharded' || !samePlacement(p, next))
+  }
+  for (;;) {
+    const open = now.flatMap((p, a) => (samePlacement(p, to[a] as Placement) ? [] : [a]))
+    if (open.length === 0) return steps
+    // Cuts first: what moves later is smaller then.
+    const ready = open.filter(free)
+    const cuts = ready.find((a) => to[a]?.kind === 'sharded')
+    const next = cuts ?? ready[0]
+    if (next !== undefined) change(next, to[next] as Placement)
+    else change(open[0] as number, replicated()) // two axes exchange their dimensions
+  }
+}
+
+/** Elements that each device receives when `axis` changes to `next`. */
+function received(
+  mesh: Mesh,
+  shape: readonly number[],
+  now: readonly Placement[],
+  axis: number,
+  next: Placement,
+): number {
+  const n = mesh.shape[axis] as number
+  const present = now[axis] as Placement
+  const held = localElements(mesh, now.with(axis, replicated()), shape)
+  if (present.kind === 'replicated' || next.kind === 'partial' || n === 1) return 0
+  const others = (n - 1) / n
+  if (present.kind === 'sharded')
+    return next.kind === 'sharded' ? (held / n) * others : held * others
+  const even = next.kind === 'sharded' && (shape[next.dim] as number) % n === 0
+  return even ? held * others : 2 * held * others
+}
+
+/** Bytes that each device receives, at most, when a tensor is redistributed. */
+export function redistributionBytes(
+  mesh: Mesh,
+  shape: readonly number[],
+  from: readonly Placement[],
+  to: readonly Placement[],
+  elementBytes: number,
+): number {
+  const steps = planOf(mesh, shape, from, to)
+  return Math.ceil(steps.reduce((sum, step) => sum + step.elements, 0) * elementBytes)
+}
+
+/** `x` with other placements; a new object over the same parts where nothing changes. */
+export function redistributed(x: DistributedTensor, to: readonly Placement[]): DistributedTensor {
+  const plan = planOf(x.mesh, x.shape, x.placed, to)
+  const locals = scope(() => {
+    let parts: readonly Tensor[] = x.locals
+    for (const step of plan) parts = run(x.mesh, x.shape, step, parts)
+    // A part that did not move gets an object of its own: whoever disposes of x leaves it alone.
+    return parts.map((part, p) => (part === x.locals[p] ? part.view(part.shape) : part))
+  })
+  return makeDistributed(x.mesh, to, x.shape, locals)
+}
+
+function run(
+  mesh: Mesh,
+  shape: readonly number[],
+  step: Step,
+  locals: readonly Tensor[],
+): Tensor[] {
+  const out = [...locals]
+  for (const line of mesh.lines(step.axis)) {
+    const changed = change(
+      mesh,
+      shape,
+      step,
+      line,
+      line.map((p) => locals[p] as Tensor),
+    )
+    line.forEach((p, i) => {
+      out[p] = changed[i] as Tensor
+    })
+  }
+  return out
+}
+
+/** The parts of one group after a step. */
+function change(
+  mesh: Mesh,
+  shape: readonly number[],
+  { from, to }: Step,
+  line: readonly number[],
+  parts: Tensor[],
+): Tensor[] {
+  const n = line.length
+  if (n === 1) return parts
+  const group = mesh.groupOf(line)
+  if (from.kind === 'replicated') {
+    return to.kind === 'sharded'
+      ? cutEach(parts, to.dim, shape)
+      : parts.map((part, i) => (i === 0 ? part : blank(part, part.shape)))
+  }
+  if (from.kind === 'partial') {
+    if (to.kind !== 'sharded') return allReduce(group, parts)
+    const { dim } = to
+    if ((shape[dim] as number) % n !== 0) return cutEach(allReduce(group, parts), dim, shape)
+    return along(dim, parts, (list) => reduceScatter(group, list))
+  }
+  const { dim } = from
+  const total = shape[dim] as number
+  if (to.kind === 'partial') {
+    const starts = splitStarts(total, n)
+    return parts.map((part, i) => padded(part, dim, starts[i] as number, total))
+  }
+  if (to.kind === 'sharded') {
+    const sizes = splitSizes(shape[to.dim] as number, n)
+    return allToAll(group, parts, { splitDim: to.dim, joinDim: dim, sizes })
+  }
+  if (total % n === 0) return along(dim, parts, (list) => allGather(group, list))
+  return parts.map((_, root) => gather(group, parts, { root, dim }))
+}
+
+/** Does along `dim` what `collective` does along dimension 0. */
+function along(dim: number, parts: Tensor[], collective: (list: Tensor[]) => Tensor[]): Tensor[] {
+  if (dim === 0) return collective(parts)
+  return collective(parts.map((part) => transpose(part, 0, dim))).map((t) => transpose(t, 0, dim))
+}
+
+function cutEach(parts: readonly Tensor[], dim: number, shape: readonly number[]): Tensor[] {
+  const starts = splitStarts(shape[dim] as number, parts.length)
+  return parts.map((part, i) => {
+    const start = starts[i] as number
+    return narrow(part, dim, start, (starts[i + 1] as number) - start)
+  })
+}
+
+function padded(part: Tensor, dim: number, start: number, total: number): Tensor {
+  const before = part.shape.with(dim, start)
+  const after = part.shape.with(dim, total - start - part.size(dim))
+  return cat([blank(part, before), part, blank(part, after)], dim)
+}
+
+function blank(like: Tensor, shape: readonly number[]): Tensor {
+  return zeros(shape, { dtype: like.dtype, device: like.device })
+}

@@ -1,0 +1,133 @@
+// Operators over whole rows of a distributed tensor: softmax, norms, cross entropy. The dimension they run
+// along must be whole; the others may be cut. Cross entropy over cut rows gives terms of its sum.
+import { ShapeError } from '../../native/errors.js'
+import {
+  crossEntropy,
+  layerNorm,
+  logSoftmax,
+  rmsNorm,
+  softmax,
+} from '../../tensor/generated/functions.js'
+import type { Tensor } from '../../tensor/tensor.js'
+import { apply } from '../apply.js'
+import type { DistributedTensor } from '../distributed-tensor.js'
+import type { Placement } from '../placement.js'
+import { partial, replicated } from '../placement.js'
+import { dimAt } from './dims.js'
+
+/** Along one axis: x cut anywhere but at `row`, everything else whole. */
+function rowRule(row: number) {
+  return ([x, ...rest]: readonly Placement[]): Placement | undefined => {
+    if (!rest.every((p) => p.kind === 'replicated')) return undefined
+    if (x?.kind === 'sharded') return x.dim === row ? undefined : x
+    return x?.kind === 'replicated' ? replicated() : undefined
+  }
+}
+
+/** exp(x) / sum(exp(x)) along `dim`. */
+export function distributedSoftmax(x: DistributedTensor, dim = -1): DistributedTensor {
+  return alongRow('softmax', x, dim, softmax)
+}
+
+/** log(softmax(x)) along `dim`. */
+export function distributedLogSoftmax(x: DistributedTensor, dim = -1): DistributedTensor {
+  return alongRow('logSoftmax', x, dim, logSoftmax)
+}
+
+function alongRow(
+  name: string,
+  x: DistributedTensor,
+  dim: number,
+  fn: (local: Tensor, dim: number) => Tensor,
+): DistributedTensor {
+  const row = dimAt(name, dim, x.shape.length)
+  return apply(
+    {
+      name,
+      operands: ['x'],
+      shape: x.shape,
+      rule: rowRule(row),
+      compute: ([local]) => fn(local as Tensor, row),
+    },
+    [x],
+  )
+}
+
+/** Normalises the last dimension, then weight and bias (features,). */
+export function distributedLayerNorm(
+  x: DistributedTensor,
+  weight?: DistributedTensor | null,
+  bias?: DistributedTensor | null,
+  options: { eps?: number } = {},
+): DistributedTensor {
+  const given = [x, ...(weight ? [weight] : []), ...(bias ? [bias] : [])]
+  const at = weight ? 2 : 1
+  return apply(
+    {
+      name: 'layerNorm',
+      operands: ['x', ...(weight ? ['weight'] : []), 'bias'],
+      shape: x.shape,
+      rule: rowRule(x.shape.length - 1),
+      compute: (t) => layerNorm(t[0] as Tensor, weight && t[1], bias && t[at], options),
+    },
+    given,
+  )
+}
+
+/** Divides the last dimension by its root mean square, then weight (features,). */
+export function distributedRmsNorm(
+  x: DistributedTensor,
+  weight?: DistributedTensor | null,
+  options: { eps?: number } = {},
+): DistributedTensor {
+  return apply(
+    {
+      name: 'rmsNorm',
+      operands: ['x', 'weight'],
+      shape: x.shape,
+      rule: rowRule(x.shape.length - 1),
+      compute: ([local, w]) => rmsNorm(local as Tensor, w, options),
+    },
+    weight ? [x, weight] : [x],
+  )
+}
+
+export interface CrossEntropyOptions {
+  ignoreIndex?: number
+  reduction?: 'none' | 'mean' | 'sum'
+  labelSmoothing?: number
+}
+
+/**
+ * Cross entropy of logits (rows, classes) with class numbers (rows,). Over rows that are cut, 'none' and 'sum' fit; the
+ * mean's count is not known to one device: divide the sum by the rows that count.
+ */
+export function distributedCrossEntropy(
+  logits: DistributedTensor,
+  target: DistributedTensor,
+  options: CrossEntropyOptions = {},
+): DistributedTensor {
+  const reduction = options.reduction ?? 'mean'
+  const rows = logits.shape[0] as number
+  if (logits.shape.length !== 2 || `${target.shape}` !== `${rows}`) {
+    throw new ShapeError(
+      `crossEntropy: [${logits.shape}] and [${target.shape}] are not (rows, classes) and (rows,)`,
+    )
+  }
+  const rule = ([x, y]: readonly Placement[]): Placement | undefined => {
+    if (x?.kind === 'replicated' && y?.kind === 'replicated') return replicated()
+    const cut = x?.kind === 'sharded' && x.dim === 0 && y?.kind === 'sharded'
+    if (!cut || reduction === 'mean') return undefined
+    return reduction === 'sum' ? partial() : x
+  }
+  return apply(
+    {
+      name: 'crossEntropy',
+      operands: ['logits', 'target'],
+      shape: reduction === 'none' ? [rows] : [],
+      rule,
+      compute: ([x, y]) => crossEntropy(x as Tensor, y as Tensor, options),
+    },
+    [logits, target],
+  )
+}
