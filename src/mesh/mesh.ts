@@ -28,6 +28,7 @@ export class Mesh {
   readonly devices: readonly string[]
   readonly #groups: Groups
   readonly #lines = new Map<number, readonly (readonly number[])[]>()
+  readonly #along: (readonly Group[] | undefined)[] = []
 
   private constructor(
     axes: readonly string[],
@@ -101,11 +102,20 @@ export class Mesh {
 
   /** The groups along an axis, one for each choice of the other coordinates. */
   groups(axis: string): readonly Group[] {
-    return this.lines(this.axis(axis)).map((line) => this.groupOf(line))
+    return this.groupsAlong(this.axis(axis))
   }
 
-  /** @internal The group of the devices at `positions`. */
-  groupOf(positions: readonly number[]): Group {
+  /** @internal The groups of lines(axis), in its order. */
+  groupsAlong(axis: number): readonly Group[] {
+    const known = this.#along[axis]
+    // A mesh that shares the groups may have disposed of them.
+    if (known !== undefined && this.#groups.size > 0) return known
+    const made = this.lines(axis).map((line) => this.#groupOf(line))
+    this.#along[axis] = made
+    return made
+  }
+
+  #groupOf(positions: readonly number[]): Group {
     const names = positions.map((p) => this.devices[p] as string)
     const key = names.join()
     const known = this.#groups.get(key)
@@ -164,6 +174,7 @@ export class Mesh {
   dispose(): void {
     for (const group of this.#groups.values()) group.dispose()
     this.#groups.clear()
+    this.#along.length = 0
   }
   [Symbol.dispose](): void {
     this.dispose()

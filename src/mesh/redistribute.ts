@@ -9,6 +9,7 @@
 //
 // Where sizes do not divide, copies take the place of all-gather, and an all-reduce that of reduce-scatter.
 
+import type { Group } from '../fabric/group.js'
 import { zeros } from '../tensor/factory.js'
 import { cat, narrow, transpose } from '../tensor/generated/functions.js'
 import { scope } from '../tensor/scope.js'
@@ -19,7 +20,7 @@ import { localElements, splitSizes, splitStarts } from './layout.js'
 import { makeDistributed } from './make.js'
 import type { Mesh } from './mesh.js'
 import type { Placement } from './placement.js'
-import { placementText, replicated, samePlacement } from './placement.js'
+import { replicated, samePlacement } from './placement.js'
 
 /** One axis changes. */
 interface Step {
@@ -41,10 +42,25 @@ export function planOf(
 ): readonly Step[] {
   let known = plans.get(mesh)
   if (known === undefined) plans.set(mesh, (known = new Map()))
-  const key = `${shape.join()};${from.map(placementText).join()};${to.map(placementText).join()}`
+  const key = keyOf(shape, from, to)
   let plan = known.get(key)
   if (plan === undefined) known.set(key, (plan = makePlan(mesh, shape, from, to)))
   return plan
+}
+
+/** Sizes, then one number a placement. */
+function keyOf(
+  shape: readonly number[],
+  from: readonly Placement[],
+  to: readonly Placement[],
+): string {
+  let key = ''
+  for (const size of shape) key += `${size},`
+  for (const list of [from, to]) {
+    for (const p of list)
+      key += p.kind === 'sharded' ? `;${p.dim}` : p.kind === 'partial' ? ';p' : ';r'
+  }
+  return key
 }
 
 function makePlan(
@@ -125,33 +141,27 @@ function run(
   step: Step,
   locals: readonly Tensor[],
 ): Tensor[] {
+  if (mesh.shape[step.axis] === 1) return [...locals]
   const out = [...locals]
-  for (const line of mesh.lines(step.axis)) {
-    const changed = change(
-      mesh,
-      shape,
-      step,
-      line,
-      line.map((p) => locals[p] as Tensor),
-    )
-    line.forEach((p, i) => {
-      out[p] = changed[i] as Tensor
-    })
+  const groups = mesh.groupsAlong(step.axis)
+  const lines = mesh.lines(step.axis)
+  for (let g = 0; g < lines.length; g++) {
+    const line = lines[g] as readonly number[]
+    const parts = line.map((p) => locals[p] as Tensor)
+    const changed = change(groups[g] as Group, shape, step, parts)
+    for (let i = 0; i < line.length; i++) out[line[i] as number] = changed[i] as Tensor
   }
   return out
 }
 
 /** The parts of one group after a step. */
 function change(
-  mesh: Mesh,
+  group: Group,
   shape: readonly number[],
   { from, to }: Step,
-  line: readonly number[],
   parts: Tensor[],
 ): Tensor[] {
-  const n = line.length
-  if (n === 1) return parts
-  const group = mesh.groupOf(line)
+  const n = parts.length
   if (from.kind === 'replicated') {
     return to.kind === 'sharded'
       ? cutEach(parts, to.dim, shape)
