@@ -4,7 +4,7 @@
 // is on (autoRedistribute()), and then it is noted with its bytes.
 import { PlacementError, UsageError } from '../native/errors.js'
 import { bytesPerElement } from '../tensor/dtype.js'
-import { scope } from '../tensor/scope.js'
+import { scope } from '../tensor/scope/scope.js'
 import type { Tensor } from '../tensor/tensor.js'
 import type { DistributedTensor } from './distributed-tensor.js'
 import { makeDistributed } from './make.js'

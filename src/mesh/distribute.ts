@@ -1,8 +1,8 @@
 // Making distributed tensors: of a whole tensor, and of parts that lie on the devices already.
 import { DeviceError, DtypeError, ShapeError, UsageError } from '../native/errors.js'
-import { zeros } from '../tensor/factory.js'
 import { narrow } from '../tensor/generated/functions.js'
-import { scope } from '../tensor/scope.js'
+import { zeros } from '../tensor/operators/factory.js'
+import { scope } from '../tensor/scope/scope.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { DistributedTensor } from './distributed-tensor.js'
 import { extentAt } from './layout.js'

@@ -3,7 +3,7 @@
 // the two in each direction.
 import { UsageError } from '../native/errors.js'
 import { type ParameterOptions, requireSize, uniform } from '../nn/init.js'
-import { keep } from '../tensor/scope.js'
+import { keep } from '../tensor/scope/scope.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { distribute } from './distribute.js'
 import type { DistributedTensor } from './distributed-tensor.js'

@@ -10,9 +10,9 @@
 // Where sizes do not divide, copies take the place of all-gather, and an all-reduce that of reduce-scatter.
 
 import type { Group } from '../fabric/group.js'
-import { zeros } from '../tensor/factory.js'
 import { cat, narrow, transpose } from '../tensor/generated/functions.js'
-import { scope } from '../tensor/scope.js'
+import { zeros } from '../tensor/operators/factory.js'
+import { scope } from '../tensor/scope/scope.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { allGather, allReduce, allToAll, gather, reduceScatter } from './collectives.js'
 import type { DistributedTensor } from './distributed-tensor.js'

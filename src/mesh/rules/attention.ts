@@ -1,8 +1,8 @@
 // Attention on distributed tensors: every batch and head is on its own, so q, k and v may be cut there, all
 // alike; lengths and features must be whole.
 import { ShapeError } from '../../native/errors.js'
-import type { AttentionOptions } from '../../tensor/attention.js'
-import { scaledDotProductAttention } from '../../tensor/attention.js'
+import type { AttentionOptions } from '../../tensor/operators/attention.js'
+import { scaledDotProductAttention } from '../../tensor/operators/attention.js'
 import type { Tensor } from '../../tensor/tensor.js'
 import { apply } from '../apply.js'
 import type { DistributedTensor } from '../distributed-tensor.js'
