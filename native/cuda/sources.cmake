@@ -1,9 +1,9 @@
-# The device code of weft_core: one operator family a source, all for every wanted architecture; GEMM's menu has
+# The device code of weft_core: one operator family a source, for every wanted major version; GEMM's menu has
 # sources for one family of architectures each, sm90_*.cu and sm100_*.cu.
 file(GLOB_RECURSE cuda_host_sources CONFIGURE_DEPENDS cuda/*.cc)
 file(GLOB_RECURSE cuda_device_sources CONFIGURE_DEPENDS cuda/*.cu)
 list(FILTER cuda_device_sources EXCLUDE REGEX "/gemm/menu/")
-weft_gencode(".*" gencode)
+weft_family_gencode(gencode)
 set_source_files_properties(${cuda_device_sources} PROPERTIES COMPILE_OPTIONS "${gencode}")
 target_sources(weft_core PRIVATE ${cuda_host_sources} ${cuda_device_sources})
 
