@@ -12,6 +12,7 @@
 #include "autograd/joint.h"
 #include "autograd/leaf.h"
 #include "fabric/faults.h"
+#include "fabric/gate.h"
 #include "host_values.h"
 #include "ops/ops.h"
 
@@ -23,6 +24,8 @@ using fabric::Group;
 
 constexpr int kRanks = 3;
 constexpr int64_t kTimeoutMs = 20'000;
+/// Long enough for a stream that nothing holds.
+constexpr int64_t kNotHeldMs = 200;
 
 std::vector<Device*> devices() {
   std::vector<Device*> all;
@@ -92,6 +95,36 @@ TEST(JointCollective, IsOrderedByEventsOnTheStreamsOfItsForward) {
   fabric::faults::clear();
   // Gather and scatter multiply by the ranks, the sum over ranks does too.
   for (const Tensor& t : x) EXPECT_EQ(grad(t), std::vector<double>(1 << 14, 9));
+}
+
+TEST(JointCollective, ItsAdjointWaitsForGradientsMadeOnOtherStreams) {
+  auto group = Group::create(devices());
+  std::vector<Tensor> x = leaves(), y;
+  std::vector<Stream*> sides;
+  {
+    std::vector<std::unique_ptr<StreamGuard>> guards;
+    for (Device* device : devices()) {
+      sides.push_back(&device->create_stream());
+      fabric::order_after(*sides.back(), device->compute());
+      guards.push_back(std::make_unique<StreamGuard>(*sides.back()));
+    }
+    y = joint_collective(group, {}, x);
+  }
+  for (size_t r = 0; r < y.size(); ++r) {
+    fabric::order_after(y[r].device().compute(), *sides[r]);
+    y[r]->storage->use_on(y[r].device().compute());
+    y[r] = call(Op::mul_scalar, {y[r], 2.0});
+    y[r].device().synchronize(kTimeoutMs);
+  }
+  auto gate = std::make_shared<fabric::Gate>();
+  for (Device* device : devices()) device->driver().hold(device->compute().handle(), gate);
+  run(y);
+  // The products' gradients are held on the compute streams.
+  for (Stream* side : sides) {
+    EXPECT_FALSE(side->device().driver().synchronize_stream(side->handle(), kNotHeldMs));
+  }
+  gate->open();
+  for (const Tensor& t : x) EXPECT_EQ(grad(t), std::vector<double>(6, 6));
 }
 
 TEST(JointCollective, SeveralPassesAtOnceGiveTheSameGradients) {
