@@ -12,6 +12,8 @@ export type { ReduceOp } from './fabric/collective-call.js'
 export type { DeviceChoice, DeviceName } from './fabric/device-names.js'
 export type { DeviceInfo } from './fabric/devices.js'
 export { defaultDevice, setDefaultDevice } from './fabric/devices.js'
+export type { SnapshotEvent } from './fabric/event-record.js'
+export type { EventOptions, EventStream } from './fabric/event-stream.js'
 export type { FabricOptions, FabricStats, LogMode, Topology } from './fabric/fabric.js'
 export { Fabric, openFabric } from './fabric/fabric.js'
 export type { GemmChoices, GpuGemmChoices } from './fabric/gemm-choices.js'
@@ -20,8 +22,14 @@ export { Group } from './fabric/group.js'
 export { memory, memorySnapshot, releaseCached, setMemoryLimit } from './fabric/memory.js'
 export type { DeviceMemory } from './fabric/memory-fields.js'
 export type { MemoryBlock, MemorySegment } from './fabric/memory-snapshot.js'
+export type {
+  SnapshotAlgorithm,
+  SnapshotArrival,
+  SnapshotCall,
+  SnapshotGraph,
+  SnapshotGroup,
+} from './fabric/open-calls.js'
 export { RankGroup } from './fabric/rank-group.js'
-export type { SnapshotEvent } from './fabric/snapshot.js'
 export { Snapshot } from './fabric/snapshot.js'
 export type { Stream } from './fabric/stream.js'
 export { createStream, currentStream, streamWait, withStream } from './fabric/stream.js'

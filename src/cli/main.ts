@@ -7,6 +7,7 @@ import { packageVersion } from '../native/load.js'
 import { devicesCommand } from './devices.js'
 import { doctorCommand } from './doctor.js'
 import { errorLines } from './error-report.js'
+import { inspectCommand } from './inspect.js'
 
 const commandLineErrorCode = 2
 
@@ -39,6 +40,7 @@ async function makeProgram(args: readonly string[]): Promise<Command> {
     })
   doctorCommand(program)
   devicesCommand(program)
+  inspectCommand(program)
   // `weft doctor` must run where the addon crashes on loading.
   if (args.find((arg) => !arg.startsWith('-')) !== 'doctor') await addTrain(program)
   return program

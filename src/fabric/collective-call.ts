@@ -4,10 +4,11 @@ import { UsageError } from '../native/errors.js'
 import { requireTimeout } from './option-checks.js'
 
 const kinds = { allReduce: 0, broadcast: 1, allGather: 2, reduceScatter: 3, reduce: 4, barrier: 5 }
-const ops = ['sum', 'avg', 'max', 'min', 'prod'] as const
+/** Reductions by number. */
+export const reduceOps = ['sum', 'avg', 'max', 'min', 'prod'] as const
 
 /** How elements of ranks are combined; 'avg' is the sum divided by the ranks. */
-export type ReduceOp = (typeof ops)[number]
+export type ReduceOp = (typeof reduceOps)[number]
 /** @internal */
 export type CollectiveName = keyof typeof kinds
 
@@ -32,8 +33,8 @@ export function callNumbers(
   name: CollectiveName,
   op: ReduceOp = 'sum',
 ): [kind: number, op: number] {
-  const number = ops.indexOf(op)
-  if (number < 0) throw new UsageError(`op ${JSON.stringify(op)}: use ${ops.join(', ')}`)
+  const number = reduceOps.indexOf(op)
+  if (number < 0) throw new UsageError(`op ${JSON.stringify(op)}: use ${reduceOps.join(', ')}`)
   return [kinds[name], number]
 }
 

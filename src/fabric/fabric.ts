@@ -10,6 +10,7 @@ import type { DeviceChoice } from './device-names.js'
 import { deviceNames } from './device-names.js'
 import type { DeviceInfo } from './devices.js'
 import { driverFacts, openDevice, preferDevice } from './devices.js'
+import { type EventOptions, EventStream } from './event-stream.js'
 import type { GemmChoices } from './gemm-choices.js'
 import {
   checkPolicyOptions,
@@ -109,6 +110,7 @@ function openAll(names: string[], virtual: number, options: FabricOptions): Devi
 export class Fabric {
   /** The devices, in the order they were asked for. */
   readonly devices: readonly DeviceInfo[]
+  readonly #streams = new Set<WeakRef<EventStream>>()
 
   /** @internal */
   constructor(devices: readonly DeviceInfo[]) {
@@ -164,6 +166,28 @@ export class Fabric {
    */
   snapshot(options: { since?: number; limit?: number } = {}): Snapshot {
     return Snapshot.decode(native.snapshot(options.since ?? 0, options.limit ?? 4096))
+  }
+
+  /**
+   * Follows the event log: `for await (const event of fabric.events({ kinds: ['copy'] }))`. Events come in the
+   * order of their sequence until the fabric closes or the loop is left. None is lost while fewer than the 65,536
+   * that the log keeps are written between two turns of the event loop; beyond, `dropped` counts them.
+   */
+  events(options: EventOptions = {}): EventStream {
+    requireKnownOptions('events', options, ['kinds', 'since'])
+    const stream = new EventStream(options)
+    for (const each of this.#streams) if (each.deref() === undefined) this.#streams.delete(each)
+    this.#streams.add(new WeakRef(stream))
+    return stream
+  }
+
+  /** Ends this fabric's event streams. Devices are the process's and stay open. Idempotent. */
+  close(): void {
+    for (const each of this.#streams) each.deref()?.close()
+    this.#streams.clear()
+  }
+  [Symbol.dispose](): void {
+    this.close()
   }
 
   /** Segments and blocks of one device's allocator. */

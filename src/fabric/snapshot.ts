@@ -1,10 +1,12 @@
 // Snapshots: one packed buffer with devices, links, streams, memory, counters and events, decoded
 // lazily. Layout: native/binding/fabric/snapshot.cc. The bytes are also the snapshot file. Pure.
 import { CheckpointError } from '../native/errors.js'
-import type { EventKind } from './event-kinds.js'
-import { detailName, eventKinds, streamPurposes } from './event-kinds.js'
+import { streamPurposes } from './event-kinds.js'
+import { decodeEvent, eventBytes, type SnapshotEvent } from './event-record.js'
 import type { DeviceMemory } from './memory-fields.js'
 import { memoryFields } from './memory-fields.js'
+import type { SnapshotAlgorithm, SnapshotCall, SnapshotGraph, SnapshotGroup } from './open-calls.js'
+import { arrivalNames, callStates, kindName } from './open-calls.js'
 
 export interface SnapshotDevice {
   index: number
@@ -46,49 +48,14 @@ export interface SnapshotStream {
 /** Memory of the device with index `device`. */
 export type SnapshotMemory = { device: number } & DeviceMemory
 
-/**
- * One record of the event log. Times are nanoseconds of a steady clock (`Snapshot.takenNs` is on
- * it).
- */
-export interface SnapshotEvent {
-  /** Dense, from 1. */
-  sequence: number
-  kind: EventKind
-  /** Operator or collective, where the kind has one or the event belongs to one. */
-  name: string | undefined
-  /** Device index, -1 when none. */
-  device: number
-  stream: number
-  /** The other device of a copy or edge, -1 when none. */
-  peer: number
-  bytes: number
-  /**
-   * Tensor handle, operator id or, for collective events and the copies of a collective, the number
-   * of the call in its group.
-   */
-  id: number
-  hostNs: number
-  /**
-   * When its stream was done with it; 0 when not known: the log mode was not 'timing', the kind
-   * names nothing that runs on a stream, it was captured into a graph, or it is not done yet.
-   */
-  deviceNs: number
-  detail: number
-  flags: number
-  /**
-   * Duration in ns where known, else 0. Of a `plugin` event the position of the algorithm that was
-   * registered or, when `name` is there, chosen for a call.
-   */
-  extra: number
-}
-
 const magic = 0x50534657
-const version = 2
+const version = 3
 const oldest = 1
 const headerBytes = 64
-const noDevice = 0xffff
-const eventBytes = 64
-const section = { strings: 1, devices: 2, links: 3, streams: 4, memory: 5, counters: 6, events: 7 }
+const section = {
+  ...{ strings: 1, devices: 2, links: 3, streams: 4, memory: 5, counters: 6, events: 7 },
+  ...{ groups: 8, seats: 9, calls: 10, arrivals: 11, graphs: 12, algorithms: 13, poison: 14 },
+}
 const logModes = ['off', 'basic', 'timing'] as const
 
 /** A decoded snapshot; sections are decoded when they are read. */
@@ -218,13 +185,69 @@ export class Snapshot {
     return found === undefined ? undefined : found !== 0
   }
 
+  /** Groups with the calls that were open; empty in files of before they were told. */
+  get groups(): SnapshotGroup[] {
+    const seats = this.#rows(section.seats, 24, (at, v) => ({
+      device: v.getUint32(at, true),
+      calls: this.#u64(at + 8),
+      lastNs: this.#u64(at + 16),
+      last: this.#u64(at + 8) === 0 ? undefined : kindName(v.getUint32(at + 4, true)),
+    }))
+    const calls = this.#calls()
+    return this.#rows(section.groups, 72, (at, v) => {
+      const [id, ranks, first] = [at, at + 4, at + 64].map((w) => v.getUint32(w, true)) as [
+        number,
+        number,
+        number,
+      ]
+      return {
+        id,
+        name: this.#text(at + 8),
+        aborted: this.#text(at + 16) || undefined,
+        calls: this.#u64(at + 24),
+        bytes: this.#u64(at + 32),
+        desyncs: this.#u64(at + 40),
+        timeouts: this.#u64(at + 48),
+        aborts: this.#u64(at + 56),
+        ranks: seats.slice(first, first + ranks),
+        open: calls.filter((call) => call.group === id),
+      }
+    })
+  }
+
+  /** Captured graphs that were alive. */
+  get graphs(): SnapshotGraph[] {
+    return this.#rows(section.graphs, 24, (at, v) => ({
+      id: v.getUint32(at, true),
+      launches: this.#u64(at + 8),
+      devices: this.#text(at + 16)
+        .split(' ')
+        .filter(Boolean)
+        .map(Number),
+    }))
+  }
+
+  /** Collective algorithms and how often each was chosen. */
+  get algorithms(): SnapshotAlgorithm[] {
+    return this.#rows(section.algorithms, 24, (at) => ({
+      name: this.#text(at),
+      calls: this.#u64(at + 8),
+      bytes: this.#u64(at + 16),
+    }))
+  }
+
+  /** Why the process must restart; undefined when no device failed for good. */
+  get poisoned(): string | undefined {
+    return this.#rows(section.poison, 8, (at) => this.#text(at))[0]
+  }
+
   get eventCount(): number {
     return this.#sections.get(section.events)?.count ?? 0
   }
 
   /** All events, oldest first; decoded once. */
   get events(): readonly SnapshotEvent[] {
-    this.#events ??= this.#rows(section.events, eventBytes, (at) => this.#event(at))
+    this.#events ??= this.#rows(section.events, eventBytes, (at) => decodeEvent(this.#view, at))
     return this.#events
   }
 
@@ -233,33 +256,45 @@ export class Snapshot {
     const { version, takenNs, takenUnixMs, nextSequence, dropped, skipped, capacity, logMode } =
       this
     const { devices, links, streams, memory, counters, events } = this
+    const { groups, graphs, algorithms, poisoned } = this
     return {
       ...{ version, takenNs, takenUnixMs, nextSequence, dropped, skipped, capacity, logMode },
-      ...{ devices, links, streams, memory, counters, events },
+      ...{
+        devices,
+        links,
+        streams,
+        memory,
+        counters,
+        groups,
+        graphs,
+        algorithms,
+        poisoned,
+        events,
+      },
     }
   }
 
-  #event(at: number): SnapshotEvent {
-    const v = this.#view
-    const kind = eventKinds[v.getUint16(at + 40, true)] ?? 'error'
-    const device = v.getUint16(at + 42, true)
-    const peer = v.getUint16(at + 46, true)
-    const detail = v.getUint32(at + 48, true)
-    return {
-      sequence: this.#u64(at),
-      kind,
-      name: detailName(kind, detail),
-      device: device === noDevice ? -1 : device,
-      stream: v.getUint16(at + 44, true),
-      peer: peer === noDevice ? -1 : peer,
-      bytes: this.#u64(at + 24),
-      id: this.#u64(at + 32),
-      hostNs: this.#u64(at + 8),
-      deviceNs: this.#u64(at + 16),
-      detail,
-      flags: v.getUint32(at + 52, true),
-      extra: this.#u64(at + 56),
-    }
+  #calls(): SnapshotCall[] {
+    const arrivals = this.#rows(section.arrivals, 24, (at, v) => {
+      const arrivedNs = this.#u64(at)
+      if (arrivedNs === 0) return undefined
+      const names = arrivalNames(v.getUint8(at + 16), v.getUint8(at + 17), v.getUint8(at + 18))
+      const count = this.#u64(at + 8)
+      const root = v.getInt32(at + 20, true)
+      return { arrivedNs, ...names, count, root, done: v.getUint8(at + 19) !== 0 }
+    })
+    return this.#rows(section.calls, 48, (at, v) => {
+      const first = v.getUint32(at + 40, true)
+      return {
+        group: v.getUint32(at, true),
+        state: callStates[v.getUint32(at + 4, true)] ?? 'launched',
+        sequence: this.#u64(at + 8),
+        sinceNs: this.#u64(at + 16),
+        launchedNs: this.#u64(at + 24),
+        deadlineNs: this.#u64(at + 32),
+        ranks: arrivals.slice(first, first + v.getUint32(at + 44, true)),
+      }
+    })
   }
 
   #rows<T>(kind: number, stride: number, row: (at: number, view: DataView) => T): T[] {

@@ -240,6 +240,8 @@ export interface Addon {
   logMode(): number
   /** Devices, links, streams, memory, counters and events, packed (see src/fabric/snapshot.ts). */
   snapshot(since: number, limit: number): ArrayBuffer
+  /** Oldest events from `since` on (0: none); words: how many, next sequence, how many lost. */
+  followEvents(since: number, records: ArrayBuffer): void
   /** Logs `count` events and returns nanoseconds an event. For the benchmark. */
   appendTestEvents(count: number): number
 
@@ -315,7 +317,6 @@ export interface Addon {
   /** Writes calls, bytes, desyncs, timeouts to words. */
   groupStats(group: number): void
   groupDispose(group: number): void
-  /** Names of the collective algorithms. */
   algorithms(): string[]
   /** Forces one algorithm by name; "" gives the choice back. */
   forceAlgorithm(name: string): void

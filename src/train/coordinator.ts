@@ -7,6 +7,7 @@ import { requireSameHash, requireSameState } from './agreement.js'
 import { ChoiceKeeper } from './choice-keeper.js'
 import { Crew } from './crew.js'
 import type { TrainEvent, TrainResult } from './events.js'
+import { FlightRecorder } from './flight-recorder.js'
 import { locateTask } from './module-loader.js'
 import { type CheckedOptions, logInterval, type RunSettings, runSettings } from './options.js'
 import { Recorder } from './recorder.js'
@@ -62,10 +63,14 @@ export class Coordinator {
       ...(gemmChoices === undefined ? {} : { gemmChoices }),
     })
     const group = fabric.group()
+    const flight = new FlightRecorder(fabric)
     const crew = new Crew({
       devices: fabric.devices.map((device) => device.name),
       stallMs: this.#options.stallMs,
-      abortGroup: (error) => group.abort(error),
+      abortGroup: (error) => {
+        flight.take() // before the abort ends the calls that it is to tell of
+        group.abort(error)
+      },
     })
     this.#crew = crew
     if (this.#stopRequested) crew.requestStop()
@@ -75,11 +80,18 @@ export class Coordinator {
       const loaded = await this.#load(crew, fabric, location)
       const totalSteps = await this.#begin(crew, group, loaded)
       directory = await this.#openDirectory(fabric, loaded)
+      if (directory.path) flight.start()
       return await this.#train(crew, fabric, directory, { ...loaded, totalSteps })
     } catch (error) {
       await this.#choices?.close().catch(() => {}) // the run's own failure says more
+      const file = await flight.write(directory)
+      if (file !== undefined) {
+        const line = `what happened before is in ${file}: weft inspect reads it`
+        this.#emit({ kind: 'note', step: 0, line })
+      }
       throw error
     } finally {
+      flight.close()
       directory?.close()
       await crew.destroy()
       group.dispose()

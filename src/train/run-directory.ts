@@ -70,6 +70,14 @@ export class RunDirectory {
     if (this.path) await writeAtomically(join(this.path, 'snapshot.bin'), [new Uint8Array(bytes)])
   }
 
+  /** Writes flight.bin, the snapshot of a run that failed; its path. */
+  async flight(bytes: ArrayBuffer): Promise<string | undefined> {
+    if (!this.path) return undefined
+    const file = join(this.path, 'flight.bin')
+    await writeAtomically(file, [new Uint8Array(bytes)])
+    return file
+  }
+
   /** Writes gemm-choices.json. */
   async gemmChoices(choices: GemmChoices): Promise<void> {
     if (this.path) await writeJsonAtomically(join(this.path, 'gemm-choices.json'), choices)

@@ -81,6 +81,9 @@ LogMode mode();
 /// nullptr (then events go to the returned vector) or room for `limit` records (then they go there
 /// and `events` stays empty, `*count` tells how many).
 EventSlice read(uint64_t since, size_t limit, EventRecord* into = nullptr, size_t* count = nullptr);
+/// As read(), but the oldest `limit` records: for a reader that comes back for the rest. `skipped`
+/// is 0; `since` 0 gives none and tells the next sequence.
+EventSlice follow(uint64_t since, size_t limit, EventRecord* into, size_t* count);
 uint64_t capacity();
 /// Nanoseconds of the steady clock, as in EventRecord::host_ns.
 uint64_t now_ns();

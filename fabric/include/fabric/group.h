@@ -36,6 +36,7 @@
 namespace fabric {
 
 class Graph;
+struct GroupReport;
 
 enum class CollectiveKind : uint8_t {
   kAllReduce = 0,
@@ -124,6 +125,8 @@ class Group {
   /// Forgets an abort and starts all ranks at the same call number. No rank may be inside a call.
   virtual void reset() = 0;
   virtual GroupStats stats() const = 0;
+  /// Where its ranks stand and which calls are open (fabric/report.h).
+  virtual GroupReport report() const = 0;
 };
 
 /// One call as an algorithm sees it: args[r] and devices[r] in rank order. Good until the

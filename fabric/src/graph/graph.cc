@@ -9,6 +9,8 @@
 #include "fabric/error.h"
 #include "fabric/event_log.h"
 #include "fabric/fabric.h"
+#include "fabric/path_counters.h"
+#include "fabric/report.h"
 #include "runtime/launch_order.h"
 
 namespace fabric {
@@ -17,6 +19,16 @@ namespace {
 constexpr int64_t kDestroyMs = 60'000;
 
 std::atomic<uint64_t> g_next_capture{1};
+
+/// All graphs of the process, for reports. One is in it from its end of capture until it dies.
+struct GraphRoster {
+  std::mutex mutex;  // guards graphs
+  std::vector<const Graph*> graphs;
+};
+GraphRoster& graph_roster() {
+  static auto* roster = new GraphRoster;
+  return *roster;
+}
 
 /// The streams that work of `device` may allocate on during a capture of `main`.
 std::vector<Stream*> allocating_streams(Device& device, Stream& main) {
@@ -135,6 +147,10 @@ std::shared_ptr<Graph> Capture::end() {
     for (auto& kept : device->captures().take_kept()) graph->staging_.push_back(kept);
   }
   close();
+  {
+    std::lock_guard lock(graph_roster().mutex);
+    graph_roster().graphs.push_back(graph.get());
+  }
   event_log::log(EventKind::kGraph, origin.device().index(), origin.id(), kNoDevice, 0, graph->id_);
   return graph;
 }
@@ -195,10 +211,25 @@ void Graph::launch_ordered(std::span<Stream* const> streams) {
     if (stream != origin_) last_.wait(*stream);
   }
   launches_.fetch_add(1, std::memory_order_relaxed);
+  path_counters::count(Path::kReplay, 0);
   event_log::log(EventKind::kGraph, origin_->device().index(), origin_->id(), kNoDevice, 0, id_, 1);
 }
 
+std::vector<GraphReport> report_graphs() {
+  std::vector<GraphReport> reports;
+  std::lock_guard lock(graph_roster().mutex);
+  for (const Graph* graph : graph_roster().graphs) {
+    GraphReport& report = reports.emplace_back(GraphReport{graph->id(), graph->launches(), {}});
+    for (const Device* device : graph->devices()) report.devices.push_back(device->index());
+  }
+  return reports;
+}
+
 Graph::~Graph() {
+  {
+    std::lock_guard lock(graph_roster().mutex);
+    std::erase(graph_roster().graphs, this);
+  }
   if (handle_ == nullptr) return;
   try {
     // Memory of a graph that still runs must not be given back: a late one keeps it.

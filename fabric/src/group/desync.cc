@@ -166,12 +166,12 @@ std::optional<Error> find_bad_argument(std::span<const CollectiveArgs> args) {
 }
 
 Error timeout_error(CollectiveKind kind, CallSite site, const std::vector<int>& missing,
-                    const std::vector<int>& arrived, int64_t waited_ms) {
+                    const std::vector<int>& arrived, int64_t waited_ms, const std::string& more) {
   std::string message = std::string(collective_name(kind)) + site_text(site) + ": " +
                         (missing.size() == 1 ? "rank " : "ranks ") + list_of(missing, ", ") +
                         " did not arrive within " + std::to_string(waited_ms) + " ms; " +
                         (arrived.size() == 1 ? "rank " : "ranks ") + list_of(arrived, ", ") +
-                        (arrived.size() == 1 ? " waited" : " waited together");
+                        (arrived.size() == 1 ? " waited" : " waited together") + more;
   std::string fields = "{\"missing\":[" + list_of(missing, ",") + "],\"arrived\":[" +
                        list_of(arrived, ",") + "]," + site_fields(site, kind) +
                        ",\"waited_ms\":" + std::to_string(waited_ms) +
@@ -180,7 +180,8 @@ Error timeout_error(CollectiveKind kind, CallSite site, const std::vector<int>& 
 }
 
 Error stall_error(CollectiveKind kind, CallSite site, Stall where, const std::vector<int>& ranks,
-                  const std::vector<Device*>& devices, int64_t waited_ms) {
+                  const std::vector<Device*>& devices, int64_t waited_ms,
+                  const std::string& since) {
   std::string named;
   for (int rank : ranks) {
     named += (named.empty() ? "" : ", ") + std::to_string(rank) + " (" +
@@ -190,10 +191,11 @@ Error stall_error(CollectiveKind kind, CallSite site, Stall where, const std::ve
       where == Stall::kProducer ? "before the call: its own stream has not come to it"
       : where == Stall::kBefore ? "before the call: its communication stream has not come to it"
                                 : "within the call: its copies or sums do not end";
-  std::string message = std::string(collective_name(kind)) + site_text(site) +
-                        ": launched, but not done within " + std::to_string(waited_ms) + " ms; " +
-                        (ranks.size() == 1 ? "rank " : "ranks ") + named +
-                        (ranks.size() == 1 ? " is" : " are") + " stalled " + place;
+  std::string message =
+      std::string(collective_name(kind)) + site_text(site) + ": launched, but not done within " +
+      std::to_string(waited_ms) + " ms; " + (ranks.size() == 1 ? "rank " : "ranks ") + named +
+      (ranks.size() == 1 ? " is" : " are") + " stalled " + place + ", the other ranks wait for " +
+      (ranks.size() == 1 ? "it " : "them ") + since;
   std::string fields = "{\"launched\":true,\"stalled\":[" + list_of(ranks, ",") +
                        "],\"missing\":[]," + site_fields(site, kind) +
                        ",\"waited_ms\":" + std::to_string(waited_ms) +

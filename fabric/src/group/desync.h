@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "fabric/group.h"
@@ -28,9 +29,10 @@ std::optional<Disagreement> find_disagreement(std::span<const CollectiveArgs> ar
 /// An argument that is wrong at a rank although all agree: root out of range, missing buffer.
 std::optional<Error> find_bad_argument(std::span<const CollectiveArgs> args);
 
-/// CollectiveTimeoutError naming the missing ranks, with the last events of the log attached.
+/// CollectiveTimeoutError naming the missing ranks, with the last events of the log attached. `more`
+/// ends the sentence (group/waiting_text.h).
 Error timeout_error(CollectiveKind kind, CallSite site, const std::vector<int>& missing,
-                    const std::vector<int>& arrived, int64_t waited_ms);
+                    const std::vector<int>& arrived, int64_t waited_ms, const std::string& more);
 
 /// Where a launched call stands still.
 enum class Stall : uint8_t {
@@ -40,7 +42,7 @@ enum class Stall : uint8_t {
 };
 /// CollectiveTimeoutError of a launched call, naming the ranks that are stalled, events attached.
 Error stall_error(CollectiveKind kind, CallSite site, Stall where, const std::vector<int>& ranks,
-                  const std::vector<Device*>& devices, int64_t waited_ms);
+                  const std::vector<Device*>& devices, int64_t waited_ms, const std::string& since);
 
 const char* reduce_op_name(ReduceOp op);
 

@@ -53,6 +53,13 @@ void FlightWatch::end(const GroupState& group, const Error& error) {
   for (auto& slot : ended) slot->end_flight(error);
 }
 
+std::vector<std::shared_ptr<Slot>> FlightWatch::flights(const GroupState& group) {
+  std::lock_guard lock(mutex_);
+  auto it = flights_.find(&group);
+  if (it == flights_.end()) return {};
+  return {it->second.begin(), it->second.end()};
+}
+
 FlightWatch::TimePoint FlightWatch::expire(TimePoint now) {
   std::vector<std::shared_ptr<Slot>> all;
   {

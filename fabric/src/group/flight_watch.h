@@ -30,6 +30,8 @@ class FlightWatch final : public Watched {
   /// Ends the launched calls of `group`.
   void end(const GroupState& group, const Error& error);
   TimePoint expire(TimePoint now) override;
+  /// The launched calls of `group` that may be under way, oldest first.
+  std::vector<std::shared_ptr<Slot>> flights(const GroupState& group);
 
  private:
   static constexpr size_t kLook = 32;

@@ -36,6 +36,7 @@ class GroupImpl final : public Group, public Watched {
     state_->devices = std::move(devices);
     state_->id = next_id.fetch_add(1);
     state_->name = std::move(name);
+    state_->seats = std::make_unique<GroupState::Seat[]>(state_->devices.size());
     next_call_.assign(state_->devices.size(), 1);
   }
 
@@ -137,6 +138,37 @@ class GroupImpl final : public Group, public Watched {
             state_->timeouts.load(), state_->aborts.load()};
   }
 
+  GroupReport report() const override {
+    GroupReport out{id(), state_->name, "", stats(), {}, {}};
+    if (auto error = aborted()) out.aborted = error->message();
+    std::vector<std::shared_ptr<Slot>> gathering;
+    {
+      std::lock_guard lock(mutex_);
+      if (auto slot = launching_.lock()) gathering.push_back(std::move(slot));
+      gathering.insert(gathering.end(), ready_.begin(), ready_.end());
+      gathering.insert(gathering.end(), slots_.begin(), slots_.end());
+    }
+    for (int r = 0; r < size(); ++r) {
+      const GroupState::Seat& seat = state_->seats[r];
+      out.ranks.push_back({state_->devices[r]->index(), seat.calls, seat.last_ns, seat.last});
+    }
+    // Launched calls end in order: behind the newest that is over all are.
+    auto flights = FlightWatch::instance().flights(*state_);
+    for (auto slot = flights.rbegin(); slot != flights.rend(); ++slot) {
+      auto call = (*slot)->report();
+      if (!call) break;
+      out.calls.push_back(std::move(*call));
+    }
+    for (auto& slot : gathering) {
+      if (auto call = slot->report()) out.calls.push_back(std::move(*call));
+    }
+    const auto number = [](const OpenCall& call) { return call.sequence; };
+    std::ranges::sort(out.calls, {}, number);
+    const auto twice = std::ranges::unique(out.calls, {}, number);
+    out.calls.erase(twice.begin(), twice.end());
+    return out;
+  }
+
   TimePoint expire(TimePoint now) override {
     std::vector<std::shared_ptr<Slot>> open;
     {
@@ -216,6 +248,10 @@ class GroupImpl final : public Group, public Watched {
       return {std::move(slot), false};
     }
     const uint64_t call = next_call_[rank]++;
+    GroupState::Seat& seat = state_->seats[rank];
+    seat.calls.store(call, std::memory_order_relaxed);
+    seat.last_ns.store(event_log::now_ns(), std::memory_order_relaxed);
+    seat.last.store(args.kind, std::memory_order_relaxed);
     event_log::log(EventKind::kCollectiveArrive, state_->devices[rank]->index(),
                    args.stream != nullptr ? args.stream->id() : 0, kNoDevice, payload_bytes(args),
                    call, event_detail(args, id()));
@@ -257,6 +293,7 @@ class GroupImpl final : public Group, public Watched {
     if (ready_.empty()) return nullptr;
     auto slot = std::move(ready_.front());
     ready_.pop_front();
+    launching_ = slot;
     return slot;
   }
 
@@ -266,7 +303,34 @@ class GroupImpl final : public Group, public Watched {
   std::vector<uint64_t> next_call_;
   std::deque<std::shared_ptr<Slot>> slots_;
   std::deque<std::shared_ptr<Slot>> ready_;  // full, to be launched in this order
+  std::weak_ptr<Slot> launching_;            // the one taken last, for reports
   uint64_t first_call_ = 1;
+};
+
+/// All groups of the process, for reports.
+class Roster {
+ public:
+  static Roster& instance() {
+    static auto* roster = new Roster;
+    return *roster;
+  }
+  void add(const std::shared_ptr<Group>& group) {
+    std::lock_guard lock(mutex_);
+    std::erase_if(groups_, [](const auto& each) { return each.expired(); });
+    groups_.push_back(group);
+  }
+  std::vector<std::shared_ptr<Group>> all() {
+    std::lock_guard lock(mutex_);
+    std::vector<std::shared_ptr<Group>> alive;
+    for (const auto& each : groups_) {
+      if (auto group = each.lock()) alive.push_back(std::move(group));
+    }
+    return alive;
+  }
+
+ private:
+  std::mutex mutex_;  // guards groups_
+  std::vector<std::weak_ptr<Group>> groups_;
 };
 
 }  // namespace
@@ -292,7 +356,14 @@ std::shared_ptr<Group> Group::create(std::vector<Device*> devices, std::string n
   }
   auto group = std::make_shared<GroupImpl>(std::move(devices), std::move(name));
   Watchdog::instance().watch(group);
+  Roster::instance().add(group);
   return group;
+}
+
+std::vector<GroupReport> report_groups() {
+  std::vector<GroupReport> reports;
+  for (const auto& group : Roster::instance().all()) reports.push_back(group->report());
+  return reports;
 }
 
 }  // namespace fabric

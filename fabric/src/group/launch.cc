@@ -23,6 +23,7 @@
 
 #include "collective/algorithms.h"
 #include "fabric/graph.h"
+#include "fabric/path_counters.h"
 #include "group/desync.h"
 #include "group/flight_watch.h"
 #include "runtime/launch_order.h"
@@ -61,8 +62,10 @@ class Launch {
       if (call.kind == CollectiveKind::kReplay) return;
       const Algorithm& algorithm = choose_algorithm(call.kind, call.op, call.dtype,
                                                     static_cast<int>(devices_.size()), bytes_);
+      const uint64_t place = algorithm_index(algorithm);
+      path_counters::count_algorithm(place, bytes_);
       event_log::log(EventKind::kPlugin, kNoDevice, 0, kNoDevice, bytes_, slot_.sequence(), detail_,
-                     algorithm_index(algorithm));
+                     place);
       prepared_ = algorithm.prepare({args_, devices_, slot_.sequence(), detail_});
     });
   }

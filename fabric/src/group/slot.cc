@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "group/waiting_text.h"
+
 namespace fabric {
 
 Slot::Slot(std::shared_ptr<GroupState> group, uint64_t sequence)
@@ -19,12 +21,14 @@ bool Slot::arrive(int rank, CollectiveArgs&& args, Event&& producer, Clock::time
   Part& part = parts_[rank];
   part.arrived = true;
   part.producer = std::move(producer);
+  part.brought = {event_log::now_ns(), args.count, args.kind, args.op,
+                  args.dtype,          args.root,  false};
   votes_ |= args.vote;
   const int64_t result_ms = std::clamp<int64_t>(args.result_ms, 0, kLongestMs);
   deadline_ = std::min(deadline_, deadline);
   if (arrived_++ == 0) {
     first_arrival_ = Clock::now();
-    first_arrival_ns_ = event_log::now_ns();
+    first_arrival_ns_ = part.brought.arrived_ns;
     kind_ = args.kind;
     result_ms_ = result_ms;
   }
@@ -69,6 +73,7 @@ bool Slot::fail_from(bool launcher, bool flight, const Error& error, std::option
 
 std::optional<Slot::Overdue> Slot::overdue(Clock::time_point now) {
   std::vector<int> missing, arrived;
+  std::vector<CallRank> brought;
   int64_t waited_ms;
   {
     std::lock_guard lock(mutex_);
@@ -78,10 +83,13 @@ std::optional<Slot::Overdue> Slot::overdue(Clock::time_point now) {
     }
     for (size_t r = 0; r < parts_.size(); ++r) {
       (parts_[r].arrived ? arrived : missing).push_back(static_cast<int>(r));
+      brought.push_back(parts_[r].brought);
     }
     waited_ms = std::chrono::ceil<std::chrono::milliseconds>(now - first_arrival_).count();
   }
-  return Overdue{missing.front(), timeout_error(kind_, site(), missing, arrived, waited_ms)};
+  const std::string since = " " + since_text(first_arrival_ns_);
+  return Overdue{missing.front(), timeout_error(kind_, site(), missing, arrived, waited_ms,
+                                                since + standing_text(*group_, missing, brought))};
 }
 
 void Slot::expire(Clock::time_point now) {
@@ -93,6 +101,36 @@ void Slot::count_timeout(int rank) {
   group_->timeouts.fetch_add(1, std::memory_order_relaxed);
   event_log::log(EventKind::kError, group_->devices[rank]->index(), 0, kNoDevice, 0, sequence_,
                  static_cast<uint32_t>(ErrorCode::kCollectiveTimeout), group_->id);
+}
+
+std::optional<OpenCall> Slot::report() const {
+  const auto ns = [](Clock::time_point at) {
+    return at == Clock::time_point::max() ? 0
+                                          : static_cast<uint64_t>(at.time_since_epoch().count());
+  };
+  OpenCall call;
+  {
+    std::lock_guard lock(mutex_);
+    const State now = state_.load(std::memory_order_relaxed);
+    if (now == State::kFailed || arrived_ == 0) return std::nullopt;
+    call.sequence = sequence_;
+    call.state = static_cast<CallState>(now);
+    call.since_ns = first_arrival_ns_;
+    call.launched_ns = now == State::kLaunched ? ns(launched_at_) : 0;
+    call.deadline_ns = ns(now == State::kLaunched ? flight_deadline_ : deadline_);
+    for (const Part& part : parts_) call.ranks.push_back(part.brought);
+  }
+  if (call.state != CallState::kLaunched) return call;
+  if (captured()) return std::nullopt;
+  bool all = true;
+  for (size_t r = 0; r < parts_.size(); ++r) {
+    try {
+      call.ranks[r].done = done(static_cast<int>(r));
+    } catch (const Error&) {  // a lost device answers nothing
+    }
+    all = all && call.ranks[r].done;
+  }
+  return all ? std::nullopt : std::optional(call);
 }
 
 Slot::Wait Slot::wait(std::optional<Clock::time_point> limit) {

@@ -35,6 +35,7 @@
 
 #include "fabric/fabric.h"
 #include "fabric/group.h"
+#include "fabric/report.h"
 #include "group/desync.h"
 
 namespace fabric {
@@ -45,6 +46,13 @@ struct GroupState {
   uint32_t id = 0;
   std::string name;
   std::atomic<uint64_t> calls{0}, bytes{0}, desyncs{0}, timeouts{0};
+
+  /// Where each rank stands, for those who tell about a call: written under the group's mutex.
+  struct Seat {
+    std::atomic<uint64_t> calls{0}, last_ns{0};
+    std::atomic<CollectiveKind> last{CollectiveKind::kBarrier};
+  };
+  std::unique_ptr<Seat[]> seats;  // by rank
 
   /// Calls of abort() so far; a call that was made before the latest one is to fail with it.
   std::atomic<uint64_t> aborts{0};
@@ -113,13 +121,16 @@ class Slot : public std::enable_shared_from_this<Slot> {
   uint64_t votes() const { return votes_; }
   uint64_t sequence() const { return sequence_; }
   GroupState& group() const { return *group_; }
+  /// The call as it stands; nothing when it is over. Asks the driver what is done.
+  std::optional<OpenCall> report() const;
   CallSite site() const { return {group_->id, sequence_}; }
 
  private:
-  enum class State : uint8_t { kGathering, kLaunching, kLaunched, kFailed };
+  enum class State : uint8_t { kGathering, kLaunching, kLaunched, kFailed };  // as CallState
   struct Part {
     bool arrived = false;
     bool asked = false;  ///< the driver was asked to tell when it is done
+    CallRank brought;    ///< what the rank came with; `args_` is the launcher's
     std::atomic<bool> completed{false};
     Event producer;  ///< recorded on the rank's producer stream when it arrived
     Event started;   ///< recorded on the comm stream when it had waited for the producer

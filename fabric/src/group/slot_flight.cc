@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "group/slot.h"
+#include "group/waiting_text.h"
 
 namespace fabric {
 
@@ -156,7 +157,10 @@ Slot::Overdue Slot::stalled(Clock::time_point now) const {
   if (ranks.empty()) ranks.push_back(0);  // it came through just now; the deadline has passed
   const int64_t waited_ms =
       std::chrono::ceil<std::chrono::milliseconds>(now - launched_at_).count();
-  return {ranks.front(), stall_error(kind_, site(), where, ranks, group_->devices, waited_ms)};
+  const std::string since =
+      since_text(static_cast<uint64_t>(launched_at_.time_since_epoch().count()));
+  return {ranks.front(),
+          stall_error(kind_, site(), where, ranks, group_->devices, waited_ms, since)};
 }
 
 }  // namespace fabric

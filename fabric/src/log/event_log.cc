@@ -137,6 +137,35 @@ void set_device_time(uint64_t sequence, uint64_t host_ns, uint64_t device_ns) {
 
 void collect_device_times() { collect_stamps(); }
 
+EventSlice follow(uint64_t since, size_t limit, EventRecord* into, size_t* count) {
+  RecordRing& log = ring();
+  const uint64_t head = log.head.load(std::memory_order_acquire);
+  EventSlice slice;
+  *count = 0;
+  if (since == 0) {
+    slice.next_sequence = head + 1;
+    return slice;
+  }
+  uint64_t ticket = since - 1;
+  const uint64_t oldest = head > kCapacity ? head - kCapacity : 0;
+  if (ticket < oldest) {
+    slice.dropped = oldest - ticket;
+    ticket = oldest;
+  }
+  for (; ticket < head && *count < limit; ++ticket) {
+    const Slot& slot = log.slots[ticket % kCapacity];
+    if (load(slot, ticket, into[*count])) {
+      ++*count;
+      continue;
+    }
+    const bool newer = slot.marker.load(std::memory_order_relaxed) > 2 * ticket + 2;
+    if (!newer && head - ticket <= kInFlight) break;
+    ++slice.dropped;
+  }
+  slice.next_sequence = ticket + 1;
+  return slice;
+}
+
 EventSlice read(uint64_t since, size_t limit, EventRecord* into, size_t* count) {
   RecordRing& log = ring();
   EventSlice slice;

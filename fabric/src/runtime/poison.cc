@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "fabric/fabric.h"
+#include "fabric/report.h"
 #include "runtime/watchdog.h"
 
 namespace fabric {
@@ -25,6 +26,12 @@ Mark& mark() {
 }  // namespace
 
 bool poisoned() { return mark().set.load(std::memory_order_acquire); }
+
+std::string poison_reason() {
+  auto& m = mark();
+  std::lock_guard lock(m.mutex);
+  return m.reason;
+}
 
 void poison(const std::string& reason) {
   auto& m = mark();

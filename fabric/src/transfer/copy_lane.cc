@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "fabric/path_counters.h"
 #include "topology/peer_access.h"
 
 namespace fabric {
@@ -40,6 +41,7 @@ void CopyLane::send(void* dst, const void* src, size_t bytes, Stream& sender) {
   parcel.bytes = bytes;
   if (bytes != 0) {
     equip(parcel);
+    path_counters::count(peer_ ? Path::kPeerCopy : Path::kStagedCopy, bytes);
     if (peer_) {
       from_.driver().copy(dst, to_.ordinal(), src, from_.ordinal(), bytes, sender.handle());
     } else {
@@ -71,6 +73,7 @@ void CopyLane::receive(Stream& receiver) {
 void CopyLane::fetch(void* dst, const void* src, size_t bytes, Stream& sender, Stream& receiver) {
   if (bytes == 0) return;
   if (peer_) {
+    path_counters::count(Path::kPeerCopy, bytes);
     to_.driver().copy(dst, to_.ordinal(), src, from_.ordinal(), bytes, receiver.handle());
     event_log::log(EventKind::kCopy, to_.index(), receiver.id(), from_.index(), bytes, label_.id,
                    label_.detail);

@@ -12,6 +12,7 @@
 
 #include "fabric/fabric.h"
 #include "fabric/graph.h"
+#include "fabric/path_counters.h"
 #include "runtime/gate_watch.h"
 #include "transfer/copy_lane.h"
 
@@ -41,6 +42,7 @@ Stream& transfer_across(void* dst, Stream& dst_stream, const void* src, Stream& 
     if (emptied[turn] != nullptr) from.driver().hold(src_stream.handle(), emptied[turn]);
     from.driver().copy(buffers[turn].ptr, kHostMemory, static_cast<const char*>(src) + done,
                        from.ordinal(), piece, src_stream.handle());
+    path_counters::count(Path::kStagedCopy, piece);
     event_log::log(EventKind::kCopy, from.index(), src_stream.id(), to.index(), piece, 0);
     order_after(dst_stream, src_stream);
     to.driver().copy(static_cast<char*>(dst) + done, to.ordinal(), buffers[turn].ptr, kHostMemory,
@@ -60,6 +62,7 @@ Stream& transfer(void* dst, Stream& dst_stream, const void* src, Stream& src_str
   if (&src_stream == &dst_stream) {
     if (bytes != 0) {
       from.driver().copy(dst, to.ordinal(), src, from.ordinal(), bytes, src_stream.handle());
+      path_counters::count(&from == &to ? Path::kLocalCopy : Path::kPeerCopy, bytes);
       event_log::log(EventKind::kCopy, from.index(), src_stream.id(), to.index(), bytes, 0);
     }
     return src_stream;
@@ -75,6 +78,7 @@ Stream& transfer(void* dst, Stream& dst_stream, const void* src, Stream& src_str
     CopyLane lane(from, to, kStagedPiece < bytes ? kStagedPiece : bytes);
     if (lane.peer()) {
       from.driver().copy(dst, to.ordinal(), src, from.ordinal(), bytes, out.handle());
+      path_counters::count(&from == &to ? Path::kLocalCopy : Path::kPeerCopy, bytes);
       event_log::log(EventKind::kCopy, from.index(), out.id(), to.index(), bytes, 0);
     } else {
       require_eager(from, "a copy through staging memory");

@@ -1,85 +1,23 @@
-// Event log and snapshots: devices, links, streams, memory, counters and events in one packed
-// buffer. src/fabric/snapshot.ts decodes it; the layout is below, little endian, and versioned. The
-// buffer is also the snapshot file.
-//
-//   Header, then kSections Section entries, then the sections at their offsets. Text is (offset,
-//   length) into the strings section.
+// Event log and snapshots: devices, links, streams, memory, groups with their open calls, graphs,
+// counters and events in one packed buffer. src/fabric/snapshot.ts decodes it; the layout is
+// snapshot_layout.h. The buffer is also the snapshot file.
 #include <chrono>
 #include <cstring>
 
 #include "binding/completion.h"
 #include "binding/entry.h"
+#include "binding/fabric/snapshot_layout.h"
 #include "binding/tensor/gemm_policy.h"
 #include "fabric/event_log.h"
 #include "fabric/fabric.h"
+#include "fabric/path_counters.h"
+#include "fabric/report.h"
 
 namespace weft::binding {
 namespace {
 
 using fabric::EventRecord;
-
-constexpr uint32_t kMagic = 0x50534657;  // "WFSP"
-constexpr uint32_t kVersion = 2;         // 2: links tell lanes, nominal GB/s and what lies between
-enum SectionKind : uint32_t {
-  kStrings = 1,
-  kDevices,
-  kLinks,
-  kStreams,
-  kMemory,
-  kCounters,
-  kEvents
-};
-constexpr uint32_t kSections = 7;
-
-struct Header {
-  uint32_t magic, version, bytes, sections;
-  uint64_t taken_ns;  // steady clock, as in EventRecord::host_ns
-  double taken_unix_ms;
-  uint64_t next_sequence;
-  uint64_t dropped;
-  uint64_t capacity;
-  uint32_t log_mode;
-  uint32_t skipped;  // 0 in files of earlier versions of weft
-};
-struct Section {
-  uint32_t kind, count, offset, bytes;
-};
-struct Text {
-  uint32_t offset, length;
-};
-struct DeviceRow {
-  uint16_t index, kind;
-  int32_t ordinal, virtual_index, multiprocessors;
-  uint64_t total_bytes;
-  Text name, model, uuid, pci;
-  uint16_t capability_major, capability_minor;
-  uint32_t reserved;
-};
-struct LinkRow {
-  uint16_t from, to;
-  uint32_t peer_access;
-  double gbps;
-  Text kind;
-  // From version 2 on.
-  double nominal_gbps;
-  Text through;
-  uint32_t lanes, reserved;
-};
-struct StreamRow {
-  uint16_t device, id;
-  uint8_t purpose, idle;
-  uint16_t reserved;
-};
-struct MemoryRow {
-  uint64_t device, tensors, tensor_bytes;
-  fabric::AllocatorStats stats;
-};
-struct CounterRow {
-  Text name;
-  double value;
-};
-static_assert(sizeof(Header) == 64 && sizeof(DeviceRow) == 64 && sizeof(LinkRow) == 48);
-static_assert(sizeof(StreamRow) == 8 && sizeof(MemoryRow) == 144 && sizeof(CounterRow) == 16);
+using namespace snapshot_layout;
 
 class Packer {
  public:
@@ -93,6 +31,15 @@ class Packer {
   std::vector<StreamRow> streams;
   std::vector<MemoryRow> memory;
   std::vector<CounterRow> counters;
+  std::vector<GroupRow> groups;
+  std::vector<SeatRow> seats;
+  std::vector<CallRow> calls;
+  std::vector<ArrivalRow> arrivals;
+  std::vector<GraphRow> graphs;
+  std::vector<AlgorithmRow> algorithms;
+  std::vector<Text> poison;  ///< the reason, none when not poisoned
+
+  void count(const std::string& name, double value) { counters.push_back({text(name), value}); }
 
   /// Lays everything out in one buffer of JavaScript.
   napi_value pack(napi_env env, Header header, const EventRecord* events, size_t event_count) {
@@ -109,6 +56,14 @@ class Packer {
         {kMemory, memory.data(), memory.size(), memory.size() * sizeof(MemoryRow)},
         {kCounters, counters.data(), counters.size(), counters.size() * sizeof(CounterRow)},
         {kEvents, events, event_count, event_count * sizeof(EventRecord)},
+        {kGroups, groups.data(), groups.size(), groups.size() * sizeof(GroupRow)},
+        {kSeats, seats.data(), seats.size(), seats.size() * sizeof(SeatRow)},
+        {kCalls, calls.data(), calls.size(), calls.size() * sizeof(CallRow)},
+        {kArrivals, arrivals.data(), arrivals.size(), arrivals.size() * sizeof(ArrivalRow)},
+        {kGraphs, graphs.data(), graphs.size(), graphs.size() * sizeof(GraphRow)},
+        {kAlgorithms, algorithms.data(), algorithms.size(),
+         algorithms.size() * sizeof(AlgorithmRow)},
+        {kPoison, poison.data(), poison.size(), poison.size() * sizeof(Text)},
     };
     Section sections[kSections];
     size_t at = sizeof(Header) + sizeof(sections);
@@ -162,6 +117,51 @@ void add_device(Packer& packer, Device& device) {
                            static_cast<uint64_t>(counts.bytes), device.allocator().stats()});
 }
 
+void add_group(Packer& packer, const fabric::GroupReport& g) {
+  packer.groups.push_back({g.id, static_cast<uint32_t>(g.ranks.size()), packer.text(g.name),
+                           packer.text(g.aborted), g.stats.calls, g.stats.bytes, g.stats.desyncs,
+                           g.stats.timeouts, g.stats.aborts,
+                           static_cast<uint32_t>(packer.seats.size()), 0});
+  for (const fabric::RankSeat& seat : g.ranks) {
+    packer.seats.push_back(
+        {seat.device, static_cast<uint32_t>(seat.last), seat.calls, seat.last_ns});
+  }
+  for (const fabric::OpenCall& call : g.calls) {
+    packer.calls.push_back({g.id, static_cast<uint32_t>(call.state), call.sequence, call.since_ns,
+                            call.launched_ns, call.deadline_ns,
+                            static_cast<uint32_t>(packer.arrivals.size()),
+                            static_cast<uint32_t>(call.ranks.size())});
+    for (const fabric::CallRank& r : call.ranks) {
+      packer.arrivals.push_back({r.arrived_ns, r.count, static_cast<uint8_t>(r.kind),
+                                 static_cast<uint8_t>(r.op), static_cast<uint8_t>(r.dtype), r.done,
+                                 r.root});
+    }
+  }
+}
+
+void add_work(Packer& packer) {
+  for (const auto& group : fabric::report_groups()) add_group(packer, group);
+  for (const fabric::GraphReport& graph : fabric::report_graphs()) {
+    std::string devices;
+    for (uint16_t device : graph.devices) {
+      devices += (devices.empty() ? "" : " ") + std::to_string(device);
+    }
+    packer.graphs.push_back({graph.id, 0, graph.launches, packer.text(devices)});
+  }
+  const auto algorithms = fabric::algorithms();
+  for (size_t i = 0; i < algorithms.size() && i < fabric::path_counters::kAlgorithms; ++i) {
+    const auto& counter = fabric::path_counters::g_algorithms[i];
+    packer.algorithms.push_back({packer.text(algorithms[i]->name), counter.times, counter.bytes});
+  }
+  for (size_t i = 0; i < fabric::path_counters::kPaths; ++i) {
+    const std::string name = fabric::path_counters::name(static_cast<fabric::Path>(i));
+    const auto& counter = fabric::path_counters::g_paths[i];
+    packer.count(name, static_cast<double>(counter.times));
+    packer.count(name + "_bytes", static_cast<double>(counter.bytes));
+  }
+  if (fabric::poisoned()) packer.poison.push_back(packer.text(fabric::poison_reason()));
+}
+
 napi_value snapshot(Frame& f) {
   uint64_t since = f.integer(0);
   uint64_t limit = f.integer(1, 1 << 24);
@@ -176,10 +176,10 @@ napi_value snapshot(Frame& f) {
                             link.nominal_gbps, packer.text(link.through),
                             static_cast<uint32_t>(link.lanes), 0});
   }
-  packer.counters.push_back(
-      {packer.text("staging_bytes"), static_cast<double>(fabric::staging_bytes())});
-  packer.counters.push_back({packer.text("live_handles"), static_cast<double>(handles::live())});
-  packer.counters.push_back({packer.text("deterministic"), deterministic() ? 1.0 : 0.0});
+  packer.count("staging_bytes", static_cast<double>(fabric::staging_bytes()));
+  packer.count("live_handles", static_cast<double>(handles::live()));
+  packer.count("deterministic", deterministic() ? 1.0 : 0.0);
+  add_work(packer);
 
   // One scratch area a thread, grown once, so that a snapshot allocates only its result.
   static thread_local std::vector<EventRecord> scratch;
@@ -204,6 +204,22 @@ napi_value snapshot(Frame& f) {
   return packer.pack(f.env, header, scratch.data(), count);
 }
 
+/// The oldest `limit` records from `since` on, into the buffer given; words: how many, the next
+/// sequence, how many were lost. For a reader that follows the log.
+napi_value follow_events(Frame& f) {
+  void* data = nullptr;
+  size_t bytes = 0;
+  WEFT_NAPI(napi_get_arraybuffer_info(f.env, f.values[1], &data, &bytes));
+  size_t count = 0;
+  const fabric::EventSlice slice = fabric::event_log::follow(
+      f.integer(0), bytes / sizeof(EventRecord), static_cast<EventRecord*>(data), &count);
+  double* w = f.words();
+  w[0] = static_cast<double>(count);
+  w[1] = static_cast<double>(slice.next_sequence);
+  w[2] = static_cast<double>(slice.dropped);
+  return undefined(f.env);
+}
+
 napi_value set_log_mode(Frame& f) {
   fabric::event_log::set_mode(static_cast<fabric::LogMode>(f.integer(0, 2)));
   return undefined(f.env);
@@ -226,6 +242,7 @@ napi_value append_test_events(Frame& f) {
 
 constexpr Function kFunctions[] = {
     {"snapshot", entry<snapshot>},
+    {"followEvents", entry<follow_events>},
     {"setLogMode", entry<set_log_mode>},
     {"logMode", entry<log_mode>},
     {"appendTestEvents", entry<append_test_events>},

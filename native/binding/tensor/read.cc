@@ -18,6 +18,7 @@
 #include "fabric/fabric.h"
 #include "fabric/graph.h"
 #include "fabric/half.h"
+#include "fabric/path_counters.h"
 
 namespace weft::binding {
 namespace {
@@ -45,6 +46,7 @@ void begin_read(Environment& state, const Tensor& source, napi_deferred deferred
     t->storage->use_on(stream);
     device.driver().copy(parcel->buffer.ptr, fabric::kHostMemory, t.data(), device.ordinal(),
                          parcel->bytes, stream.handle());
+    fabric::path_counters::count(fabric::Path::kHostCopy, parcel->bytes);
     fabric::event_log::log(fabric::EventKind::kCopy, device.index(), stream.id(), fabric::kNoDevice,
                            parcel->bytes, 0);
   }

@@ -7,6 +7,7 @@
 #include "binding/entry.h"
 #include "fabric/event_log.h"
 #include "fabric/graph.h"
+#include "fabric/path_counters.h"
 
 namespace weft::binding {
 namespace {
@@ -86,6 +87,7 @@ napi_value from_host(Frame& f) {
       throw;
     }
     fabric::release_staging(staging, &stream);
+    fabric::path_counters::count(fabric::Path::kHostCopy, bytes);
     fabric::event_log::log(fabric::EventKind::kCopy, device.index(), stream.id(), fabric::kNoDevice,
                            bytes, 0);
   }

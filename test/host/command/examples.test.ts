@@ -1,5 +1,6 @@
 // The models of the examples learn, small and on one device, and a program without its data says what to do.
 import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -98,5 +99,23 @@ describe('vit-cifar10 without its files', () => {
     )
     expect(status).not.toBe(0)
     expect(stderr).toMatch(/data_batch_1\.bin is missing\. Get cifar-10-binary\.tar\.gz from https/)
+  })
+})
+
+describe('snapshot', () => {
+  it('runs by the line at its head, and weft inspect tells who is waited for', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'weft-example-'))
+    try {
+      const file = join(folder, 'snapshot.bin')
+      const options = { cwd: root, encoding: 'utf8', timeout: 60_000 } as const
+      const line = `npx esbuild examples/multigpu/snapshot.ts | node --input-type=module - host:0-1 ${file}`
+      const { stdout, stderr } = spawnSync('sh', ['-c', line], options)
+      expect(stdout, stderr).toMatch(/events, 1 open call; now: weft inspect/)
+      const told = spawnSync(process.execPath, ['dist/cli/main.js', 'inspect', file], options)
+      expect(told.stdout).toMatch(/rank 0 has waited .* for rank 1/)
+      expect(told.stdout).toMatch(/host:1 comm: .*busy .*waiting/)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
   })
 })

@@ -11,6 +11,7 @@ import {
   memory,
   NonFiniteLossError,
   OutOfMemoryError,
+  Snapshot,
   Trainer,
   type TrainerOptions,
   tensor,
@@ -87,12 +88,15 @@ async function failure(trainer: Trainer, limitMs = 10_000): Promise<WeftError> {
   return error as WeftError
 }
 
-/** What a failed run leaves: whole lines, whole JSON, no temporary file. */
+/** What a failed run leaves: its flight record, whole lines, whole JSON, no temporary file. */
 function requireWholeFiles(): void {
   for (const run of readdirSync(folder)) {
     const files = readdirSync(join(folder, run))
-    const whole = ['config.json', ...choicesFile, 'metrics.jsonl']
+    const whole = ['config.json', ...choicesFile, 'flight.bin', 'metrics.jsonl']
     expect(files.filter((file) => !whole.includes(file))).toEqual([])
+    const flight = Snapshot.decode(readFileSync(join(folder, run, 'flight.bin')))
+    expect(flight.events.some((event) => event.kind === 'collective_arrive')).toBe(true)
+    expect(flight.groups.at(-1)!.ranks.length).toBeGreaterThan(0)
     const metrics = readFileSync(join(folder, run, 'metrics.jsonl'), 'utf8')
     expect(metrics === '' || metrics.endsWith('\n')).toBe(true)
     for (const line of metrics.split('\n').filter(Boolean)) JSON.parse(line)
@@ -179,7 +183,19 @@ describe('a worker that fails in the middle of a step', () => {
     const error = await failure(start('hang:3:2', { timeoutMs: 1_000 }))
     expect(error).toBeInstanceOf(CollectiveTimeoutError)
     expect(error.fields.missing).toEqual([3])
+    expect(error.message).toMatch(
+      /rank 3 did not arrive within \d+ ms; ranks 0, 1, 2 waited together since .* UTC; rank 3 \(.*\) is before the call: it made \d+ call/,
+    )
     expect(performance.now() - started).toBeGreaterThan(1_000)
+  })
+
+  it('stands still: the flight record tells who waited for whom when the run gave up', async () => {
+    const error = await failure(start('hang:3:2', { stallMs: 4_000, timeoutMs: 60_000 }), 30_000)
+    expect(error.message).toMatch(/nothing moved/)
+    const flight = Snapshot.decode(readFileSync(join(folder, 'run', 'flight.bin')))
+    const calls = flight.groups.flatMap((group) => group.open)
+    const waiting = calls.find((call) => call.state === 'gathering')!
+    expect(waiting.ranks.map((rank) => rank !== undefined)).toEqual([true, true, true, false])
   })
 
   it('is one of one, and never comes: WorkerError when nothing moves', async () => {

@@ -2,6 +2,7 @@
 #include "collective/copy/steps.h"
 
 #include "fabric/event_log.h"
+#include "fabric/path_counters.h"
 
 namespace fabric {
 
@@ -10,6 +11,7 @@ void copy_within(const CollectiveCall& call, void* out, const void* in, size_t b
   if (bytes == 0 || out == in) return;
   Device& device = stream.device();
   device.driver().copy(out, device.ordinal(), in, device.ordinal(), bytes, stream.handle());
+  path_counters::count(Path::kLocalCopy, bytes);
   event_log::log(EventKind::kCopy, device.index(), stream.id(), device.index(), bytes,
                  call.sequence, call.detail);
 }
@@ -25,8 +27,10 @@ void combine(const CollectiveCall& call, void* dst, const void* a, const void* b
 }
 
 void log_combine(const CollectiveCall& call, uint64_t count, const Stream& stream) {
+  const uint64_t bytes = count * dtype_bytes(call.args[0].dtype);
+  path_counters::count(Path::kCombine, bytes);
   event_log::log(EventKind::kCollectiveCombine, stream.device().index(), stream.id(), kNoDevice,
-                 count * dtype_bytes(call.args[0].dtype), call.sequence, call.detail);
+                 bytes, call.sequence, call.detail);
 }
 
 }  // namespace fabric
