@@ -92,6 +92,7 @@ async function showDevices(flags: DevicesFlags): Promise<void> {
   if (topology.devices.length > 1) {
     lines.push('links', table(['from \\ to', ...topology.devices], linkRows(topology)))
     lines.push(`ring order: ${topology.ring.join(' ')}`)
+    lines.push(`cliques: ${topology.cliques.map((set) => set.join(' ')).join(' | ')}`)
   }
   if (nvml !== undefined) lines.push(...versionLines(devices, nvml))
   process.stdout.write(`${lines.join('\n')}\n`)

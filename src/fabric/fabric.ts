@@ -59,6 +59,11 @@ export interface Topology {
   links: (Omit<NativeLink, 'from' | 'to'> & { from: string; to: string })[]
   /** Devices in the order of the ring that collectives use. */
   ring: string[]
+  /**
+   * The devices divided in sets, the largest first: within one, each reaches each by a peer link at least 40 % as
+   * fast as the fastest here.
+   */
+  cliques: string[][]
 }
 
 export interface FabricStats {
@@ -140,6 +145,7 @@ export class Fabric {
   /** Links between the devices and the ring order. */
   topology(): Topology {
     const indices = this.devices.map((device) => device.index)
+    const named = (position: number) => this.devices[position]!.name
     const nameOf = new Map(this.devices.map((device) => [device.index, device.name]))
     return {
       devices: this.#names(),
@@ -148,7 +154,8 @@ export class Fabric {
         from: nameOf.get(link.from) as string,
         to: nameOf.get(link.to) as string,
       })),
-      ring: native.ringOrder(indices).map((rank) => this.devices[rank]!.name),
+      ring: native.ringOrder(indices).map(named),
+      cliques: native.peerCliques(indices).map((set) => set.map(named)),
     }
   }
 

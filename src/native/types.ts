@@ -197,6 +197,8 @@ export interface Addon {
   topology(indices: number[]): NativeLink[]
   /** Positions in `indices` in ring order. */
   ringOrder(indices: number[]): number[]
+  /** Positions in `indices`, divided in sets whose members all reach each other fast. */
+  peerCliques(indices: number[]): number[][]
   /** Resolves when everything enqueued on all streams of the device so far is done. */
   synchronize(device: number): Promise<void>
   /** Makes a stream of the device; returns its id. */

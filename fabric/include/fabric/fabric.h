@@ -45,6 +45,9 @@ bool enable_peer(Device& a, Device& b);
 std::vector<Link> topology(const std::vector<Device*>& devices);
 /// A ring through all devices that prefers fast peer links: a permutation of 0..n-1, starting at 0.
 std::vector<int> ring_order(const std::vector<Device*>& devices);
+/// Positions in `devices`, divided in sets whose members all reach each other by peer links at
+/// least 40 % as fast as the fastest one; the largest first.
+std::vector<std::vector<int>> peer_cliques(const std::vector<Device*>& devices);
 
 /// Copies between devices: waits (on the device) for `src_stream`'s work so far, runs on the copy
 /// stream of the source, and `dst_stream` waits for it. Never blocks the host. Without peer access

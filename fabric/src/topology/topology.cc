@@ -11,14 +11,16 @@
 #include <tuple>
 
 #include "fabric/ring_rank.h"
+#include "topology/cliques.h"
 
 namespace fabric {
 namespace {
 
 using Matrix = std::vector<std::vector<double>>;
 
-constexpr double kPeerBonus = 1e6;  // more than any GB/s, so that peer links always come first
-constexpr double kReached = 0.8;    // of the nominal GB/s, until a pair was measured
+constexpr double kPeerBonus = 1e6;    // more than any GB/s, so that peer links always come first
+constexpr double kReached = 0.8;      // of the nominal GB/s, until a pair was measured
+constexpr double kCliqueShare = 0.4;  // a single link beside double ones, and room for noise
 constexpr double kNever = -std::numeric_limits<double>::infinity();
 
 // Largest sum of a path that starts at `at`, visits all not in `seen` and returns to 0, using links
@@ -188,6 +190,17 @@ double link_weight(const Link& link, bool measured) {
   return gbps + (link.peer_access ? kPeerBonus : 0.0);
 }
 
+double clique_floor(const Matrix& weight) {
+  double strongest = 0;
+  for (size_t i = 0; i < weight.size(); ++i) {
+    for (size_t j = 0; j < weight.size(); ++j) {
+      if (i != j) strongest = std::max(strongest, weight[i][j]);
+    }
+  }
+  if (strongest < kPeerBonus) return std::numeric_limits<double>::infinity();
+  return kPeerBonus + kCliqueShare * (strongest - kPeerBonus);
+}
+
 std::vector<int> best_ring(const Matrix& weight) {
   const int n = static_cast<int>(weight.size());
   if (n <= 2) {
@@ -208,7 +221,9 @@ std::vector<Link> topology(const std::vector<Device*>& devices) {
   return links;
 }
 
-std::vector<int> ring_order(const std::vector<Device*>& devices) {
+namespace {
+
+Matrix weights(const std::vector<Device*>& devices) {
   const size_t n = devices.size();
   Matrix weight(n, std::vector<double>(n, 0.0));
   for (size_t i = 0; i < n; ++i) {
@@ -218,7 +233,18 @@ std::vector<int> ring_order(const std::vector<Device*>& devices) {
       weight[i][j] = link_weight(link, g_measured_rings.load(std::memory_order_relaxed));
     }
   }
-  return best_ring(weight);
+  return weight;
+}
+
+}  // namespace
+
+std::vector<int> ring_order(const std::vector<Device*>& devices) {
+  return best_ring(weights(devices));
+}
+
+std::vector<std::vector<int>> peer_cliques(const std::vector<Device*>& devices) {
+  const Matrix weight = weights(devices);
+  return cliques(weight, clique_floor(weight));
 }
 
 const std::vector<int>& cached_ring_order(const std::vector<Device*>& devices) {

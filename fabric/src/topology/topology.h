@@ -1,4 +1,4 @@
-// Ring order as a pure function over a weight matrix, so that any machine can be tested on none.
+// Ring order and weights of links as pure functions, so that any machine can be tested on none.
 // topology/topology.cc calls it for ring_order(); the tests call it with matrices of their own.
 #pragma once
 
@@ -17,6 +17,10 @@ inline constexpr int kExactRing = 12;
 /// The weight of a link: any peer link beats any staged one, then measured GB/s decide, or where
 /// nothing was measured yet a part of the nominal ones. `measured` false: the nominal ones alone.
 double link_weight(const Link& link, bool measured = true);
+
+/// The weight from which a link joins a clique: a peer link of at least 40 % of the strongest one's
+/// rate. Infinite where the matrix holds no peer link.
+double clique_floor(const std::vector<std::vector<double>>& weight);
 
 /// ring_order(devices), remembered for each list of devices. Algorithms ask on every call.
 const std::vector<int>& cached_ring_order(const std::vector<Device*>& devices);

@@ -81,6 +81,19 @@ napi_value ring_order(Frame& f) {
   return out;
 }
 
+napi_value peer_cliques(Frame& f) {
+  const auto sets = fabric::peer_cliques(chosen(f, 0));
+  napi_value out = make_array(f.env, sets.size());
+  for (uint32_t i = 0; i < sets.size(); ++i) {
+    napi_value set_of = make_array(f.env, sets[i].size());
+    for (uint32_t j = 0; j < sets[i].size(); ++j) {
+      set(f.env, set_of, j, make_number(f.env, sets[i][j]));
+    }
+    set(f.env, out, i, set_of);
+  }
+  return out;
+}
+
 napi_value free_bytes(Frame& f) {
   Device& device = f.device(0);
   return make_number(f.env, static_cast<double>(device.driver().free_bytes(device.ordinal())));
@@ -127,10 +140,15 @@ napi_value shutdown(Frame& f) {
 }
 
 constexpr Function kFunctions[] = {
-    {"openDevice", entry<open_device>},  {"devices", entry<list_devices>},
-    {"topology", entry<topology>},       {"ringOrder", entry<ring_order>},
-    {"synchronize", entry<synchronize>}, {"shutdown", entry<shutdown>},
-    {"freeBytes", entry<free_bytes>},    {"nvml", entry<nvml>},
+    {"openDevice", entry<open_device>},
+    {"devices", entry<list_devices>},
+    {"topology", entry<topology>},
+    {"ringOrder", entry<ring_order>},
+    {"peerCliques", entry<peer_cliques>},
+    {"synchronize", entry<synchronize>},
+    {"shutdown", entry<shutdown>},
+    {"freeBytes", entry<free_bytes>},
+    {"nvml", entry<nvml>},
 };
 
 }  // namespace

@@ -33,11 +33,12 @@ test('devices are described', async () => {
 
 test('links in both directions and a ring through all', async () => {
   const fabric = await openFabric(several(3))
-  const { links, ring, devices } = fabric.topology()
+  const { links, ring, devices, cliques } = fabric.topology()
   expect(links).toHaveLength(6)
   const kind = onGpu ? 'self' : 'memory'
   expect(links.every((link) => link.kind === kind && link.peerAccess)).toBe(true)
   expect([...ring].sort()).toEqual([...devices].sort())
+  expect(cliques).toEqual([devices])
 })
 
 test.runIf((await openFabric()).devices[0]!.driver === 'host')('no GPU says why', async () => {
