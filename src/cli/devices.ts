@@ -4,6 +4,7 @@ import Table from 'cli-table3'
 import type { Command } from 'commander'
 import type { DeviceInfo } from '../fabric/devices.js'
 import type { Topology } from '../fabric/fabric.js'
+import type { PathProbe } from '../native/link-types.js'
 import type { NvmlReport } from '../native/types.js'
 import { formatBytes } from './format-bytes.js'
 
@@ -15,6 +16,7 @@ interface DevicesFlags {
   devices: string
   virtual?: string
   json?: boolean
+  probe?: boolean
 }
 
 /** What `--json` tells of one device. */
@@ -67,6 +69,28 @@ export function linkRows(topology: Topology): string[][] {
   ])
 }
 
+function describePath(path: PathProbe): string {
+  if (path.state !== 'works') return path.state
+  const both = path.bothGbps > 0 ? ` (${path.bothGbps.toFixed(1)} both ways)` : ''
+  return `${path.gbps.toFixed(1)} GB/s${both}, ${path.latencyUs.toFixed(2)} µs`
+}
+
+/** Rows of the table of tested pairs: from, to, by copy engine, by kernel. */
+export function probeRows(topology: Topology): string[][] {
+  return topology.links.flatMap(({ from, to, probe }) =>
+    probe === undefined ? [] : [[from, to, describePath(probe.copy), describePath(probe.kernel)]],
+  )
+}
+
+/** A line for each pair that is not used. */
+export function unusedLines(topology: Topology): string[] {
+  return topology.links.flatMap(({ from, to, probe }) =>
+    probe === undefined || probe.reason === ''
+      ? []
+      : [`not used: ${from} to ${to}: ${probe.reason}`],
+  )
+}
+
 function table(head: string[], rows: string[][]): string {
   // Colours only where a person looks.
   const style = process.stdout.isTTY ? {} : { style: { head: [], border: [] } }
@@ -80,7 +104,7 @@ async function showDevices(flags: DevicesFlags): Promise<void> {
   const { freeBytes, nvmlReport } = await import('../fabric/devices.js')
   const virtual = flags.virtual === undefined ? {} : { virtual: Number(flags.virtual) }
   const fabric = await openFabric({ devices: flags.devices, ...virtual })
-  const topology = fabric.topology()
+  const topology = flags.probe ? await fabric.probe() : fabric.topology()
   const devices = fabric.devices.map((each) => ({ ...each, freeBytes: freeBytes(each.name) }))
   const nvml = devices.some((each) => each.driver === 'cuda') ? nvmlReport() : undefined
   if (flags.json) {
@@ -91,6 +115,13 @@ async function showDevices(flags: DevicesFlags): Promise<void> {
   const lines = [table(head, deviceRows(devices))]
   if (topology.devices.length > 1) {
     lines.push('links', table(['from \\ to', ...topology.devices], linkRows(topology)))
+    const probed = probeRows(topology)
+    if (probed.length > 0) {
+      lines.push('tests', table(['from', 'to', 'copy engine', 'loads and stores'], probed))
+      lines.push(...unusedLines(topology))
+    } else if (flags.probe) {
+      lines.push('tests: none, since these are parts of one device or of different drivers')
+    }
     lines.push(`ring order: ${topology.ring.join(' ')}`)
     lines.push(`cliques: ${topology.cliques.map((set) => set.join(' ')).join(' | ')}`)
   }
@@ -105,6 +136,7 @@ export function devicesCommand(program: Command): void {
     .description('list the devices and the links between them')
     .option('-d, --devices <names>', deviceHelp, 'auto')
     .option('--virtual <count>', 'split each GPU in so many virtual devices')
+    .option('--probe', 'test and measure every pair of devices')
     .option('--json', 'print one JSON object')
     .action(showDevices)
 }

@@ -5,7 +5,7 @@ import type { MeshShape } from '../mesh/mesh.js'
 import { Mesh } from '../mesh/mesh.js'
 import { native } from '../native/addon.js'
 import { DeviceError, UsageError } from '../native/errors.js'
-import type { NativeLink } from '../native/types.js'
+import type { NativeLink } from '../native/link-types.js'
 import type { DeviceChoice } from './device-names.js'
 import { deviceNames } from './device-names.js'
 import type { DeviceInfo } from './devices.js'
@@ -23,7 +23,7 @@ import { Group } from './group.js'
 import { deviceMemory, memorySnapshot } from './memory.js'
 import type { DeviceMemory } from './memory-fields.js'
 import type { MemorySegment } from './memory-snapshot.js'
-import { requireKnownOptions } from './option-checks.js'
+import { requireKnownOptions, requireTimeout } from './option-checks.js'
 import { Snapshot } from './snapshot.js'
 import { synchronize } from './synchronize.js'
 
@@ -157,6 +157,20 @@ export class Fabric {
       ring: native.ringOrder(indices).map(named),
       cliques: native.peerCliques(indices).map((set) => set.map(named)),
     }
+  }
+
+  /**
+   * Tests each ordered pair of different devices, by copy engine and by a kernel's loads and stores: writes,
+   * reads back, compares, measures. A pair that fails is not used from then on; its link in the answer says why.
+   * Pairs tested before are not tested again unless `again`. `timeoutMs` bounds each wait of a pair (default
+   * 2000). Do it before groups are made: they keep the ring order they began with.
+   */
+  async probe(options: { again?: boolean; timeoutMs?: number } = {}): Promise<Topology> {
+    requireKnownOptions('probe', options, ['again', 'timeoutMs'])
+    const limit = Math.ceil(requireTimeout(options.timeoutMs ?? 2000))
+    const indices = this.devices.map((device) => device.index)
+    await native.probePeers(indices, options.again === true, limit)
+    return this.topology()
   }
 
   /** Memory of each device and the number of live handles. */

@@ -15,6 +15,11 @@ export const faults = {
   /** Host devices `a` and `b` can no longer, or again, reach each other's memory. */
   setPeerAccess: (a: number, b: number, allowed: boolean): void =>
     native.setPeerAccess(a, b, allowed),
+  /** What is wrong with the way of host device `from`'s streams to the memory of `to`. */
+  setPairFault: (from: number, to: number, fault: 'none' | 'lies' | 'hangs' | 'slow'): void =>
+    native.setPairFault(from, to, ['none', 'lies', 'hangs', 'slow'].indexOf(fault)),
+  /** Drops what tests of pairs found, so that pairs that failed are used again. */
+  forgetProbes: (): void => native.forgetProbes(),
   /**
    * A kernel on `device`'s compute stream writes to an illegal address: once it ran, every call
    * throws FabricPoisonedError, and clear() does not help.

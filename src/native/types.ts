@@ -3,6 +3,7 @@
 //
 // Hot calls pass their arguments through the call buffer ("words"): a Float64Array that native code
 // reads and writes directly. A handle is a number (generation * 2^24 + slot); 0 is never a handle.
+import type { NativeLink } from './link-types.js'
 
 /** A tensor as an integer. Any thread of the process may use it. */
 export type Handle = number
@@ -34,22 +35,6 @@ export interface NativeDevice {
   driverVersion: string
   /** CUDA runtime in this build, "13.0"; "" on host devices. */
   runtimeVersion: string
-}
-
-/** One direction between two devices. */
-export interface NativeLink {
-  from: number
-  to: number
-  kind: string
-  peerAccess: boolean
-  /** Measured GB/s, 0 when not measured. */
-  gbps: number
-  /** NVLinks or PCIe lanes side by side, 0 when not told. */
-  lanes: number
-  /** What they promise in one direction, 0 when not told. */
-  nominalGbps: number
-  /** "NVSwitch", "host bridge", …; "" when direct or not told. */
-  through: string
 }
 
 /** What of a GPU the choice of a GEMM kernel depends on. */
@@ -197,6 +182,8 @@ export interface Addon {
   topology(indices: number[]): NativeLink[]
   /** Positions in `indices` in ring order. */
   ringOrder(indices: number[]): number[]
+  /** Tests pairs of different devices, each for at most `limitMs` a wait; resolves to the number tested. */
+  probePeers(indices: number[], again: boolean, limitMs: number): Promise<number>
   /** Positions in `indices`, divided in sets whose members all reach each other fast. */
   peerCliques(indices: number[]): number[][]
   /** Resolves when everything enqueued on all streams of the device so far is done. */
@@ -255,6 +242,8 @@ export interface Addon {
   clearFaults(): void
   /** How often this process waited on the host for a stream or an event. */
   hostWaits(): number
+  setPairFault(from: number, to: number, fault: number): void
+  forgetProbes(): void
 
   // Random numbers
   /** Seeds one device, or with -1 all open ones and those opened later. */

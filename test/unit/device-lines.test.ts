@@ -5,7 +5,10 @@ import { describeCuda } from '../../src/cli/doctor.js'
 import type { DeviceInfo } from '../../src/fabric/devices.js'
 
 const pair = { from: 'cuda:0', to: 'cuda:1', peerAccess: true }
-const untold = { gbps: 0, lanes: 0, nominalGbps: 0, through: '' }
+const untold = {
+  ...{ gbps: 0, lanes: 0, nominalGbps: 0, through: '' },
+  ...{ nativeAtomics: false, performanceRank: -1 },
+}
 const missing = { found: false, driverVersion: '', detail: 'libnvidia-ml.so.1: no such file' }
 
 test('a link tells its kind before anything was measured', () => {

@@ -62,6 +62,8 @@ struct LinkInfo {
   int lanes = 0;                ///< NVLinks or PCIe lanes side by side; 0: not told
   double nominal_gbps = 0;      ///< GB/s in one direction over all of them; 0: not told
   std::string through;          ///< "NVSwitch", "PCIe switch", "host bridge", ...; empty: direct
+  bool native_atomics = false;  ///< atomics of one on the other's memory are whole
+  int performance_rank = -1;    ///< CUDA's: 0 is the best kind of link here; -1: not told
 };
 
 /// One rank of Driver::reduce_at_once().
@@ -117,6 +119,10 @@ class Driver {
   // Work. Ordinals may be kHostMemory for staging memory.
   virtual void copy(void* dst, int dst_ordinal, const void* src, int src_ordinal, size_t bytes,
                     StreamHandle stream) = 0;
+  /// As copy() between two devices that reach each other, by loads and stores of a kernel on the
+  /// stream's device. For tests of pairs: transfers use copy().
+  virtual void copy_by_kernel(void* dst, int dst_ordinal, const void* src, int src_ordinal,
+                              size_t bytes, StreamHandle stream) = 0;
   virtual void fill(void* dst, int ordinal, int byte, size_t bytes, StreamHandle stream) = 0;
   /// dst[i] = op(a[i], b[i]) * scale over `count` elements; dst may be a or b. Floats of 16 bits
   /// are combined in f32. op kAvg is a sum: the caller passes scale = 1/ranks on the last hop.

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "fabric/device.h"
 #include "fabric/error.h"
 #include "fabric/event_log.h"
+#include "fabric/peer_probe.h"
 
 namespace fabric {
 
@@ -23,6 +25,9 @@ struct Link {
   int lanes = 0;             ///< NVLinks or PCIe lanes side by side, 0 when not told
   double nominal_gbps = 0;   ///< what they promise in one direction, 0 when not told
   std::string through{};     ///< "NVSwitch", "host bridge", ...; empty when direct or not told
+  bool native_atomics = false;
+  int performance_rank = -1;         ///< CUDA's: 0 is the best kind of link; -1 when not told
+  std::optional<PairProbe> probe{};  ///< what the last test of the pair found
 };
 
 /// Registers a driver under its name(); at most one of each kind. fabric/src/host does it at load.

@@ -22,6 +22,10 @@ void fail_staging(int count, int skip = 0);
 void fail_copies(int ordinal, int count, int skip = 0);
 /// Devices `a` and `b` can no longer (or again) reach each other's memory.
 void set_peer_access(int a, int b, bool allowed);
+/// What is wrong with the way of `from`'s streams to `to`'s memory: a byte of each copy turns, no
+/// copy ends until the fault is gone (30 s at most), or it carries at most 0.05 GB/s.
+enum class PairFault : uint8_t { kNone = 0, kLies = 1, kHangs = 2, kSlow = 3 };
+void set_pair_fault(int from, int to, PairFault fault);
 /// Enqueues a kernel that writes to an illegal address. On CUDA the context is lost for good; the
 /// host driver's twin is a task that throws. The fabric is poisoned once it ran.
 void illegal_address(Stream& stream);

@@ -55,6 +55,8 @@ class CudaDriver final : public Driver {
 
   void copy(void* dst, int dst_ordinal, const void* src, int src_ordinal, size_t bytes,
             StreamHandle stream) override;
+  void copy_by_kernel(void* dst, int dst_ordinal, const void* src, int src_ordinal, size_t bytes,
+                      StreamHandle stream) override;
   void fill(void* dst, int ordinal, int byte, size_t bytes, StreamHandle stream) override;
   void combine(void* dst, const void* a, const void* b, size_t count, DType dtype, ReduceOp op,
                double scale, int ordinal, StreamHandle stream) override;
@@ -93,6 +95,8 @@ std::string pci_id(int ordinal);
 /// Enqueues dst = op(a, b) * scale; combine.cu.
 void launch_combine(void* dst, const void* a, const void* b, size_t count, DType dtype, ReduceOp op,
                     double scale, int ordinal, cudaStream_t stream);
+/// Enqueues a copy by loads and stores; peer_copy.cu.
+void launch_peer_copy(void* dst, const void* src, size_t bytes, cudaStream_t stream);
 /// Waits for `ready` to say something else than cudaErrorNotReady, at most `timeout_ms`.
 bool wait_until(cudaError_t (*ready)(void*), void* object, int64_t timeout_ms, const char* what);
 

@@ -48,13 +48,27 @@ double CudaDriver::measured_gbps(int from, int to) {
 
 // NVML tells most. Without it: of the links between two GPUs, only NVLink carries native atomics.
 LinkInfo CudaDriver::link(int from, int to) {
-  if (auto told = Nvml::get().link(pci_id(from), pci_id(to))) return *told;
-  LinkInfo info;
-  int atomics = 0;
+  int atomics = 0, rank = -1;
   check(cudaDeviceGetP2PAttribute(&atomics, cudaDevP2PAttrNativeAtomicSupported, from, to),
         "cudaDeviceGetP2PAttribute");
-  info.kind = atomics != 0 ? "nvlink" : "pcie";
+  check(cudaDeviceGetP2PAttribute(&rank, cudaDevP2PAttrPerformanceRank, from, to),
+        "cudaDeviceGetP2PAttribute");
+  LinkInfo info;
+  if (auto told = Nvml::get().link(pci_id(from), pci_id(to))) {
+    info = *told;
+  } else {
+    info.kind = atomics != 0 ? "nvlink" : "pcie";
+  }
+  info.native_atomics = atomics != 0;
+  info.performance_rank = rank;
   return info;
+}
+
+void CudaDriver::copy_by_kernel(void* dst, int, const void* src, int, size_t bytes,
+                                StreamHandle stream) {
+  if (bytes == 0) return;
+  use_device_of(stream);
+  launch_peer_copy(dst, src, bytes, static_cast<cudaStream_t>(stream));
 }
 
 }  // namespace fabric::cuda

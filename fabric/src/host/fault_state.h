@@ -3,12 +3,17 @@
 
 #include <cstdint>
 
+#include "fabric/faults.h"
+
 namespace fabric::host {
 
 inline constexpr int kMaxHostDevices = 64;
 
 int64_t device_delay_us(int ordinal);
 bool peer_allowed(int a, int b);
+faults::PairFault pair_fault(int from, int to);
+/// Returns when the pair no longer hangs, after 30 s at the latest.
+void wait_while_pair_hangs(int from, int to);
 /// Counts one segment allocation on `ordinal`; true when it is to fail.
 bool take_allocation_fault(int ordinal);
 /// The same for staging memory.

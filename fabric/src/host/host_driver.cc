@@ -144,14 +144,17 @@ void HostDriver::copy(void* dst, int dst_ordinal, const void* src, int src_ordin
          src_ordinal, dst_ordinal);
   }
   if (bytes == 0 || dst == src) return;
-  if (const int owner = static_cast<Queue*>(stream)->ordinal(); take_copy_fault(owner)) {
+  const int owner = static_cast<Queue*>(stream)->ordinal();
+  if (take_copy_fault(owner)) {
     fail(ErrorCode::kPeerAccess, "host:%d: this copy fails by an injected fault", owner);
   }
-  enqueue(stream, [dst, src, bytes] {
+  const int other = dst_ordinal == owner ? src_ordinal : dst_ordinal;
+  enqueue(stream, [dst, src, bytes, owner, other] {
     parallel_for(static_cast<int64_t>(bytes), kCopyGrain, [&](int64_t begin, int64_t end) {
       std::memcpy(static_cast<char*>(dst) + begin, static_cast<const char*>(src) + begin,
                   static_cast<size_t>(end - begin));
     });
+    cross_pair(owner, other, dst, bytes);
   });
 }
 

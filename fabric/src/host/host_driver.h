@@ -49,6 +49,8 @@ class HostDriver final : public Driver {
 
   void copy(void* dst, int dst_ordinal, const void* src, int src_ordinal, size_t bytes,
             StreamHandle stream) override;
+  void copy_by_kernel(void* dst, int dst_ordinal, const void* src, int src_ordinal, size_t bytes,
+                      StreamHandle stream) override;
   void fill(void* dst, int ordinal, int byte, size_t bytes, StreamHandle stream) override;
   void combine(void* dst, const void* a, const void* b, size_t count, DType dtype, ReduceOp op,
                double scale, int ordinal, StreamHandle stream) override;
@@ -60,6 +62,7 @@ class HostDriver final : public Driver {
   bool can_access_peer(int from, int to) override;
   void enable_peer(int from, int to) override;
   double measured_gbps(int from, int to) override;
+  LinkInfo link(int from, int to) override;
 
   void begin_capture(StreamHandle stream) override;
   bool is_capturing(StreamHandle stream) override;
@@ -81,6 +84,8 @@ class HostDriver final : public Driver {
   std::unordered_map<HostGraph*, std::shared_ptr<HostGraph>> graphs_;
 };
 
+/// What a fault of the pair does to `bytes` at `dst` that just crossed it; most often nothing.
+void cross_pair(int from, int to, void* dst, size_t bytes);
 /// dst[i] = op(a[i], b[i]) * scale, on the calling thread and the compute pool.
 void combine_now(void* dst, const void* a, const void* b, size_t count, DType dtype, ReduceOp op,
                  double scale);

@@ -2,6 +2,8 @@
 // the stream workers. Plain atomics: a worker sees a change at its next task.
 #include <array>
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <mutex>
 
 #include "fabric/error.h"
@@ -21,6 +23,8 @@ struct Countdown {
 struct FaultState {
   std::array<std::atomic<int64_t>, kMaxHostDevices> delay_us{};
   std::array<std::array<std::atomic<bool>, kMaxHostDevices>, kMaxHostDevices> blocked{};
+  std::array<std::array<std::atomic<uint8_t>, kMaxHostDevices>, kMaxHostDevices> pairs{};
+  std::condition_variable pairs_changed;  // under mutex
   std::mutex mutex;
   std::array<Countdown, kMaxHostDevices> allocations{};
   Countdown staging;
@@ -60,6 +64,19 @@ int64_t device_delay_us(int ordinal) {
 bool peer_allowed(int a, int b) {
   return !state().blocked[static_cast<size_t>(a)][static_cast<size_t>(b)].load(
       std::memory_order_relaxed);
+}
+
+faults::PairFault pair_fault(int from, int to) {
+  return static_cast<faults::PairFault>(
+      state().pairs[static_cast<size_t>(from)][static_cast<size_t>(to)].load(
+          std::memory_order_relaxed));
+}
+
+void wait_while_pair_hangs(int from, int to) {
+  auto& faults = state();
+  std::unique_lock lock(faults.mutex);
+  faults.pairs_changed.wait_for(lock, std::chrono::seconds(30),
+                                [&] { return pair_fault(from, to) != faults::PairFault::kHangs; });
 }
 
 bool take_allocation_fault(int ordinal) {
@@ -119,6 +136,16 @@ void set_peer_access(int a, int b, bool allowed) {
   blocked[static_cast<size_t>(b)][static_cast<size_t>(a)].store(!allowed);
 }
 
+void set_pair_fault(int from, int to, PairFault fault) {
+  host::check_ordinal(from);
+  host::check_ordinal(to);
+  auto& faults = host::state();
+  std::lock_guard lock(faults.mutex);
+  faults.pairs[static_cast<size_t>(from)][static_cast<size_t>(to)].store(
+      static_cast<uint8_t>(fault), std::memory_order_relaxed);
+  faults.pairs_changed.notify_all();
+}
+
 void clear() {
   auto& faults = host::state();
   for (auto& delay : faults.delay_us) delay.store(0);
@@ -126,6 +153,10 @@ void clear() {
     for (auto& cell : row) cell.store(false);
   }
   std::lock_guard lock(faults.mutex);
+  for (auto& row : faults.pairs) {
+    for (auto& cell : row) cell.store(0, std::memory_order_relaxed);
+  }
+  faults.pairs_changed.notify_all();
   faults.allocations.fill({});
   faults.staging = {};
   faults.copies.fill({});

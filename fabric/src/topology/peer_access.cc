@@ -3,6 +3,8 @@
 
 #include <atomic>
 
+#include "topology/probe_table.h"
+
 namespace fabric {
 namespace {
 
@@ -20,6 +22,7 @@ bool enable_peer(Device& a, Device& b) {
   // The driver is asked each time: access can be lost, and then copies must go through staging.
   const bool same = a.ordinal() == b.ordinal();
   if (!same && !driver.can_access_peer(a.ordinal(), b.ordinal())) return false;
+  if (!same && probe_table::refused(driver, a.ordinal(), b.ordinal())) return false;
   const bool in_table = a.index() < kTable && b.index() < kTable;
   if (in_table && g_enabled[a.index()][b.index()].load(std::memory_order_acquire)) return true;
   if (!same) {

@@ -12,6 +12,7 @@
 
 #include "fabric/ring_rank.h"
 #include "topology/cliques.h"
+#include "topology/probe_table.h"
 
 namespace fabric {
 namespace {
@@ -167,14 +168,19 @@ Link describe_link(Device& from, Device& to) {
     link.gbps = driver.measured_gbps(from.ordinal(), to.ordinal());
     return link;
   }
-  link.gbps = driver.measured_gbps(from.ordinal(), to.ordinal());
-  link.peer_access = driver.can_access_peer(from.ordinal(), to.ordinal());
+  link.probe = probe_table::find(driver, from.ordinal(), to.ordinal());
+  link.peer_access =
+      driver.can_access_peer(from.ordinal(), to.ordinal()) && (!link.probe || link.probe->usable());
+  const double probed = link.probe && link.peer_access ? link.probe->copy.gbps : 0;
+  link.gbps = probed > 0 ? probed : driver.measured_gbps(from.ordinal(), to.ordinal());
   if (!link.peer_access) return link;
   const LinkInfo& info = pair_info(driver, from.ordinal(), to.ordinal());
   link.kind = info.kind;
   link.lanes = info.lanes;
   link.nominal_gbps = info.nominal_gbps;
   link.through = info.through;
+  link.native_atomics = info.native_atomics;
+  link.performance_rank = info.performance_rank;
   return link;
 }
 

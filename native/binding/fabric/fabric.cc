@@ -3,6 +3,8 @@
 #include "fabric/fabric.h"
 
 #include <atomic>
+#include <exception>
+#include <thread>
 
 #include "binding/completion.h"
 #include "binding/entry.h"
@@ -56,6 +58,50 @@ std::vector<Device*> chosen(Frame& f, size_t i) {
   return list.empty() ? fabric::devices() : list;
 }
 
+napi_value describe_path(napi_env env, const fabric::PathProbe& path) {
+  napi_value o = make_object(env);
+  set(env, o, "state", make_text(env, fabric::probe_state_name(path.state)));
+  set(env, o, "gbps", make_number(env, path.gbps));
+  set(env, o, "bothGbps", make_number(env, path.both_gbps));
+  set(env, o, "latencyUs", make_number(env, path.latency_us));
+  return o;
+}
+
+napi_value describe_probe(napi_env env, const fabric::PairProbe& probe) {
+  napi_value o = make_object(env);
+  set(env, o, "copy", describe_path(env, probe.copy));
+  set(env, o, "kernel", describe_path(env, probe.kernel));
+  set(env, o, "reason", make_text(env, probe.reason));
+  return o;
+}
+
+/// Tests pairs on a thread of its own, so that the event loop goes on.
+napi_value probe_peers(Frame& f) {
+  const std::vector<Device*> devices = chosen(f, 0);
+  fabric::ProbeOptions options;
+  options.again = f.flag(1);
+  options.limit_ms = f.signed_integer(2);
+  return f.state->completions->promise([&](napi_deferred deferred) {
+    std::thread([devices, options, deferred, q = f.state->completions] {
+      std::exception_ptr failed;
+      int measured = 0;
+      try {
+        measured = fabric::probe_peers(devices, options).measured;
+      } catch (...) {
+        failed = std::current_exception();
+      }
+      q->post(
+          [deferred, failed, measured](Environment& state) {
+            settle(state, deferred, [&] {
+              if (failed) std::rethrow_exception(failed);
+              resolve(state, deferred, make_number(state.env, measured));
+            });
+          },
+          true);
+    }).detach();
+  });
+}
+
 napi_value topology(Frame& f) {
   std::vector<fabric::Link> links = fabric::topology(chosen(f, 0));
   napi_value out = make_array(f.env, links.size());
@@ -69,6 +115,9 @@ napi_value topology(Frame& f) {
     set(f.env, o, "lanes", make_number(f.env, links[i].lanes));
     set(f.env, o, "nominalGbps", make_number(f.env, links[i].nominal_gbps));
     set(f.env, o, "through", make_text(f.env, links[i].through));
+    set(f.env, o, "nativeAtomics", make_bool(f.env, links[i].native_atomics));
+    set(f.env, o, "performanceRank", make_number(f.env, links[i].performance_rank));
+    if (links[i].probe) set(f.env, o, "probe", describe_probe(f.env, *links[i].probe));
     set(f.env, out, i, o);
   }
   return out;
@@ -140,15 +189,11 @@ napi_value shutdown(Frame& f) {
 }
 
 constexpr Function kFunctions[] = {
-    {"openDevice", entry<open_device>},
-    {"devices", entry<list_devices>},
-    {"topology", entry<topology>},
-    {"ringOrder", entry<ring_order>},
-    {"peerCliques", entry<peer_cliques>},
-    {"synchronize", entry<synchronize>},
-    {"shutdown", entry<shutdown>},
-    {"freeBytes", entry<free_bytes>},
-    {"nvml", entry<nvml>},
+    {"openDevice", entry<open_device>},   {"devices", entry<list_devices>},
+    {"topology", entry<topology>},        {"ringOrder", entry<ring_order>},
+    {"peerCliques", entry<peer_cliques>}, {"probePeers", entry<probe_peers>},
+    {"synchronize", entry<synchronize>},  {"shutdown", entry<shutdown>},
+    {"freeBytes", entry<free_bytes>},     {"nvml", entry<nvml>},
 };
 
 }  // namespace

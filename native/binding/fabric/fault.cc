@@ -3,6 +3,7 @@
 #include "binding/entry.h"
 #include "fabric/device.h"
 #include "fabric/faults.h"
+#include "fabric/peer_probe.h"
 
 namespace weft::binding {
 namespace {
@@ -20,6 +21,16 @@ napi_value fail_allocations(Frame& f) {
 napi_value set_peer_access(Frame& f) {
   fabric::faults::set_peer_access(static_cast<int>(f.integer(0, 65535)),
                                   static_cast<int>(f.integer(1, 65535)), f.flag(2));
+  return undefined(f.env);
+}
+napi_value set_pair_fault(Frame& f) {
+  fabric::faults::set_pair_fault(static_cast<int>(f.integer(0, 65535)),
+                                 static_cast<int>(f.integer(1, 65535)),
+                                 static_cast<fabric::faults::PairFault>(f.integer(2, 3)));
+  return undefined(f.env);
+}
+napi_value forget_probes(Frame& f) {
+  fabric::forget_probes();
   return undefined(f.env);
 }
 napi_value illegal_address(Frame& f) {
@@ -42,6 +53,8 @@ constexpr Function kFunctions[] = {
     {"setPeerAccess", entry<set_peer_access>},
     {"illegalAddress", entry<illegal_address>},
     {"clearFaults", entry<clear_faults>},
+    {"setPairFault", entry<set_pair_fault>},
+    {"forgetProbes", entry<forget_probes>},
 };
 
 }  // namespace

@@ -32,6 +32,7 @@ class FakeDriver final : public Driver {
   bool synchronize_event(EventHandle, int64_t) override { return true; }
   double elapsed_ms(EventHandle, EventHandle) override { return 0; }
   void copy(void*, int, const void*, int, size_t, StreamHandle) override {}
+  void copy_by_kernel(void*, int, const void*, int, size_t, StreamHandle) override {}
   void fill(void*, int, int, size_t, StreamHandle) override {}
   void combine(void*, const void*, const void*, size_t, DType, ReduceOp, double, int,
                StreamHandle) override {}

@@ -1,0 +1,76 @@
+// See topology/probe_table.h.
+#include "topology/probe_table.h"
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <tuple>
+
+namespace fabric {
+namespace probe_table {
+namespace {
+
+constexpr int kDrivers = 2, kMost = 64;  // GPUs of a machine, host devices
+
+struct Table {
+  std::atomic<bool> refused[kDrivers][kMost][kMost] = {};
+  std::mutex mutex;  // guards results
+  std::map<std::tuple<int, int, int>, PairProbe> results;
+};
+
+Table& table() {
+  static auto* instance = new Table;  // driver threads may outlive static destruction
+  return *instance;
+}
+
+std::atomic<bool>* flag(const Driver& driver, int from, int to) {
+  if (from < 0 || to < 0 || from >= kMost || to >= kMost) return nullptr;
+  return &table().refused[static_cast<int>(driver.kind())][from][to];
+}
+
+}  // namespace
+
+void set(const Driver& driver, int from, int to, const PairProbe& result) {
+  auto& t = table();
+  std::lock_guard lock(t.mutex);
+  t.results[{static_cast<int>(driver.kind()), from, to}] = result;
+  if (auto* refused = flag(driver, from, to)) {
+    refused->store(!result.usable(), std::memory_order_release);
+  }
+}
+
+std::optional<PairProbe> find(const Driver& driver, int from, int to) {
+  auto& t = table();
+  std::lock_guard lock(t.mutex);
+  const auto found = t.results.find({static_cast<int>(driver.kind()), from, to});
+  if (found == t.results.end()) return std::nullopt;
+  return found->second;
+}
+
+bool refused(const Driver& driver, int from, int to) {
+  if (const auto* refused = flag(driver, from, to)) return refused->load(std::memory_order_acquire);
+  const auto found = find(driver, from, to);
+  return found && !found->usable();
+}
+
+void clear() {
+  auto& t = table();
+  std::lock_guard lock(t.mutex);
+  t.results.clear();
+  for (auto& driver : t.refused) {
+    for (auto& row : driver) {
+      for (auto& cell : row) cell.store(false, std::memory_order_release);
+    }
+  }
+}
+
+}  // namespace probe_table
+
+const char* probe_state_name(ProbeState state) {
+  static constexpr const char* kNames[] = {"untested", "works", "wrong", "hangs", "refused"};
+  return kNames[static_cast<size_t>(state)];
+}
+
+void forget_probes() { probe_table::clear(); }
+
+}  // namespace fabric
