@@ -1,4 +1,4 @@
-// Makes DistributedTensor objects for the rules, below the class itself, as tensor/make.ts does for
+// Makes DistributedTensor objects for the rules, below the class itself, as tensor/operators/make.ts does for
 // tensors: the class's methods need the rules and these need its constructor.
 import type { Tensor } from '../tensor/tensor.js'
 import type { DistributedTensor } from './distributed-tensor.js'

@@ -3,6 +3,10 @@
 
 #include <array>
 #include <cstring>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
 
 #include "fabric/error.h"
 
@@ -27,7 +31,7 @@ class Bench {
   Bench& operator=(const Bench&) = delete;
 
   ~Bench() {
-    if (leak_) return;
+    if (busy_) return;  // a failure in the middle: the streams may still write
     try {
       for (EventHandle event : events_) {
         if (event != nullptr) driver_.destroy_event(event);
@@ -40,6 +44,9 @@ class Bench {
     } catch (const Error&) {  // a lost context: the fabric is poisoned by now
     }
   }
+
+  /// After run(): its streams are not known to have ended, so this must not be destroyed.
+  bool busy() const { return busy_; }
 
   bool take() {
     here_ = driver_.alloc(from_, bytes_);
@@ -63,7 +70,7 @@ class Bench {
     }
     uint32_t* written = back + kPatternBytes / sizeof(uint32_t);
     std::memset(back, 0, 2 * kPatternBytes);
-    leak_ = true;  // until the streams are known to have ended
+    busy_ = true;  // until the streams are known to have ended
     driver_.copy(here_, from_, pinned_, kHostMemory, kPatternBytes, out_);
     move(kernel, true, kPatternBytes, out_);
     // What arrived, as `to` itself sees it: an error of the way there could undo itself on the way back.
@@ -78,7 +85,7 @@ class Bench {
     if (!ended(events_[3], limit_ms)) return {ProbeState::kHangs, 0, 0, 0};
     if (std::memcmp(pinned_, written, kPatternBytes) != 0 ||
         std::memcmp(pinned_, back, kPatternBytes) != 0) {
-      leak_ = false;
+      busy_ = false;
       return {ProbeState::kWrong, 0, 0, 0};
     }
     move(kernel, true, bytes_, out_);  // the first large one is slower
@@ -106,7 +113,7 @@ class Bench {
       if (!ended(events_[3], limit_ms)) return found;
       found.both_gbps = rate(kRounds, driver_.elapsed_ms(events_[0], events_[1]));
     }
-    leak_ = false;
+    busy_ = false;
     return found;
   }
 
@@ -143,8 +150,16 @@ class Bench {
   uint32_t* pinned_ = nullptr;  // the pattern, behind it what comes back and what arrived
   StreamHandle out_ = nullptr, back_ = nullptr;
   std::array<EventHandle, 6> events_{};
-  bool leak_ = false;
+  bool busy_ = false;
 };
+
+// What a pair that hangs may still write to or signal.
+void keep_forever(std::unique_ptr<Bench> bench) {
+  static auto* mutex = new std::mutex;
+  static auto* kept = new std::vector<std::unique_ptr<Bench>>;
+  std::lock_guard lock(*mutex);
+  kept->push_back(std::move(bench));
+}
 
 std::string why(const PathProbe& path, const char* name, int64_t limit_ms) {
   if (path.state == ProbeState::kHangs) {
@@ -159,10 +174,11 @@ std::string why(const PathProbe& path, const char* name, int64_t limit_ms) {
 PairProbe probe_pair(Driver& driver, int from, int to, bool both, int64_t limit_ms) {
   PairProbe result;
   for (bool kernel : {false, true}) {
-    Bench bench(driver, from, to);
-    if (!bench.take()) return result;  // untested, and used as before
+    auto bench = std::make_unique<Bench>(driver, from, to);
+    if (!bench->take()) return result;  // untested, and used as before
     PathProbe& path = kernel ? result.kernel : result.copy;
-    path = bench.run(kernel, both, limit_ms);
+    path = bench->run(kernel, both, limit_ms);
+    if (bench->busy()) keep_forever(std::move(bench));
     if (path.state != ProbeState::kWorks) {
       result.reason = why(path, kernel ? "a kernel's loads and stores" : "copy engine", limit_ms);
       return result;

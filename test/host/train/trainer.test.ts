@@ -216,6 +216,7 @@ describe('stop and abort', () => {
     })
     expect(readdirSync(join(folder, 'test')).sort()).toEqual([
       'config.json',
+      'flight.bin',
       ...choicesFile,
       'metrics.jsonl',
     ])

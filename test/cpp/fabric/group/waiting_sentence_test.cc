@@ -18,10 +18,10 @@ class WaitingSentence : public test::CleanFabric {
  protected:
   WaitingSentence() : devices_(host_devices(3)), group_(Group::create(devices_)) {}
 
-  CollectiveArgs args(uint64_t count = 64) {
+  CollectiveArgs args(uint64_t count = 64, int rank = 0) {
     CollectiveArgs args;
     args.count = count;
-    args.in = args.out = memory_;
+    args.in = args.out = memory_[rank];
     return args;
   }
   static std::string sentence(Work& work) {
@@ -38,7 +38,7 @@ class WaitingSentence : public test::CleanFabric {
 
   std::vector<Device*> devices_;
   std::shared_ptr<Group> group_;
-  float memory_[256] = {};
+  float memory_[3][256] = {};
 };
 
 TEST_F(WaitingSentence, NeverArrivesWithoutAnyCall) {
@@ -81,8 +81,11 @@ TEST_F(WaitingSentence, StallsInsideAfterTheLaunch) {
   Gate gate;
   gate.hold(devices_[1]->comm());
   gate.wait_reached();
-  std::vector<CollectiveArgs> parts(3, args());
-  for (auto& part : parts) part.result_ms = 30;
+  std::vector<CollectiveArgs> parts;
+  for (int rank = 0; rank < 3; ++rank) {
+    parts.push_back(args(64, rank));
+    parts.back().result_ms = 30;
+  }
   auto works = group_->submit_all(parts);
   expect_match(
       sentence(*works[0]),
