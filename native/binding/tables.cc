@@ -60,7 +60,7 @@ napi_value tables(Frame& f) {
 #undef WEFT_WORK
   };
   std::vector<std::string> collectives;
-  for (int i = 0; i <= static_cast<int>(fabric::CollectiveKind::kBarrier); ++i) {
+  for (int i = 0; i < fabric::kCollectiveKinds; ++i) {
     collectives.emplace_back(fabric::collective_name(static_cast<fabric::CollectiveKind>(i)));
   }
   napi_value out = make_object(f.env);

@@ -3,7 +3,17 @@
 import { UsageError } from '../native/errors.js'
 import { requireTimeout } from './option-checks.js'
 
-const kinds = { allReduce: 0, broadcast: 1, allGather: 2, reduceScatter: 3, reduce: 4, barrier: 5 }
+const kinds = {
+  allReduce: 0,
+  broadcast: 1,
+  allGather: 2,
+  reduceScatter: 3,
+  reduce: 4,
+  barrier: 5,
+  gather: 7,
+  scatter: 8,
+  allToAll: 9,
+}
 /** Reductions by number. */
 export const reduceOps = ['sum', 'avg', 'max', 'min', 'prod'] as const
 

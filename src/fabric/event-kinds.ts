@@ -47,6 +47,10 @@ export const collectiveKinds = [
   'reduce_scatter',
   'reduce',
   'barrier',
+  'replay',
+  'gather',
+  'scatter',
+  'all_to_all',
 ] as const
 
 /** Stream purposes by number. */

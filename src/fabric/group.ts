@@ -95,6 +95,25 @@ export class Group {
   ): Work {
     return this.#submit('reduceScatter', inputs, outputs, options)
   }
+  /** `output`, on the root's device (ranks · n elements), becomes all inputs (n elements) in rank order. */
+  gather(inputs: readonly Tensor[], output: Tensor, options: RootOptions = {}): Work {
+    return this.#submit('gather', inputs, this.#atRoot('gather', output, options), options)
+  }
+  /** outputs[r] (n elements) becomes part r of `input` (ranks · n elements), on the root's device. */
+  scatter(input: Tensor, outputs: readonly Tensor[], options: RootOptions = {}): Work {
+    return this.#submit('scatter', this.#atRoot('scatter', input, options), outputs, options)
+  }
+  /**
+   * Part r of outputs[q] becomes part q of inputs[r], each tensor in as many equal parts as there
+   * are ranks; in place without `outputs`.
+   */
+  allToAll(
+    inputs: readonly Tensor[],
+    outputs?: readonly Tensor[],
+    options: CollectiveOptions = {},
+  ): Work {
+    return this.#submit('allToAll', inputs, outputs, options)
+  }
   /** Done when every device has done what was enqueued on its current stream before. */
   barrier(options: CollectiveOptions = {}): Work {
     return this.#submit('barrier', undefined, undefined, options)
@@ -143,10 +162,18 @@ export class Group {
     this.dispose()
   }
 
+  // One tensor a rank, of which only the root's is there.
+  #atRoot(name: CollectiveName, tensor: Tensor, { root = 0 }: RootOptions): (Tensor | undefined)[] {
+    if (!Number.isInteger(root) || root < 0 || root >= this.size) {
+      throw new UsageError(`${name}: root ${root} is not a rank of a group of ${this.size}`)
+    }
+    return this.devices.map((_, rank) => (rank === root ? tensor : undefined))
+  }
+
   #submit(
     name: CollectiveName,
-    inputs: readonly Tensor[] | undefined,
-    outputs: readonly Tensor[] | undefined,
+    inputs: readonly (Tensor | undefined)[] | undefined,
+    outputs: readonly (Tensor | undefined)[] | undefined,
     options: ReduceCallOptions & RootOptions,
   ): Work {
     const [kind, op] = callNumbers(name, options.op)

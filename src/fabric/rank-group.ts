@@ -63,6 +63,22 @@ export class RankGroup {
   ): Work {
     return this.#submit('reduceScatter', input, output, options)
   }
+  /** The root gives `output` (ranks · n elements), which becomes all inputs in rank order; no other rank does. */
+  gather(input: Tensor, output?: Tensor, options: RootOptions & VoteOptions = {}): Work {
+    return this.#submit('gather', input, output, options)
+  }
+  /** The root gives `input` (ranks · n elements), no other rank does; `output` becomes this rank's part. */
+  scatter(
+    input: Tensor | undefined,
+    output: Tensor,
+    options: RootOptions & VoteOptions = {},
+  ): Work {
+    return this.#submit('scatter', input, output, options)
+  }
+  /** Part r of `output` becomes this rank's part of rank r's input; in place without `output`. */
+  allToAll(input: Tensor, output?: Tensor, options: CollectiveOptions & VoteOptions = {}): Work {
+    return this.#submit('allToAll', input, output, options)
+  }
   barrier(options: CollectiveOptions & VoteOptions = {}): Work {
     return this.#submit('barrier', undefined, undefined, options)
   }

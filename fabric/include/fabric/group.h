@@ -46,13 +46,29 @@ enum class CollectiveKind : uint8_t {
   kReduce = 4,
   kBarrier = 5,
   kReplay = 6,  ///< runs a graph over the group's devices
+  kGather = 7,
+  kScatter = 8,
+  kAllToAll = 9,
 };
+inline constexpr int kCollectiveKinds = 10;
+
+/// Has a call of this kind buffers?
+inline bool carries_data(CollectiveKind kind) {
+  return kind != CollectiveKind::kBarrier && kind != CollectiveKind::kReplay;
+}
 const char* collective_name(CollectiveKind kind);
 
 /// One rank's part of a collective. `count` is in elements:
 ///  all-reduce, broadcast, reduce: `in` and `out` (count,), in place when equal
 ///  all-gather: `in` (count,) -> `out` (ranks * count,)    reduce-scatter: `in` (ranks * count,) ->
-///  `out` (count,) barrier: no buffers    replay: `graph`, the same at every rank
+///  `out` (count,)
+///  gather: `in` (count,) -> at the root `out` (ranks * count,); in place: the root's `in` is its
+///  block of `out`
+///  scatter: at the root `in` (ranks * count,) -> `out` (count,); in place: the root's `out` is its
+///  block of `in`
+///  all-to-all: `in` (ranks * count,) -> `out` (ranks * count,), block r of `out` is this rank's
+///  block of rank r's `in`; in place when equal
+///  barrier: no buffers    replay: `graph`, the same at every rank
 struct CollectiveArgs {
   CollectiveKind kind = CollectiveKind::kAllReduce;
   ReduceOp op = ReduceOp::kSum;

@@ -1,5 +1,5 @@
 // The built-in algorithms and the choice among all that are registered. collective/registry.cc owns
-// the table; group.cc asks for the algorithm of a call; the two copy algorithms are defined in
+// the table; group.cc asks for the algorithm of a call; the copy algorithms are defined in
 // their files.
 #pragma once
 
@@ -14,6 +14,8 @@ namespace fabric {
 Algorithm copy_ring_algorithm();
 /// Every rank fetches all inputs and combines them in rank order; small sizes and barriers.
 Algorithm copy_oneshot_algorithm();
+/// Every rank fetches its blocks from whoever has them: gather, scatter, all-to-all.
+Algorithm copy_direct_algorithm();
 
 /// Largest payload of a rank for which the table takes copy-oneshot.
 inline constexpr uint64_t kOneshotBytes = 64 << 10;

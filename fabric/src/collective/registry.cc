@@ -3,7 +3,7 @@
 //
 // Entries are never removed or moved, so a pointer taken once stays good and a choice is made under
 // a short lock. The table lists, for each kind and up to a size, who goes first; the first entry
-// that is registered and supports the call wins, and copy-ring stands last. Registering logs a
+// that is registered and supports the call wins. Registering logs a
 // `plugin` event with the entry's position; group/launch.cc logs one for each choice.
 #include <atomic>
 #include <iterator>
@@ -35,6 +35,9 @@ constexpr Choice kTable[] = {
     {CollectiveKind::kAllGather, kAnyRanks, kAnySize, "copy-ring"},
     {CollectiveKind::kReduceScatter, kAnyRanks, kAnySize, "copy-ring"},
     {CollectiveKind::kReduce, kAnyRanks, kAnySize, "copy-ring"},
+    {CollectiveKind::kGather, kAnyRanks, kAnySize, "copy-direct"},
+    {CollectiveKind::kScatter, kAnyRanks, kAnySize, "copy-direct"},
+    {CollectiveKind::kAllToAll, kAnyRanks, kAnySize, "copy-direct"},
 };
 
 class Registry {
@@ -100,6 +103,7 @@ class Registry {
   Registry() {
     entries_.push_back(std::make_unique<const Algorithm>(copy_ring_algorithm()));
     entries_.push_back(std::make_unique<const Algorithm>(copy_oneshot_algorithm()));
+    entries_.push_back(std::make_unique<const Algorithm>(copy_direct_algorithm()));
   }
 
   const Algorithm* find(const std::string& name) const {

@@ -13,7 +13,8 @@ namespace {
 constexpr size_t kAttachedEvents = 64;
 
 constexpr const char* kKindNames[] = {"all_reduce", "broadcast", "all_gather", "reduce_scatter",
-                                      "reduce",     "barrier",   "replay"};
+                                      "reduce",     "barrier",   "replay",     "gather",
+                                      "scatter",    "all_to_all"};
 constexpr const char* kEventNames[] = {
 #define WEFT_EVENT(enumerator, name) name,
 #include "fabric/event_kinds.def"
@@ -25,7 +26,8 @@ bool has_op(CollectiveKind kind) {
          kind == CollectiveKind::kReduce;
 }
 bool has_root(CollectiveKind kind) {
-  return kind == CollectiveKind::kBroadcast || kind == CollectiveKind::kReduce;
+  return kind == CollectiveKind::kBroadcast || kind == CollectiveKind::kReduce ||
+         kind == CollectiveKind::kGather || kind == CollectiveKind::kScatter;
 }
 
 // The first thing that differs, or nullptr.
@@ -49,7 +51,7 @@ std::string aspect(const CollectiveArgs& args, const std::string& differs) {
   if (differs == "op") return std::string("with op ") + reduce_op_name(args.op);
   if (differs == "root") return "with root " + std::to_string(args.root);
   if (differs == "graph") return "of graph " + std::to_string(args.graph ? args.graph->id() : 0);
-  if (args.kind >= CollectiveKind::kBarrier) return "without data";
+  if (!carries_data(args.kind)) return "without data";
   return "with " + shape_of(args);
 }
 
@@ -61,6 +63,34 @@ std::string value_of(const CollectiveArgs& args, const std::string& differs) {
   if (differs == "op") return quoted(reduce_op_name(args.op));
   if (differs == "graph") return std::to_string(args.graph ? args.graph->id() : 0);
   return std::to_string(args.root);
+}
+
+// Do the buffers of a rank of gather, scatter or all-to-all share bytes, other than in place?
+bool overlaps_in_part(const CollectiveArgs& args, int ranks) {
+  const uint64_t block = args.count * dtype_bytes(args.dtype);
+  uint64_t in_bytes = block, out_bytes = block, in_place = 0;  // of the smaller in the larger
+  const auto n = static_cast<uint64_t>(ranks);
+  const uint64_t own = static_cast<uint64_t>(args.root) * block;
+  switch (args.kind) {
+    case CollectiveKind::kGather:
+      out_bytes *= n;
+      in_place = own;
+      break;
+    case CollectiveKind::kScatter:
+      in_bytes *= n;
+      in_place = own;
+      break;
+    case CollectiveKind::kAllToAll:
+      in_bytes *= n;
+      out_bytes *= n;
+      break;
+    default:
+      return false;
+  }
+  const auto in = reinterpret_cast<uintptr_t>(args.in);
+  const auto out = reinterpret_cast<uintptr_t>(args.out);
+  if (in + in_bytes <= out || out + out_bytes <= in) return false;
+  return args.kind == CollectiveKind::kScatter ? out != in + in_place : in != out + in_place;
 }
 
 std::string list_of(const std::vector<int>& ranks, const char* separator) {
@@ -152,14 +182,23 @@ std::optional<Error> find_bad_argument(std::span<const CollectiveArgs> args) {
                  std::to_string(n));
   }
   if (first.kind == CollectiveKind::kReplay && !first.graph) return usage("no graph was given");
-  if (first.kind >= CollectiveKind::kBarrier || first.count == 0) return std::nullopt;
+  if (!carries_data(first.kind) || first.count == 0) return std::nullopt;
   for (int r = 0; r < n; ++r) {
-    const bool reads = first.kind != CollectiveKind::kBroadcast || r == first.root;
-    const bool writes = first.kind != CollectiveKind::kReduce || r == first.root;
+    const bool sends_alone =
+        first.kind == CollectiveKind::kBroadcast || first.kind == CollectiveKind::kScatter;
+    const bool gets_alone =
+        first.kind == CollectiveKind::kReduce || first.kind == CollectiveKind::kGather;
+    const bool reads = !sends_alone || r == first.root;
+    const bool writes = !gets_alone || r == first.root;
     if ((reads && args[r].in == nullptr) || (writes && args[r].out == nullptr)) {
       return usage("rank " + std::to_string(r) + " gave no " +
                    (reads && args[r].in == nullptr ? "input" : "output") + " for " +
                    shape_of(first));
+    }
+    if (reads && writes && overlaps_in_part(args[r], n)) {
+      return usage("the input and the output of rank " + std::to_string(r) +
+                   " overlap in part; give the same buffer, its block of the larger one, or two "
+                   "that are apart");
     }
   }
   return std::nullopt;

@@ -190,7 +190,7 @@ void let_go(std::shared_ptr<Graph> graph) {
 }  // namespace
 
 uint64_t payload_bytes(const CollectiveArgs& args) {
-  return args.kind >= CollectiveKind::kBarrier ? 0 : args.count * dtype_bytes(args.dtype);
+  return !carries_data(args.kind) ? 0 : args.count * dtype_bytes(args.dtype);
 }
 
 uint32_t event_detail(const CollectiveArgs& args, uint32_t group) {

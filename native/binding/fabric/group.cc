@@ -69,7 +69,17 @@ void check_tensor(const Tensor& t, const char* role, int rank, const Device& dev
   }
 }
 
-/// One rank's part. `out` undefined: in place.
+/// The call keeps the rank's tensors, of which one may be undefined.
+void hold(CollectiveArgs& args, Tensor in, Tensor out) {
+  auto held = std::make_shared<std::pair<Tensor, Tensor>>(std::move(in), std::move(out));
+  args.keep_alive = held;
+  args.on_launched = [held](Stream& comm) {
+    if (held->first) held->first->storage->use_on(comm);
+    if (held->second) held->second->storage->use_on(comm);
+  };
+}
+
+/// One rank's part. `out` undefined: in place; of gather and scatter only the root has both.
 CollectiveArgs make_args(CollectiveKind kind, fabric::ReduceOp op, int root, int ranks, int rank,
                          Device& device, Tensor in, Tensor out, int64_t result_ms) {
   CollectiveArgs args;
@@ -80,7 +90,27 @@ CollectiveArgs make_args(CollectiveKind kind, fabric::ReduceOp op, int root, int
   args.stream = &current_stream(device);
   if (kind == CollectiveKind::kBarrier) return args;
   const char* name = fabric::collective_name(kind);
+  const bool gathers = kind == CollectiveKind::kGather;
+  const bool scatters = kind == CollectiveKind::kScatter;
+  if ((gathers || scatters) && rank != root) {
+    Tensor& none = gathers ? out : in;
+    if (none) {
+      fail(ErrorCode::kUsage, "%s: rank %d gave an %s, which only the root, rank %d, has", name,
+           rank, gathers ? "output" : "input", root);
+    }
+    Tensor& own = gathers ? in : out;
+    if (!own) fail(ErrorCode::kUsage, "%s: rank %d has no tensor", name, rank);
+    check_tensor(own, gathers ? "input" : "output", rank, device, name);
+    args.dtype = own.dtype();
+    args.count = static_cast<uint64_t>(own.numel());
+    (gathers ? args.in = own.data() : args.out = own.data());
+    hold(args, std::move(in), std::move(out));
+    return args;
+  }
   if (!in) fail(ErrorCode::kUsage, "%s: rank %d has no tensor", name, rank);
+  if (!out && (gathers || scatters)) {
+    fail(ErrorCode::kUsage, "%s: the root, rank %d, has no output", name, rank);
+  }
   if (!out) out = in;
   check_tensor(in, "input", rank, device, name);
   check_tensor(out, "output", rank, device, name);
@@ -89,25 +119,21 @@ CollectiveArgs make_args(CollectiveKind kind, fabric::ReduceOp op, int root, int
          dtype_name(in.dtype()), dtype_name(out.dtype()));
   }
   int64_t want_out = in.numel();
-  if (kind == CollectiveKind::kAllGather) want_out = in.numel() * ranks;
-  if (kind == CollectiveKind::kReduceScatter) want_out = in.numel() / ranks;
-  bool splits = kind != CollectiveKind::kReduceScatter || in.numel() % ranks == 0;
+  const bool divides = scatters || kind == CollectiveKind::kReduceScatter;
+  const bool to_all = kind == CollectiveKind::kAllToAll;
+  if (gathers || kind == CollectiveKind::kAllGather) want_out = in.numel() * ranks;
+  if (divides) want_out = in.numel() / ranks;
+  bool splits = !(divides || to_all) || in.numel() % ranks == 0;
   if (out.numel() != want_out || !splits) {
     fail(ErrorCode::kShape,
          "%s over %d ranks: rank %d has input %s and output %s, which do not fit", name, ranks,
          rank, to_string(in.shape()).c_str(), to_string(out.shape()).c_str());
   }
   args.dtype = in.dtype();
-  args.count =
-      static_cast<uint64_t>(kind == CollectiveKind::kReduceScatter ? want_out : in.numel());
+  args.count = static_cast<uint64_t>(divides || to_all ? in.numel() / ranks : in.numel());
   args.in = in.data();
   args.out = out.data();
-  auto held = std::make_shared<std::pair<Tensor, Tensor>>(std::move(in), std::move(out));
-  args.keep_alive = held;
-  args.on_launched = [held](Stream& comm) {
-    held->first->storage->use_on(comm);
-    held->second->storage->use_on(comm);
-  };
+  hold(args, std::move(in), std::move(out));
   return args;
 }
 
@@ -116,7 +142,7 @@ CollectiveArgs make_args(CollectiveKind kind, fabric::ReduceOp op, int root, int
 void note_write(const std::shared_ptr<void>& held) {
   if (!held) return;
   const auto& [in, out] = *static_cast<std::pair<Tensor, Tensor>*>(held.get());
-  out->storage->bump_version(static_cast<uint16_t>(Op::copy_));
+  if (out) out->storage->bump_version(static_cast<uint16_t>(Op::copy_));
 }
 
 Tensor tensor_or_none(double handle) {
@@ -124,7 +150,11 @@ Tensor tensor_or_none(double handle) {
 }
 
 CollectiveKind kind_at(Frame& f, size_t i) {
-  return static_cast<CollectiveKind>(f.integer(i, static_cast<int>(CollectiveKind::kBarrier)));
+  auto kind = static_cast<CollectiveKind>(f.integer(i, fabric::kCollectiveKinds - 1));
+  if (kind == CollectiveKind::kReplay) {
+    fail(ErrorCode::kUsage, "a replay is launched by its graph, not as a collective");
+  }
+  return kind;
 }
 fabric::ReduceOp op_at(Frame& f, size_t i) {
   return static_cast<fabric::ReduceOp>(f.integer(i, static_cast<int>(fabric::ReduceOp::kProd)));

@@ -130,10 +130,13 @@ class CallBuffers {
   CallBuffers(const std::vector<Device*>& devices, const Call& call)
       : devices_(devices), call_(call) {
     const uint64_t n = devices.size(), element = dtype_bytes(call.dtype);
-    const bool gathers = call.kind == CollectiveKind::kAllGather;
-    const bool scatters = call.kind == CollectiveKind::kReduceScatter;
-    in_count_ = call.count * (scatters ? n : 1);
-    out_count_ = call.count * (gathers ? n : 1);
+    const bool to_all = call.kind == CollectiveKind::kAllToAll;
+    const bool gathers =
+        call.kind == CollectiveKind::kAllGather || call.kind == CollectiveKind::kGather;
+    const bool scatters =
+        call.kind == CollectiveKind::kReduceScatter || call.kind == CollectiveKind::kScatter;
+    in_count_ = call.count * (scatters || to_all ? n : 1);
+    out_count_ = call.count * (gathers || to_all ? n : 1);
     for (size_t r = 0; r < n; ++r) {
       Stream& stream = devices[r]->compute();
       const uint64_t larger = std::max(in_count_, out_count_) * element;
@@ -178,10 +181,15 @@ class CallBuffers {
     std::vector<double> reference(out_count_);
     for (int r = 0; r < n; ++r) {
       devices_[r]->compute().synchronize();
-      if (r == 0 || call_.kind == CollectiveKind::kReduceScatter) {  // else the same at all ranks
+      const bool same_at_all = call_.kind != CollectiveKind::kReduceScatter &&
+                               call_.kind != CollectiveKind::kScatter &&
+                               call_.kind != CollectiveKind::kAllToAll;
+      if (r == 0 || !same_at_all) {
         for (uint64_t i = 0; i < out_count_; ++i) reference[i] = expected(r, i);
       }
-      const bool written = call_.kind != CollectiveKind::kReduce || r == call_.root;
+      const bool rooted =
+          call_.kind == CollectiveKind::kReduce || call_.kind == CollectiveKind::kGather;
+      const bool written = !rooted || r == call_.root;
       uint64_t wrong = 0, first = 0;
       for (uint64_t i = 0; i < out_count_ && written; ++i) {
         if (load(call_.dtype, parts_[r].out, i) != reference[i] && wrong++ == 0) first = i;
@@ -213,7 +221,13 @@ class CallBuffers {
       case CollectiveKind::kBroadcast:
         return input_value(call_, call_.root, i);
       case CollectiveKind::kAllGather:
+      case CollectiveKind::kGather:
         return input_value(call_, static_cast<int>(i / call_.count), i % call_.count);
+      case CollectiveKind::kScatter:
+        return input_value(call_, call_.root, static_cast<uint64_t>(r) * call_.count + i);
+      case CollectiveKind::kAllToAll:
+        return input_value(call_, static_cast<int>(i / call_.count),
+                           static_cast<uint64_t>(r) * call_.count + i % call_.count);
       case CollectiveKind::kReduceScatter:
         return reduced_value(call_, n, static_cast<uint64_t>(r) * call_.count + i);
       default:

@@ -1,0 +1,128 @@
+// `copy-direct`: every rank fetches its blocks straight from the rank that has them. The table takes
+// it for gather, scatter and all-to-all of every size.
+//
+// Design. Three phases, joined by events between the comm streams:
+//  1. A rank whose all-to-all is in place copies its input aside, on its comm stream. Then every
+//     comm stream waits for all of them: inputs are complete, earlier collectives have passed.
+//  2. Each rank fetches one block from each peer that has one for it, on its own comm stream, and
+//     copies its own block. Rank q begins with rank q + 1, so no rank is asked by all at once.
+//  3. Every comm stream waits for all of them again: inputs may then be written, scratch freed.
+// One operation a block (pieces only through staging memory): at most n * n copies whatever the
+// size. No two copies write the same block, since block r of an output comes from rank r alone.
+// What breaks it: an input that overlaps an output in part; find_bad_argument() refuses that.
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "collective/algorithms.h"
+#include "collective/copy/steps.h"
+#include "collective/scratch.h"
+#include "transfer/copy_lane.h"
+
+namespace fabric {
+namespace {
+
+constexpr size_t kStagedPiece = 4u << 20;
+
+class DirectCall final : public PreparedCall {
+ public:
+  explicit DirectCall(const CollectiveCall& call)
+      : call_(call),
+        args_(call.args[0]),
+        n_(call.devices.size()),
+        block_(args_.count * dtype_bytes(args_.dtype)),
+        aside_(n_),
+        lanes_(n_ * n_) {
+    here_.reserve(n_);
+    for (Device* device : call.devices) here_.emplace_back(*device);
+    if (block_ == 0) return;
+    for (size_t q = 0; q < n_; ++q) {
+      const CollectiveArgs& own = call.args[q];
+      if (n_ > 1 && args_.kind == CollectiveKind::kAllToAll && own.in == own.out) {
+        aside_[q] = scratch_.take(block_ * n_, comm(q));
+      }
+      for (size_t r = 0; r < n_; ++r) {
+        if (r == q || !moves(r, q)) continue;
+        auto lane = std::make_unique<CopyLane>(*call.devices[r], *call.devices[q],
+                                               std::min(block_, kStagedPiece), label_of(call));
+        if (!lane->peer()) lane->reserve((block_ + kStagedPiece - 1) / kStagedPiece);
+        lanes_[q * n_ + r] = std::move(lane);
+      }
+    }
+  }
+
+  void enqueue() override {
+    if (block_ == 0) return;
+    for (size_t q = 0; q < n_; ++q) {
+      if (aside_[q] != nullptr) {
+        copy_within(call_, aside_[q], call_.args[q].in, block_ * n_, comm(q));
+      }
+    }
+    meet();
+    for (size_t q = 0; q < n_; ++q) {
+      for (size_t step = 1; step < n_; ++step) {
+        const size_t r = (q + step) % n_;
+        if (!moves(r, q)) continue;
+        lanes_[q * n_ + r]->fetch(destination(r, q), source(r, q), block_, comm(r), comm(q));
+      }
+      if (moves(q, q) && aside_[q] == nullptr) {
+        copy_within(call_, destination(q, q), source(q, q), block_, comm(q));
+      }
+    }
+    meet();
+  }
+
+ private:
+  Stream& comm(size_t rank) const { return call_.devices[rank]->comm(); }
+  size_t root() const { return static_cast<size_t>(args_.root); }
+
+  /// Has rank r a block for rank q?
+  bool moves(size_t r, size_t q) const {
+    if (args_.kind == CollectiveKind::kGather) return q == root();
+    if (args_.kind == CollectiveKind::kScatter) return r == root();
+    return true;
+  }
+  const char* source(size_t r, size_t q) const {
+    const auto* in = static_cast<const char*>(call_.args[r].in);
+    if (args_.kind == CollectiveKind::kGather) return in;
+    return (aside_[r] != nullptr ? aside_[r] : in) + q * block_;
+  }
+  char* destination(size_t r, size_t q) const {
+    auto* out = static_cast<char*>(call_.args[q].out);
+    return args_.kind == CollectiveKind::kScatter ? out : out + r * block_;
+  }
+
+  // All comm streams wait for what every other has enqueued so far.
+  void meet() {
+    for (size_t r = 0; r < n_; ++r) here_[r].record(comm(r));
+    for (size_t q = 0; q < n_; ++q) {
+      for (size_t r = 0; r < n_; ++r) {
+        if (r != q) here_[r].wait(comm(q));
+      }
+    }
+  }
+
+  const CollectiveCall call_;
+  const CollectiveArgs& args_;
+  const size_t n_;
+  const size_t block_;  // bytes that one rank sends to another
+  std::vector<Event> here_;
+  std::vector<char*> aside_;                      // by rank: its input, where that is overwritten
+  std::vector<std::unique_ptr<CopyLane>> lanes_;  // q * n + r: from r to q
+  Scratch scratch_;
+};
+
+bool supports(CollectiveKind kind, ReduceOp, DType, int) {
+  return kind == CollectiveKind::kGather || kind == CollectiveKind::kScatter ||
+         kind == CollectiveKind::kAllToAll;
+}
+
+std::unique_ptr<PreparedCall> prepare(const CollectiveCall& call) {
+  return std::make_unique<DirectCall>(call);
+}
+
+}  // namespace
+
+Algorithm copy_direct_algorithm() { return {"copy-direct", true, &supports, &prepare}; }
+
+}  // namespace fabric
