@@ -10,14 +10,7 @@ import type { DistributedTensor } from './distributed-tensor.js'
 import { makeDistributed } from './make.js'
 import type { Redistribution } from './mesh.js'
 import type { Placement } from './placement.js'
-import {
-  partial,
-  placementText,
-  replicated,
-  requireOneAxisADim,
-  samePlacement,
-  sharded,
-} from './placement.js'
+import { partial, placementText, replicated, samePlacement, sharded } from './placement.js'
 import { redistributed, redistributionBytes } from './redistribute.js'
 
 /** An operator over distributed operands. */
@@ -66,10 +59,12 @@ export function apply(
         'distribute both over one mesh',
     )
   }
-  const results = mesh.axes.map((_, a) => resultAlong(operation, given, a))
-  if (results.includes(undefined)) return withMoves(operation, given)
-  const placed = results as Placement[]
-  requireOneAxisADim(mesh, placed)
+  const placed: Placement[] = []
+  for (let a = 0; a < mesh.axes.length; a++) {
+    const result = resultAlong(operation, given, a)
+    if (result === undefined || cutTwice(result, placed)) return withMoves(operation, given)
+    placed.push(result)
+  }
   const operandsPlaced = given.map((operand) => operand.placed)
   const locals = mesh.devices.map((_, p) =>
     scope(() =>
@@ -92,6 +87,12 @@ function resultAlong(
     given.map((operand) => operand.placed[axis] as Placement),
     (given[0] as DistributedTensor).mesh.shape[axis] as number,
   )
+}
+
+/** Whether another axis cuts the dimension of the result that this one cuts. */
+function cutTwice(result: Placement, others: readonly (Placement | undefined)[]): boolean {
+  if (result.kind !== 'sharded') return false
+  return others.some((other) => other !== undefined && samePlacement(other, result))
 }
 
 /** What one operand must become. */
@@ -119,9 +120,13 @@ function withMoves(operation: Operation, given: readonly DistributedTensor[]): D
 function cheapestMoves(operation: Operation, given: readonly DistributedTensor[]): Move[] {
   const { mesh } = given[0] as DistributedTensor
   const to = given.map((operand) => [...operand.placed])
+  const results = mesh.axes.map((_, a) => resultAlong(operation, given, a))
   mesh.axes.forEach((_, a) => {
-    if (resultAlong(operation, given, a) !== undefined) return
-    const found = cheapestAlong(operation, given, to, a)
+    const present = results[a]
+    if (present !== undefined && !cutTwice(present, results.slice(0, a))) return
+    results[a] = undefined
+    const found = cheapestAlong(operation, given, to, a, results)
+    results[a] = found && operation.rule(found, mesh.shape[a] as number)
     found?.forEach((placement, i) => {
       ;(to[i] as Placement[])[a] = placement
     })
@@ -144,6 +149,7 @@ function cheapestAlong(
   given: readonly DistributedTensor[],
   to: readonly Placement[][],
   axis: number,
+  others: readonly (Placement | undefined)[],
 ): Placement[] | undefined {
   const parts = (given[0] as DistributedTensor).mesh.shape[axis] as number
   let best: { cost: number; changed: number; placed: Placement[] } | undefined
@@ -151,7 +157,8 @@ function cheapestAlong(
   const pick = (i: number, placed: Placement[], cost: number, changed: number) => {
     if (best && (cost > best.cost || (cost === best.cost && changed >= best.changed))) return
     if (i === given.length) {
-      if (operation.rule(placed, parts) !== undefined) best = { cost, changed, placed }
+      const result = operation.rule(placed, parts)
+      if (result !== undefined && !cutTwice(result, others)) best = { cost, changed, placed }
       return
     }
     for (const { placement, bytes } of options[i] as Candidate[]) {

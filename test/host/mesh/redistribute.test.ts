@@ -162,6 +162,17 @@ test('automatic redistribution is asked for, does the same, and tells its bytes'
   expect(() => a.softmax()).toThrow(PlacementError)
 })
 
+test('a result that two axes would cut alike tells the cheapest call, and automatic redistribution makes it', async () => {
+  using narrow = fabric.mesh({ one: 1, model: 4 })
+  const values = tensor(numbers([1, 8]), { shape: [1, 8] })
+  const x = distribute(values, narrow, { one: sharded(0), model: sharded(1) })
+  expect(() => x.reshape([8])).toThrow(
+    /reshape: x is .*: call x\.redistribute\(\{ (one|model): replicated\(\) \}\) first: moves /,
+  )
+  const flat = autoRedistribute(() => x.reshape([8]))
+  expect(await flat.toArray()).toEqual(await values.reshape([8]).toArray())
+})
+
 test('a scope frees the parts of what it does not return', () => {
   const live = () => line.devices.reduce((n, device) => n + (memory()[device]?.tensors ?? 0), 0)
   const x = distribute(ones([8, 8]), line, { model: sharded(0) })

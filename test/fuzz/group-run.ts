@@ -1,0 +1,274 @@
+// Runs a random program over groups on its devices, each step on its own streams, and the same steps one after the
+// other on one device, and compares every variable: bit by bit, but after a float sum that a ring ordered.
+//
+// Order on the devices: a variable remembers the stream of its last use; the next use on another stream waits for it by
+// an event, and nothing else orders the steps.
+import {
+  collectives,
+  createStream,
+  currentStream,
+  functional as F,
+  type Fabric,
+  type Group,
+  type Stream,
+  scope,
+  streamWait,
+  type Tensor,
+  tensor,
+  type Work,
+  withStream,
+} from 'weft'
+import {
+  type GroupProgram,
+  type GroupStep,
+  type Place,
+  streamsADevice,
+  variables,
+} from './group-program.js'
+import { randomStream } from './program.js'
+
+type CollectiveStep = Exclude<GroupStep, { to: Place }>
+type Variables = Tensor[][]
+/** A test's mistake: a step in place of another, on the devices alone. */
+export type Swap = (step: GroupStep) => GroupStep
+
+const streams = new Map<string, Stream[]>()
+
+function streamsOf(device: string): Stream[] {
+  const known = streams.get(device)
+  if (known !== undefined) return known
+  const made = Array.from({ length: streamsADevice }, () => createStream(device))
+  streams.set(device, made)
+  return made
+}
+
+function startValues(program: GroupProgram, names: readonly string[]): Variables {
+  const { dtype, seed } = program
+  const integer = dtype.startsWith('i')
+  return names.map((device, d) =>
+    Array.from({ length: variables }, (_, at) => {
+      const next = randomStream(seed + 101 * d + 7 * at)
+      const numbers = Float64Array.from({ length: program.elements }, () =>
+        integer ? next(7) - 3 : (next(4001) - 2000) / 1000,
+      )
+      return scope(() => tensor(numbers, { device }).to(dtype).clone())
+    }),
+  )
+}
+
+/** The tensors of a collective's ranks after it, made by operators of one device. */
+function reference(step: CollectiveStep, parts: readonly Tensor[]): Tensor[] {
+  const n = parts.length
+  const combined = () => {
+    const all = parts.reduce((a, b) =>
+      step.reduce === 'max' ? a.maximum(b) : step.reduce === 'min' ? F.minimum(a, b) : a.add(b),
+    )
+    return step.reduce === 'avg' ? all.mul(1 / n) : all
+  }
+  switch (step.op) {
+    case 'broadcast':
+      return parts.map(() => parts[step.root] as Tensor)
+    case 'reduce':
+      return parts.map((part, r) => (r === step.root ? combined() : part))
+    case 'allGather':
+      return parts.map((_, r) => parts[(r + 1) % n] as Tensor)
+    default:
+      return parts.map(() => combined())
+  }
+}
+
+/** The same by the group: in place, or the tensors that it made. */
+function collective(
+  group: Group,
+  step: CollectiveStep,
+  parts: readonly Tensor[],
+): { works: Work[]; made: readonly Tensor[] } {
+  const options = { op: step.reduce, root: step.root }
+  const n = parts.length
+  switch (step.op) {
+    case 'functional':
+      return { works: [], made: collectives.allReduce(group, parts, options) }
+    case 'allGather': {
+      const joined = parts.map((part) => F.cat(parts.map(() => part)))
+      const works = [group.allGather(parts, joined)]
+      // Each rank takes its neighbour's part.
+      const made = joined.map((all, r) => {
+        const size = part0(parts)
+        return all.narrow(0, ((r + 1) % n) * size, size).clone()
+      })
+      return { works, made }
+    }
+    case 'reduceScatter': {
+      const joined = parts.map((part) => F.cat(parts.map(() => part)))
+      const made = parts.map((part) => part.clone())
+      return { works: [group.reduceScatter(joined, made, options)], made }
+    }
+    default:
+      return { works: [group[step.op](parts, options)], made: parts }
+  }
+}
+const part0 = (parts: readonly Tensor[]) => (parts[0] as Tensor).size(0)
+
+function onOneDevice(program: GroupProgram, all: Variables): void {
+  for (const step of program.steps) {
+    scope(() => {
+      if ('to' in step) {
+        local(step, all, (from) => from)
+        return
+      }
+      const parts = step.ranks.map((device, r) => at(all, { device, at: step.at[r] as number }))
+      const after = reference(step, parts).map((part) => part.clone())
+      parts.forEach((part, r) => {
+        part.copy_(after[r] as Tensor)
+      })
+    })
+  }
+}
+
+const at = (all: Variables, { device, at: k }: Place) => (all[device] as Tensor[])[k] as Tensor
+
+function local(
+  step: Exclude<GroupStep, CollectiveStep>,
+  all: Variables,
+  here: (from: Tensor) => Tensor,
+): void {
+  const to = at(all, step.to)
+  if (step.op === 'half') to.mul_(0.5)
+  else if (step.op === 'copy') to.copy_(here(at(all, step.from)))
+  else if (step.op === 'add') to.add_(at(all, step.from))
+  else to.sub_(at(all, step.from))
+}
+
+class OnDevices {
+  readonly #last = new Map<Tensor, Stream>()
+  readonly #groups = new Map<string, Group>()
+  readonly works: Work[] = []
+  constructor(
+    readonly fabric: Fabric,
+    readonly names: readonly string[],
+    readonly all: Variables,
+  ) {
+    for (const list of all)
+      for (const each of list) this.#last.set(each, currentStream(each.device))
+  }
+
+  /** `stream` goes on behind the last use of `tensor`, and is its last use now. */
+  #use(tensor: Tensor, stream: Stream): void {
+    const before = this.#last.get(tensor)
+    if (before !== undefined && before !== stream) streamWait(stream, before)
+    this.#last.set(tensor, stream)
+  }
+
+  run(step: GroupStep): void {
+    if (!('to' in step)) {
+      this.#collective(step)
+      return
+    }
+    const here = streamsOf(this.names[step.to.device] as string)[step.stream] as Stream
+    this.#use(at(this.all, step.to), here)
+    if (!('from' in step)) {
+      withStream(here, () => local(step, this.all, (from) => from))
+      return
+    }
+    const from = at(this.all, step.from)
+    const there = streamsOf(from.device)[step.stream] as Stream
+    this.#use(from, there)
+    const device = here.device
+    withStream(there, () =>
+      withStream(here, () =>
+        scope(() => local(step, this.all, (source) => source.to({ device }).clone())),
+      ),
+    )
+  }
+
+  #collective(step: CollectiveStep): void {
+    const key = step.ranks.join()
+    const group =
+      this.#groups.get(key) ?? this.fabric.group(step.ranks.map((d) => this.names[d] as string))
+    this.#groups.set(key, group)
+    const parts = step.ranks.map((device, r) => at(this.all, { device, at: step.at[r] as number }))
+    const used = parts.map((part, r) => streamsOf(part.device)[step.streams[r] as number] as Stream)
+    parts.forEach((part, r) => {
+      this.#use(part, used[r] as Stream)
+    })
+    const run = () =>
+      scope(() => {
+        const { works, made } = collective(group, step, parts)
+        this.works.push(...works)
+        made.forEach((part, r) => {
+          if (part !== parts[r]) parts[r]?.copy_(part)
+        })
+      })
+    used.reduceRight<() => void>((inner, stream) => () => withStream(stream, inner), run)()
+  }
+
+  /** Every device's own stream goes on behind everything. */
+  join(): void {
+    for (const [variable, stream] of this.#last) {
+      streamWait({ device: variable.device, id: 0 }, stream)
+    }
+    for (const group of this.#groups.values()) group.dispose()
+  }
+}
+
+/** Sums of floats that copy-ring ordered are not in rank order; averages are rounded once more. */
+function isExact({ dtype, elements, steps }: GroupProgram): boolean {
+  if (dtype.startsWith('i')) return true
+  const bytes = elements * (dtype === 'f64' ? 8 : 4)
+  return steps.every((step) => {
+    if ('to' in step || step.reduce === 'max' || step.reduce === 'min') return true
+    if (step.op === 'broadcast' || step.op === 'allGather') return true
+    return (
+      step.reduce === 'sum' &&
+      step.op !== 'reduce' &&
+      step.op !== 'reduceScatter' &&
+      bytes <= 65_536
+    )
+  })
+}
+const rounding = { f32: 1e-5, f64: 1e-13, f16: 2e-2, bf16: 1e-1, i32: 0, i64: 0 }
+
+/** What differs first, undefined where nothing does. An error is a difference too. */
+export async function groupDifference(
+  program: GroupProgram,
+  fabric: Fabric,
+  swap: Swap = (step) => step,
+): Promise<string | undefined> {
+  const names = fabric.devices.slice(0, program.devices).map(({ name }) => name)
+  const first = names[0] as string
+  const whole = startValues(
+    program,
+    names.map(() => first),
+  )
+  const parts = startValues(program, names)
+  try {
+    onOneDevice(program, whole)
+    const devices = new OnDevices(fabric, names, parts)
+    for (const step of program.steps) devices.run(swap(step))
+    devices.join()
+    await Promise.all(devices.works.map(({ done }) => done))
+    const bound = isExact(program) ? 0 : rounding[program.dtype] * program.largest
+    for (const [d, list] of parts.entries()) {
+      for (const [k, part] of list.entries()) {
+        const [x, y] = await Promise.all([read(at(whole, { device: d, at: k })), read(part)])
+        const i = x.findIndex((value, e) => !(Math.abs(value - (y[e] as number)) <= bound))
+        if (i >= 0) return `d${d}.v${k}, element ${i}: one device ${x[i]}, on the devices ${y[i]}`
+      }
+    }
+  } catch (error) {
+    return String(error)
+  } finally {
+    await fabric.synchronize()
+    for (const list of [...whole, ...parts]) for (const each of list) each.dispose()
+  }
+  return undefined
+}
+
+async function read(value: Tensor): Promise<number[]> {
+  const numbers = value.dtype.endsWith('f16') ? value.to('f32') : value.clone()
+  try {
+    return Array.from(await numbers.data(), Number)
+  } finally {
+    numbers.dispose()
+  }
+}

@@ -1,0 +1,80 @@
+// `npm run fuzz -- --programs 10000 --seed 1`: random programs over meshes of 2 to 8 devices, and every fourth over
+// groups and streams, against one device, with random delays of the devices. A failure is printed with its seed and a
+// shrunk program; exit code 1.
+import { parseArgs } from 'node:util'
+import { type Fabric, openFabric } from 'weft'
+import { faults } from 'weft/testing'
+import { groupProgramText, makeGroupProgram } from './group-program.js'
+import { groupDifference } from './group-run.js'
+import { makeProgram } from './make-program.js'
+import { programText, randomStream } from './program.js'
+import { difference } from './run-program.js'
+import { shrink, smallerGroupPrograms, smallerPrograms } from './shrink.js'
+
+const { values } = parseArgs({
+  options: {
+    programs: { type: 'string', default: '1000' },
+    seed: { type: 'string', default: '1' },
+    length: { type: 'string', default: '8' },
+  },
+})
+const [programs, first, length] = [values.programs, values.seed, values.length].map(Number) as [
+  number,
+  number,
+  number,
+]
+
+/** Runs a program; what differs and the shrunk program, undefined where nothing does. */
+async function failureOf<P>(
+  program: P,
+  differ: (program: P) => Promise<string | undefined>,
+  smaller: (program: P) => Iterable<P>,
+  text: (program: P) => string,
+): Promise<string | undefined> {
+  const found = await differ(program)
+  if (found === undefined) return undefined
+  const small = await shrink(program, smaller, async (p) => (await differ(p)) !== undefined)
+  return `${(await differ(small)) ?? `${found} (not again)`}\n${text(small)}\n`
+}
+
+function slowDown(seed: number): void {
+  const next = randomStream(seed)
+  const slow = next(4) === 0
+  for (let device = 0; device < 8; device++) {
+    faults.setDeviceDelay(device, slow && next(4) === 0 ? next(200) : 0)
+  }
+}
+
+const tally = { loosened: 0 }
+const run = (seed: number, fabric: Fabric) =>
+  seed % 4 === 0
+    ? failureOf(
+        makeGroupProgram(seed, length + 4),
+        (program) => groupDifference(program, fabric),
+        smallerGroupPrograms,
+        groupProgramText,
+      )
+    : failureOf(
+        makeProgram(seed, length),
+        (program) => difference(program, fabric, { tally }),
+        smallerPrograms,
+        programText,
+      )
+
+const fabric = await openFabric({ devices: 'host:0-7' })
+let [failed, checked] = [0, 0]
+const start = performance.now()
+for (let seed = first; seed < first + programs && failed < 10; seed++) {
+  slowDown(seed)
+  checked++
+  const failure = await run(seed, fabric)
+  if (failure === undefined) continue
+  failed++
+  console.log(failure)
+}
+faults.clear()
+const seconds = Number(((performance.now() - start) / 1000).toFixed(1))
+console.log(
+  JSON.stringify({ fuzz: true, programs: checked, seed: first, failed, ...tally, seconds }),
+)
+process.exitCode = failed > 0 ? 1 : 0
