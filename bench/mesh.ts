@@ -37,8 +37,11 @@ async function hostMicroseconds(both: readonly (() => unknown)[]): Promise<numbe
 }
 
 type Bare = (parts: Tensor[]) => Tensor[]
-const whole = rand([names.length * 64, 64], { device: names[0] as string })
+const large = rand([names.length * 64, 64], { device: names[0] as string })
+const small = rand([64], { device: names[0] as string })
 const cases: [name: string, from: Placement, to: Placement, bare: Bare | undefined][] = [
+  // So small that the host driver reduces it at once: what a redistribute costs where there are no copies.
+  ['all-reduce, 256 B', partial(), replicated(), (parts) => collectives.allReduce(group!, parts)],
   ['all-reduce', partial(), replicated(), (parts) => collectives.allReduce(group!, parts)],
   ['all-gather', sharded(0), replicated(), (parts) => collectives.allGather(group!, parts)],
   ['reduce-scatter', partial(), sharded(0), (parts) => collectives.reduceScatter(group!, parts)],
@@ -46,7 +49,9 @@ const cases: [name: string, from: Placement, to: Placement, bare: Bare | undefin
 ]
 const result: Record<string, { us: number; collectiveUs: number; overUs: number }> = {}
 for (const [name, from, to, bare] of cases) {
-  using x: DistributedTensor = distribute(whole, mesh, { model: from })
+  using x: DistributedTensor = distribute(name.endsWith('256 B') ? small : large, mesh, {
+    model: from,
+  })
   const all = { model: to }
   x.redistribute(all).dispose() // the plan is cached from here on
   const [us, collectiveUs] = (await hostMicroseconds([

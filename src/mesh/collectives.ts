@@ -127,18 +127,13 @@ function joint(
 ): Tensor[] {
   const [kind, op] = callNumbers(name, options.op)
   const limits = callLimits(options)
-  const handles = tensors.map(handleOf)
-  words.set(handles)
-  const count = native.jointCollective(
-    group.id,
-    kind,
-    op,
-    options.root ?? 0,
-    ...limits,
-    handles.length,
-  )
-  const made = words.slice(0, count) // making a Tensor may write to the buffer
-  return Array.from(made, (handle) => makeTensor(handle))
+  const given = tensors.length
+  for (let i = 0; i < given; i++) words[i] = handleOf(tensors[i] as Tensor)
+  const count = native.jointCollective(group.id, kind, op, options.root ?? 0, ...limits, given)
+  // All are read first: making a Tensor may write to the buffer.
+  const handles: number[] = []
+  for (let i = 0; i < count; i++) handles.push(words[i] as number)
+  return handles.map(makeTensor)
 }
 
 function cut(call: string, tensor: Tensor, dim: number, sizes: readonly number[]): Tensor[] {

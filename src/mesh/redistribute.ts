@@ -29,6 +29,8 @@ interface Step {
   to: Placement
   /** Elements that each device receives, at most. */
   elements: number
+  /** Makes the new parts alone, nothing on the way that a scope would have to free. */
+  direct: boolean
 }
 
 const plans = new WeakMap<Mesh, Map<string, readonly Step[]>>()
@@ -73,7 +75,9 @@ function makePlan(
   const steps: Step[] = []
   const change = (axis: number, next: Placement) => {
     const present = now[axis] as Placement
-    steps.push({ axis, from: present, to: next, elements: received(mesh, shape, now, axis, next) })
+    const elements = received(mesh, shape, now, axis, next)
+    const direct = isDirect(shape, present, next, mesh.shape[axis] as number)
+    steps.push({ axis, from: present, to: next, elements, direct })
     now[axis] = next
   }
   const free = (axis: number) => {
@@ -90,6 +94,20 @@ function makePlan(
     if (next !== undefined) change(next, to[next] as Placement)
     else change(open[0] as number, replicated()) // two axes exchange their dimensions
   }
+}
+
+function isDirect(
+  shape: readonly number[],
+  from: Placement,
+  to: Placement,
+  parts: number,
+): boolean {
+  if (from.kind === 'replicated' || parts === 1) return true
+  if (from.kind === 'partial' && to.kind === 'replicated') return true
+  const cut = from.kind === 'partial' ? to : from
+  const collective = from.kind === 'partial' ? to.kind === 'sharded' : to.kind === 'replicated'
+  if (!collective || cut.kind !== 'sharded') return false
+  return cut.dim === 0 && (shape[0] as number) % parts === 0
 }
 
 /** Elements that each device receives when `axis` changes to `next`. */
@@ -126,12 +144,14 @@ export function redistributionBytes(
 /** `x` with other placements; a new object over the same parts where nothing changes. */
 export function redistributed(x: DistributedTensor, to: readonly Placement[]): DistributedTensor {
   const plan = planOf(x.mesh, x.shape, x.placed, to)
-  const locals = scope(() => {
+  const move = () => {
     let parts: readonly Tensor[] = x.locals
     for (const step of plan) parts = run(x.mesh, x.shape, step, parts)
     // A part that did not move gets an object of its own: whoever disposes of x leaves it alone.
     return parts.map((part, p) => (part === x.locals[p] ? part.view(part.shape) : part))
-  })
+  }
+  const direct = plan.length === 0 || (plan.length === 1 && plan[0]?.direct)
+  const locals = direct ? move() : scope(move)
   return makeDistributed(x.mesh, to, x.shape, locals)
 }
 
