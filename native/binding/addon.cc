@@ -86,7 +86,8 @@ napi_value initialize(napi_env env, napi_value exports) {
         fabric_functions,    stream_functions,   fault_functions,       group_functions,
         work_functions,      snapshot_functions, memory_functions,      random_functions,
         precision_functions, gemm_functions,     reducer_functions,     joint_functions,
-        graph_functions,     table_functions,    timed_event_functions, launch_probe_functions}) {
+        graph_functions,     table_functions,    timed_event_functions, launch_probe_functions,
+        pair_functions}) {
     define(env, exports, state, list());
   }
   return exports;

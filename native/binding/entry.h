@@ -131,6 +131,7 @@ FunctionList precision_functions();
 FunctionList gemm_functions();
 FunctionList reducer_functions();
 FunctionList joint_functions();
+FunctionList pair_functions();
 FunctionList graph_functions();
 FunctionList table_functions();
 

@@ -51,6 +51,7 @@ export const collectiveKinds = [
   'gather',
   'scatter',
   'all_to_all',
+  'send_receive',
 ] as const
 
 /** Stream purposes by number. */

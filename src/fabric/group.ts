@@ -24,6 +24,13 @@ import { deviceIndex, deviceName } from './devices.js'
 import { RankGroup } from './rank-group.js'
 import { Work } from './work.js'
 
+export interface SendReceiveOptions extends CollectiveOptions {
+  /** Rank that sends. */
+  from: number
+  /** Rank that receives, another one. */
+  to: number
+}
+
 export interface GroupStats {
   calls: number
   bytes: number
@@ -113,6 +120,16 @@ export class Group {
     options: CollectiveOptions = {},
   ): Work {
     return this.#submit('allToAll', inputs, outputs, options)
+  }
+  /**
+   * `output`, on the device of rank `to`, becomes `input`, on that of rank `from`. It takes these two
+   * ranks alone and has its place among the sends from one to the other, not among the calls of the
+   * group.
+   */
+  sendReceive(input: Tensor, output: Tensor, options: SendReceiveOptions): Work {
+    const { from, to } = options
+    const limits = callLimits(options)
+    return new Work(native.groupTransfer(this.id, from, to, input.handle, output.handle, ...limits))
   }
   /** Done when every device has done what was enqueued on its current stream before. */
   barrier(options: CollectiveOptions = {}): Work {

@@ -79,6 +79,21 @@ export class RankGroup {
   allToAll(input: Tensor, output?: Tensor, options: CollectiveOptions & VoteOptions = {}): Work {
     return this.#submit('allToAll', input, output, options)
   }
+  /**
+   * Meets receive() of rank `to`: send k from one rank to another is receive k there. Calls of the
+   * whole group need not be in step with it.
+   */
+  send(tensor: Tensor, options: CollectiveOptions & { to: number }): Work {
+    const limits = callLimits(options)
+    return new Work(native.groupSend(this.#id, this.rank, options.to, tensor.handle, ...limits))
+  }
+  /** `tensor` becomes what rank `from` sends. */
+  receive(tensor: Tensor, options: CollectiveOptions & { from: number }): Work {
+    const limits = callLimits(options)
+    return new Work(
+      native.groupReceive(this.#id, options.from, this.rank, tensor.handle, ...limits),
+    )
+  }
   barrier(options: CollectiveOptions & VoteOptions = {}): Work {
     return this.#submit('barrier', undefined, undefined, options)
   }

@@ -3,6 +3,7 @@
 //
 // Hot calls pass their arguments through the call buffer ("words"): a Float64Array that native code
 // reads and writes directly. A handle is a number (generation * 2^24 + slot); 0 is never a handle.
+import type { GroupFunctions } from './group-types.js'
 import type { NativeLink } from './link-types.js'
 
 /** A tensor as an integer. Any thread of the process may use it. */
@@ -102,7 +103,7 @@ export type NativeHook = (grad: Handle) => number
 /** Names a registered hook. Opaque. */
 export type HookHandle = object & { readonly hook: unique symbol }
 
-export interface Addon {
+export interface Addon extends GroupFunctions {
   // Set-up, once an environment (thread)
   /** Registers the call buffer; it must stay as long as the environment. */
   setCallBuffer(words: Float64Array): void
@@ -250,64 +251,6 @@ export interface Addon {
   seed(device: number, seed: bigint): void
   generatorState(device: number): [seed: bigint, offset: bigint]
   setGeneratorState(device: number, seed: bigint, offset: bigint): void
-
-  // Groups
-  /** Makes a group of devices; returns its id, good on every thread. */
-  groupCreate(devices: number[], name: string): number
-  /** Device indices by rank. */
-  groupDevices(group: number): number[]
-  /** Arrives for all ranks: words hold one input a rank, then one output a rank (0: none). Each
-   * rank's current stream waits for the result. Returns a work id. */
-  groupSubmitAll(
-    group: number,
-    kind: number,
-    op: number,
-    root: number,
-    timeoutMs: number,
-    resultMs: number,
-  ): number
-  /** Arrives for one rank; the last rank to arrive launches for all. Returns a work id. */
-  groupSubmit(
-    group: number,
-    rank: number,
-    kind: number,
-    op: number,
-    root: number,
-    input: Handle,
-    output: Handle,
-    vote: number,
-    timeoutMs: number,
-    resultMs: number,
-  ): number
-  /** A collective that makes new tensors and has gradients: words hold the inputs' handles, then the
-   * results'. Returns how many. */
-  jointCollective(
-    group: number,
-    kind: number,
-    op: number,
-    root: number,
-    timeoutMs: number,
-    resultMs: number,
-    count: number,
-  ): number
-  /** Resolves when the result is there; rejects with the call's error. */
-  workDone(work: number): Promise<void>
-  /** Is the result there? */
-  workIsDone(work: number): boolean
-  /** BLOCKS this thread until all ranks arrived, or the deadline passes. */
-  workWaitLaunched(work: number): void
-  /** The current stream of the work's device waits for the result; the work must be launched. */
-  workStreamWait(work: number): void
-  /** Bitwise or of all ranks' votes; the work must be launched. */
-  workVotes(work: number): number
-  /** Forgets the work. Its call goes on. */
-  workRelease(work: number): void
-  /** Fails every open, launched and later call until groupReset(). */
-  groupAbort(group: number, code: number, message: string, fieldsJson: string): void
-  groupReset(group: number): void
-  /** Writes calls, bytes, desyncs, timeouts to words. */
-  groupStats(group: number): void
-  groupDispose(group: number): void
   algorithms(): string[]
   /** Forces one algorithm by name; "" gives the choice back. */
   forceAlgorithm(name: string): void

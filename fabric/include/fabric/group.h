@@ -49,8 +49,9 @@ enum class CollectiveKind : uint8_t {
   kGather = 7,
   kScatter = 8,
   kAllToAll = 9,
+  kSendReceive = 10,  ///< of two ranks: Group::pair()
 };
-inline constexpr int kCollectiveKinds = 10;
+inline constexpr int kCollectiveKinds = 11;
 
 /// Has a call of this kind buffers?
 inline bool carries_data(CollectiveKind kind) {
@@ -68,6 +69,7 @@ const char* collective_name(CollectiveKind kind);
 ///  block of `in`
 ///  all-to-all: `in` (ranks * count,) -> `out` (ranks * count,), block r of `out` is this rank's
 ///  block of rank r's `in`; in place when equal
+///  send-receive: the root's `in` (count,) -> the other rank's `out` (count,); of two ranks
 ///  barrier: no buffers    replay: `graph`, the same at every rank
 struct CollectiveArgs {
   CollectiveKind kind = CollectiveKind::kAllReduce;
@@ -141,6 +143,11 @@ class Group {
   /// Forgets an abort and starts all ranks at the same call number. No rank may be inside a call.
   virtual void reset() = 0;
   virtual GroupStats stats() const = 0;
+  /// Two of its ranks alone, for send-receive: rank `from` is the pair's rank 0 and `to` its rank 1.
+  /// One a direction, made at the first call, with call numbers and an order of its own. Its errors
+  /// name the ranks of this group, whose abort() and reset() reach it. `from` and `to` must differ
+  /// (UsageError).
+  virtual std::shared_ptr<Group> pair(int from, int to) = 0;
   /// Where its ranks stand and which calls are open (fabric/report.h).
   virtual GroupReport report() const = 0;
 };

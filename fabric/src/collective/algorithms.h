@@ -14,7 +14,7 @@ namespace fabric {
 Algorithm copy_ring_algorithm();
 /// Every rank fetches all inputs and combines them in rank order; small sizes and barriers.
 Algorithm copy_oneshot_algorithm();
-/// Every rank fetches its blocks from whoever has them: gather, scatter, all-to-all.
+/// Every rank fetches its blocks from whoever has them: gather, scatter, all-to-all, send-receive.
 Algorithm copy_direct_algorithm();
 
 /// Largest payload of a rank for which the table takes copy-oneshot.

@@ -38,6 +38,7 @@ constexpr Choice kTable[] = {
     {CollectiveKind::kGather, kAnyRanks, kAnySize, "copy-direct"},
     {CollectiveKind::kScatter, kAnyRanks, kAnySize, "copy-direct"},
     {CollectiveKind::kAllToAll, kAnyRanks, kAnySize, "copy-direct"},
+    {CollectiveKind::kSendReceive, 2, kAnySize, "copy-direct"},
 };
 
 class Registry {

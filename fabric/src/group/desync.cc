@@ -12,9 +12,9 @@ namespace {
 
 constexpr size_t kAttachedEvents = 64;
 
-constexpr const char* kKindNames[] = {"all_reduce", "broadcast", "all_gather", "reduce_scatter",
-                                      "reduce",     "barrier",   "replay",     "gather",
-                                      "scatter",    "all_to_all"};
+constexpr const char* kKindNames[] = {"all_reduce", "broadcast",  "all_gather",  "reduce_scatter",
+                                      "reduce",     "barrier",    "replay",      "gather",
+                                      "scatter",    "all_to_all", "send_receive"};
 constexpr const char* kEventNames[] = {
 #define WEFT_EVENT(enumerator, name) name,
 #include "fabric/event_kinds.def"
@@ -25,11 +25,6 @@ bool has_op(CollectiveKind kind) {
   return kind == CollectiveKind::kAllReduce || kind == CollectiveKind::kReduceScatter ||
          kind == CollectiveKind::kReduce;
 }
-bool has_root(CollectiveKind kind) {
-  return kind == CollectiveKind::kBroadcast || kind == CollectiveKind::kReduce ||
-         kind == CollectiveKind::kGather || kind == CollectiveKind::kScatter;
-}
-
 // The first thing that differs, or nullptr.
 const char* difference(const CollectiveArgs& a, const CollectiveArgs& b) {
   if (a.kind != b.kind) return "kind";
@@ -40,10 +35,6 @@ const char* difference(const CollectiveArgs& a, const CollectiveArgs& b) {
   if (has_op(a.kind) && a.op != b.op) return "op";
   if (has_root(a.kind) && a.root != b.root) return "root";
   return nullptr;
-}
-
-std::string shape_of(const CollectiveArgs& args) {
-  return std::to_string(args.count) + " x " + dtype_name(args.dtype);
 }
 
 // What one rank called, as far as it matters for `differs`.
@@ -65,37 +56,11 @@ std::string value_of(const CollectiveArgs& args, const std::string& differs) {
   return std::to_string(args.root);
 }
 
-// Do the buffers of a rank of gather, scatter or all-to-all share bytes, other than in place?
-bool overlaps_in_part(const CollectiveArgs& args, int ranks) {
-  const uint64_t block = args.count * dtype_bytes(args.dtype);
-  uint64_t in_bytes = block, out_bytes = block, in_place = 0;  // of the smaller in the larger
-  const auto n = static_cast<uint64_t>(ranks);
-  const uint64_t own = static_cast<uint64_t>(args.root) * block;
-  switch (args.kind) {
-    case CollectiveKind::kGather:
-      out_bytes *= n;
-      in_place = own;
-      break;
-    case CollectiveKind::kScatter:
-      in_bytes *= n;
-      in_place = own;
-      break;
-    case CollectiveKind::kAllToAll:
-      in_bytes *= n;
-      out_bytes *= n;
-      break;
-    default:
-      return false;
-  }
-  const auto in = reinterpret_cast<uintptr_t>(args.in);
-  const auto out = reinterpret_cast<uintptr_t>(args.out);
-  if (in + in_bytes <= out || out + out_bytes <= in) return false;
-  return args.kind == CollectiveKind::kScatter ? out != in + in_place : in != out + in_place;
-}
-
-std::string list_of(const std::vector<int>& ranks, const char* separator) {
+std::string list_of(const std::vector<int>& ranks, const char* separator, CallSite site) {
   std::string text;
-  for (int rank : ranks) text += (text.empty() ? "" : separator) + std::to_string(rank);
+  for (int rank : ranks) {
+    text += (text.empty() ? "" : separator) + std::to_string(site.name_of(rank));
+  }
   return text;
 }
 
@@ -106,8 +71,12 @@ std::string site_fields(CallSite site, CollectiveKind kind) {
 }
 
 std::string site_text(CallSite site) {
-  return " (call " + std::to_string(site.sequence) + " of group " + std::to_string(site.group) +
-         ")";
+  std::string text = " (call " + std::to_string(site.sequence);
+  if (!site.ranks.empty()) {
+    text +=
+        " from rank " + std::to_string(site.ranks[0]) + " to rank " + std::to_string(site.ranks[1]);
+  }
+  return text + " of group " + std::to_string(site.group) + ")";
 }
 
 std::string last_events() {
@@ -160,59 +129,28 @@ std::optional<Disagreement> find_disagreement(std::span<const CollectiveArgs> ar
   while (difference(args[reference], args[rank]) == nullptr) ++rank;
   const CollectiveArgs &odd = args[rank], &usual = args[reference];
   const std::string differs = difference(usual, odd);
-  std::string message = "rank " + std::to_string(rank) + " called " + collective_name(odd.kind) +
-                        " " + aspect(odd, differs) + ", rank " + std::to_string(reference) + " ";
+  const std::string named = std::to_string(site.name_of(rank));
+  const std::string other = std::to_string(site.name_of(reference));
+  std::string message = "rank " + named + " called " + collective_name(odd.kind) + " " +
+                        aspect(odd, differs) + ", rank " + other + " ";
   if (differs == "kind") message += std::string(collective_name(usual.kind)) + " ";
   message += aspect(usual, differs) + site_text(site);
-  std::string fields =
-      "{\"rank\":" + std::to_string(rank) + ",\"differs\":\"" + differs +
-      "\",\"value\":" + value_of(odd, differs) + ",\"reference\":" + std::to_string(reference) +
-      ",\"expected\":" + value_of(usual, differs) + "," + site_fields(site, odd.kind) + "}";
+  std::string fields = "{\"rank\":" + named + ",\"differs\":\"" + differs +
+                       "\",\"value\":" + value_of(odd, differs) + ",\"reference\":" + other +
+                       ",\"expected\":" + value_of(usual, differs) + "," +
+                       site_fields(site, odd.kind) + "}";
   return Disagreement{rank, Error(ErrorCode::kDesync, message, fields)};
-}
-
-std::optional<Error> find_bad_argument(std::span<const CollectiveArgs> args) {
-  const CollectiveArgs& first = args[0];
-  const int n = static_cast<int>(args.size());
-  auto usage = [&](const std::string& text) {
-    return Error(ErrorCode::kUsage, std::string(collective_name(first.kind)) + ": " + text);
-  };
-  if (has_root(first.kind) && (first.root < 0 || first.root >= n)) {
-    return usage("root " + std::to_string(first.root) + " is not a rank of a group of " +
-                 std::to_string(n));
-  }
-  if (first.kind == CollectiveKind::kReplay && !first.graph) return usage("no graph was given");
-  if (!carries_data(first.kind) || first.count == 0) return std::nullopt;
-  for (int r = 0; r < n; ++r) {
-    const bool sends_alone =
-        first.kind == CollectiveKind::kBroadcast || first.kind == CollectiveKind::kScatter;
-    const bool gets_alone =
-        first.kind == CollectiveKind::kReduce || first.kind == CollectiveKind::kGather;
-    const bool reads = !sends_alone || r == first.root;
-    const bool writes = !gets_alone || r == first.root;
-    if ((reads && args[r].in == nullptr) || (writes && args[r].out == nullptr)) {
-      return usage("rank " + std::to_string(r) + " gave no " +
-                   (reads && args[r].in == nullptr ? "input" : "output") + " for " +
-                   shape_of(first));
-    }
-    if (reads && writes && overlaps_in_part(args[r], n)) {
-      return usage("the input and the output of rank " + std::to_string(r) +
-                   " overlap in part; give the same buffer, its block of the larger one, or two "
-                   "that are apart");
-    }
-  }
-  return std::nullopt;
 }
 
 Error timeout_error(CollectiveKind kind, CallSite site, const std::vector<int>& missing,
                     const std::vector<int>& arrived, int64_t waited_ms, const std::string& more) {
   std::string message = std::string(collective_name(kind)) + site_text(site) + ": " +
-                        (missing.size() == 1 ? "rank " : "ranks ") + list_of(missing, ", ") +
+                        (missing.size() == 1 ? "rank " : "ranks ") + list_of(missing, ", ", site) +
                         " did not arrive within " + std::to_string(waited_ms) + " ms; " +
-                        (arrived.size() == 1 ? "rank " : "ranks ") + list_of(arrived, ", ") +
+                        (arrived.size() == 1 ? "rank " : "ranks ") + list_of(arrived, ", ", site) +
                         (arrived.size() == 1 ? " waited" : " waited together") + more;
-  std::string fields = "{\"missing\":[" + list_of(missing, ",") + "],\"arrived\":[" +
-                       list_of(arrived, ",") + "]," + site_fields(site, kind) +
+  std::string fields = "{\"missing\":[" + list_of(missing, ",", site) + "],\"arrived\":[" +
+                       list_of(arrived, ",", site) + "]," + site_fields(site, kind) +
                        ",\"waited_ms\":" + std::to_string(waited_ms) +
                        ",\"events\":" + last_events() + "}";
   return Error(ErrorCode::kCollectiveTimeout, message, fields);
@@ -223,7 +161,7 @@ Error stall_error(CollectiveKind kind, CallSite site, Stall where, const std::ve
                   const std::string& since) {
   std::string named;
   for (int rank : ranks) {
-    named += (named.empty() ? "" : ", ") + std::to_string(rank) + " (" +
+    named += (named.empty() ? "" : ", ") + std::to_string(site.name_of(rank)) + " (" +
              devices[static_cast<size_t>(rank)]->name() + ")";
   }
   const char* place =
@@ -235,7 +173,7 @@ Error stall_error(CollectiveKind kind, CallSite site, Stall where, const std::ve
       std::to_string(waited_ms) + " ms; " + (ranks.size() == 1 ? "rank " : "ranks ") + named +
       (ranks.size() == 1 ? " is" : " are") + " stalled " + place + ", the other ranks wait for " +
       (ranks.size() == 1 ? "it " : "them ") + since;
-  std::string fields = "{\"launched\":true,\"stalled\":[" + list_of(ranks, ",") +
+  std::string fields = "{\"launched\":true,\"stalled\":[" + list_of(ranks, ",", site) +
                        "],\"missing\":[]," + site_fields(site, kind) +
                        ",\"waited_ms\":" + std::to_string(waited_ms) +
                        ",\"events\":" + last_events() + "}";

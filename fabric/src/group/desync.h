@@ -12,10 +12,13 @@
 
 namespace fabric {
 
-/// Where a call stands: which group, which call of it.
+/// Where a call stands: which group, which call of it. `ranks` is empty but for Group::pair(): what
+/// the group that the pair is of calls its two ranks.
 struct CallSite {
   uint32_t group = 0;
   uint64_t sequence = 0;
+  std::span<const int> ranks{};
+  int name_of(int rank) const { return ranks.empty() ? rank : ranks[static_cast<size_t>(rank)]; }
 };
 
 struct Disagreement {
@@ -27,7 +30,7 @@ struct Disagreement {
 std::optional<Disagreement> find_disagreement(std::span<const CollectiveArgs> args, CallSite site);
 
 /// An argument that is wrong at a rank although all agree: root out of range, missing buffer.
-std::optional<Error> find_bad_argument(std::span<const CollectiveArgs> args);
+std::optional<Error> find_bad_argument(std::span<const CollectiveArgs> args, CallSite site);
 
 /// CollectiveTimeoutError naming the missing ranks, with the last events of the log attached. `more`
 /// ends the sentence (group/waiting_text.h).
@@ -45,5 +48,8 @@ Error stall_error(CollectiveKind kind, CallSite site, Stall where, const std::ve
                   const std::vector<Device*>& devices, int64_t waited_ms, const std::string& since);
 
 const char* reduce_op_name(ReduceOp op);
+bool has_root(CollectiveKind kind);
+/// "<count> x <dtype>"
+std::string shape_of(const CollectiveArgs& args);
 
 }  // namespace fabric

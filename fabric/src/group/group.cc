@@ -15,11 +15,13 @@
 
 #include <algorithm>
 #include <deque>
+#include <map>
 #include <optional>
 
 #include "fabric/fabric.h"
 #include "group/flight_watch.h"
 #include "group/launch.h"
+#include "group/roster.h"
 #include "group/slot.h"
 #include "runtime/watchdog.h"
 
@@ -30,8 +32,11 @@ using Clock = Slot::Clock;
 
 class GroupImpl final : public Group, public Watched {
  public:
-  GroupImpl(std::vector<Device*> devices, std::string name)
+  GroupImpl(std::vector<Device*> devices, std::string name, uint32_t pair_of = 0,
+            std::vector<int> pair_ranks = {})
       : state_(std::make_shared<GroupState>()) {
+    state_->pair_of = pair_of;
+    state_->pair_ranks = std::move(pair_ranks);
     static std::atomic<uint32_t> next_id{1};
     state_->devices = std::move(devices);
     state_->id = next_id.fetch_add(1);
@@ -109,6 +114,7 @@ class GroupImpl final : public Group, public Watched {
                    static_cast<uint32_t>(error.code()), id());
     for (auto& slot : open) slot->fail(error);
     FlightWatch::instance().end(*state_, error);
+    for (auto& pair : pairs()) pair->abort(error);
   }
 
   std::optional<Error> aborted() const override {
@@ -131,6 +137,30 @@ class GroupImpl final : public Group, public Watched {
     }
     const Error error(ErrorCode::kUsage, "the group was reset while this call was open");
     for (auto& slot : open) slot->fail(error);
+    for (auto& pair : pairs()) pair->reset();
+  }
+
+  std::shared_ptr<Group> pair(int from, int to) override {
+    check_rank(from);
+    check_rank(to);
+    if (from == to)
+      fail(ErrorCode::kUsage, "rank %d of group %u cannot send to itself", from, id());
+    std::shared_ptr<GroupImpl> made;
+    {
+      std::lock_guard lock(pairs_mutex_);
+      std::shared_ptr<Group>& pair = pairs_[{from, to}];
+      if (pair) return pair;
+      made = std::make_shared<GroupImpl>(
+          std::vector<Device*>{state_->devices[from], state_->devices[to]},
+          "rank " + std::to_string(from) + " to rank " + std::to_string(to) + " of group " +
+              std::to_string(id()),
+          id(), std::vector<int>{from, to});
+      pair = made;
+    }
+    Watchdog::instance().watch(made);
+    GroupRoster::instance().add(made);
+    if (auto error = aborted()) made->abort(*error);  // abort() may not have seen it
+    return made;
   }
 
   GroupStats stats() const override {
@@ -185,6 +215,13 @@ class GroupImpl final : public Group, public Watched {
   }
 
  private:
+  std::vector<std::shared_ptr<Group>> pairs() const {
+    std::lock_guard lock(pairs_mutex_);
+    std::vector<std::shared_ptr<Group>> all;
+    for (const auto& [ranks, pair] : pairs_) all.push_back(pair);
+    return all;
+  }
+
   struct Arrival {
     std::shared_ptr<Slot> slot;
     bool last = false;
@@ -305,32 +342,9 @@ class GroupImpl final : public Group, public Watched {
   std::deque<std::shared_ptr<Slot>> ready_;  // full, to be launched in this order
   std::weak_ptr<Slot> launching_;            // the one taken last, for reports
   uint64_t first_call_ = 1;
-};
 
-/// All groups of the process, for reports.
-class Roster {
- public:
-  static Roster& instance() {
-    static auto* roster = new Roster;
-    return *roster;
-  }
-  void add(const std::shared_ptr<Group>& group) {
-    std::lock_guard lock(mutex_);
-    std::erase_if(groups_, [](const auto& each) { return each.expired(); });
-    groups_.push_back(group);
-  }
-  std::vector<std::shared_ptr<Group>> all() {
-    std::lock_guard lock(mutex_);
-    std::vector<std::shared_ptr<Group>> alive;
-    for (const auto& each : groups_) {
-      if (auto group = each.lock()) alive.push_back(std::move(group));
-    }
-    return alive;
-  }
-
- private:
-  std::mutex mutex_;  // guards groups_
-  std::vector<std::weak_ptr<Group>> groups_;
+  mutable std::mutex pairs_mutex_;  // guards pairs_; held over no call of theirs
+  std::map<std::pair<int, int>, std::shared_ptr<Group>> pairs_;
 };
 
 }  // namespace
@@ -356,14 +370,8 @@ std::shared_ptr<Group> Group::create(std::vector<Device*> devices, std::string n
   }
   auto group = std::make_shared<GroupImpl>(std::move(devices), std::move(name));
   Watchdog::instance().watch(group);
-  Roster::instance().add(group);
+  GroupRoster::instance().add(group);
   return group;
-}
-
-std::vector<GroupReport> report_groups() {
-  std::vector<GroupReport> reports;
-  for (const auto& group : Roster::instance().all()) reports.push_back(group->report());
-  return reports;
 }
 
 }  // namespace fabric

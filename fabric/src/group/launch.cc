@@ -204,7 +204,7 @@ std::optional<Error> launch_call(Slot& slot) {
     group.desyncs.fetch_add(1, std::memory_order_relaxed);
     return odd->error;
   }
-  if (auto bad = find_bad_argument(args)) return bad;
+  if (auto bad = find_bad_argument(args, slot.site())) return bad;
   Launch launch(slot);
   std::optional<Error> error = launch.prepare();
   if (!error) error = launch.enqueue();

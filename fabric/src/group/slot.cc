@@ -88,8 +88,9 @@ std::optional<Slot::Overdue> Slot::overdue(Clock::time_point now) {
     waited_ms = std::chrono::ceil<std::chrono::milliseconds>(now - first_arrival_).count();
   }
   const std::string since = " " + since_text(first_arrival_ns_);
-  return Overdue{missing.front(), timeout_error(kind_, site(), missing, arrived, waited_ms,
-                                                since + standing_text(*group_, missing, brought))};
+  return Overdue{missing.front(),
+                 timeout_error(kind_, site(), missing, arrived, waited_ms,
+                               since + standing_text(*group_, site(), missing, brought))};
 }
 
 void Slot::expire(Clock::time_point now) {

@@ -45,6 +45,8 @@ struct GroupState {
   std::vector<Device*> devices;
   uint32_t id = 0;
   std::string name;
+  uint32_t pair_of = 0;         ///< of Group::pair(): the group it is of
+  std::vector<int> pair_ranks;  ///< and its ranks there
   std::atomic<uint64_t> calls{0}, bytes{0}, desyncs{0}, timeouts{0};
 
   /// Where each rank stands, for those who tell about a call: written under the group's mutex.
@@ -123,7 +125,10 @@ class Slot : public std::enable_shared_from_this<Slot> {
   GroupState& group() const { return *group_; }
   /// The call as it stands; nothing when it is over. Asks the driver what is done.
   std::optional<OpenCall> report() const;
-  CallSite site() const { return {group_->id, sequence_}; }
+  CallSite site() const {
+    const GroupState& group = *group_;
+    return {group.pair_ranks.empty() ? group.id : group.pair_of, sequence_, group.pair_ranks};
+  }
 
  private:
   enum class State : uint8_t { kGathering, kLaunching, kLaunched, kFailed };  // as CallState

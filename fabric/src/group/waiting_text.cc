@@ -12,9 +12,10 @@ namespace {
 
 std::string brought_text(const CallRank& rank) {
   std::string text = collective_name(rank.kind);
-  if (rank.kind >= CollectiveKind::kBarrier) return text;
+  if (!carries_data(rank.kind)) return text;
   text += " of " + std::to_string(rank.count) + " x " + dtype_name(rank.dtype);
-  if (rank.kind == CollectiveKind::kBroadcast || rank.kind == CollectiveKind::kReduce) {
+  if (rank.kind == CollectiveKind::kBroadcast || rank.kind == CollectiveKind::kReduce ||
+      rank.kind == CollectiveKind::kGather || rank.kind == CollectiveKind::kScatter) {
     text += " with root " + std::to_string(rank.root);
   }
   if (rank.kind == CollectiveKind::kAllReduce || rank.kind == CollectiveKind::kReduce ||
@@ -40,7 +41,7 @@ std::string since_text(uint64_t ns) {
   return text;
 }
 
-std::string standing_text(const GroupState& group, const std::vector<int>& missing,
+std::string standing_text(const GroupState& group, CallSite site, const std::vector<int>& missing,
                           std::span<const CallRank> brought) {
   std::string text;
   const uint64_t now = event_log::now_ns();
@@ -48,7 +49,7 @@ std::string standing_text(const GroupState& group, const std::vector<int>& missi
     const GroupState::Seat& seat = group.seats[rank];
     const uint64_t calls = seat.calls.load(std::memory_order_relaxed);
     const uint64_t last_ns = seat.last_ns.load(std::memory_order_relaxed);
-    text += "; rank " + std::to_string(rank) + " (" + group.devices[rank]->name() +
+    text += "; rank " + std::to_string(site.name_of(rank)) + " (" + group.devices[rank]->name() +
             ") is before the call: it made ";
     if (calls == 0) {
       text += "no call yet";
@@ -63,9 +64,11 @@ std::string standing_text(const GroupState& group, const std::vector<int>& missi
     if (rank.arrived_ns == 0) continue;
     if (first == nullptr) first = &rank;
     if (brought_text(rank) == brought_text(*first)) continue;
-    return text + "; those that came differ: rank " + std::to_string(first - brought.data()) +
-           " brought " + brought_text(*first) + ", rank " + std::to_string(&rank - brought.data()) +
-           " " + brought_text(rank);
+    const auto name = [&](const CallRank& each) {
+      return std::to_string(site.name_of(static_cast<int>(&each - brought.data())));
+    };
+    return text + "; those that came differ: rank " + name(*first) + " brought " +
+           brought_text(*first) + ", rank " + name(rank) + " " + brought_text(rank);
   }
   return text;
 }

@@ -16,7 +16,7 @@ std::string since_text(uint64_t ns);
 
 /// "; rank 1 (host:1) is before the call: it made 2 calls, the last broadcast 80 ms ago", for each
 /// of `missing`; then what the ranks that came differ in, if they do. `brought` is by rank.
-std::string standing_text(const GroupState& group, const std::vector<int>& missing,
+std::string standing_text(const GroupState& group, CallSite site, const std::vector<int>& missing,
                           std::span<const CallRank> brought);
 
 }  // namespace fabric

@@ -1,5 +1,5 @@
 // `copy-direct`: every rank fetches its blocks straight from the rank that has them. The table takes
-// it for gather, scatter and all-to-all of every size.
+// it for gather, scatter, all-to-all and send-receive of every size.
 //
 // Design. Three phases, joined by events between the comm streams:
 //  1. A rank whose all-to-all is in place copies its input aside, on its comm stream. Then every
@@ -80,16 +80,20 @@ class DirectCall final : public PreparedCall {
   bool moves(size_t r, size_t q) const {
     if (args_.kind == CollectiveKind::kGather) return q == root();
     if (args_.kind == CollectiveKind::kScatter) return r == root();
+    if (args_.kind == CollectiveKind::kSendReceive) return r == root() && q != root();
     return true;
   }
   const char* source(size_t r, size_t q) const {
     const auto* in = static_cast<const char*>(call_.args[r].in);
     if (args_.kind == CollectiveKind::kGather) return in;
+    if (args_.kind == CollectiveKind::kSendReceive) return in;
     return (aside_[r] != nullptr ? aside_[r] : in) + q * block_;
   }
   char* destination(size_t r, size_t q) const {
     auto* out = static_cast<char*>(call_.args[q].out);
-    return args_.kind == CollectiveKind::kScatter ? out : out + r * block_;
+    const bool one_block =
+        args_.kind == CollectiveKind::kScatter || args_.kind == CollectiveKind::kSendReceive;
+    return one_block ? out : out + r * block_;
   }
 
   // All comm streams wait for what every other has enqueued so far.
@@ -114,7 +118,7 @@ class DirectCall final : public PreparedCall {
 
 bool supports(CollectiveKind kind, ReduceOp, DType, int) {
   return kind == CollectiveKind::kGather || kind == CollectiveKind::kScatter ||
-         kind == CollectiveKind::kAllToAll;
+         kind == CollectiveKind::kAllToAll || kind == CollectiveKind::kSendReceive;
 }
 
 std::unique_ptr<PreparedCall> prepare(const CollectiveCall& call) {

@@ -130,13 +130,13 @@ class CallBuffers {
   CallBuffers(const std::vector<Device*>& devices, const Call& call)
       : devices_(devices), call_(call) {
     const uint64_t n = devices.size(), element = dtype_bytes(call.dtype);
-    const bool to_all = call.kind == CollectiveKind::kAllToAll;
+    const bool all = call.kind == CollectiveKind::kAllToAll;
     const bool gathers =
         call.kind == CollectiveKind::kAllGather || call.kind == CollectiveKind::kGather;
     const bool scatters =
         call.kind == CollectiveKind::kReduceScatter || call.kind == CollectiveKind::kScatter;
-    in_count_ = call.count * (scatters || to_all ? n : 1);
-    out_count_ = call.count * (gathers || to_all ? n : 1);
+    in_count_ = call.count * (scatters || all ? n : 1);
+    out_count_ = call.count * (gathers || all ? n : 1);
     for (size_t r = 0; r < n; ++r) {
       Stream& stream = devices[r]->compute();
       const uint64_t larger = std::max(in_count_, out_count_) * element;
@@ -151,13 +151,22 @@ class CallBuffers {
         part.in = static_cast<char*>(part.in_block->ptr);
         part.out = base;
       }
-      host::enqueue(stream.handle(), [=, in_count = in_count_] {
-        std::memset(base - kGuard, kFill, larger + 2 * kGuard);
-        for (uint64_t i = 0; i < in_count; ++i) {
-          store(call.dtype, part.in, i, input_value(call, static_cast<int>(r), i));
-        }
-      });
       parts_.push_back(part);
+    }
+    fill();
+  }
+
+  /// Writes inputs and guards on the compute streams; again before a call is repeated.
+  void fill() {
+    const uint64_t body = std::max(in_count_, out_count_) * dtype_bytes(call_.dtype);
+    for (size_t r = 0; r < parts_.size(); ++r) {
+      host::enqueue(devices_[r]->compute().handle(),
+                    [part = parts_[r], call = call_, in_count = in_count_, body, r] {
+                      std::memset(part.out_block->ptr, kFill, body + 2 * kGuard);
+                      for (uint64_t i = 0; i < in_count; ++i) {
+                        store(call.dtype, part.in, i, input_value(call, static_cast<int>(r), i));
+                      }
+                    });
     }
   }
 
@@ -168,30 +177,33 @@ class CallBuffers {
     args.dtype = call_.dtype;
     args.count = call_.count;
     args.root = call_.root;
-    args.in = parts_[r].in;
-    args.out = parts_[r].out;
+    args.in = reads(r) ? parts_[r].in : nullptr;
+    args.out = writes(r) ? parts_[r].out : nullptr;
     args.stream = &devices_[r]->compute();
     return args;
   }
 
   /// After compute waited for the work: compares and frees. Runs on the calling thread.
   void check() {
+    compare();
+    for (Part& part : parts_) {
+      part.out_block->device->allocator().free(part.out_block);
+      if (part.in_block != nullptr) part.in_block->device->allocator().free(part.in_block);
+    }
+  }
+
+  void compare() {
     const int n = static_cast<int>(devices_.size());
     const std::string where = call_.text(n);
     std::vector<double> reference(out_count_);
     for (int r = 0; r < n; ++r) {
       devices_[r]->compute().synchronize();
-      const bool same_at_all = call_.kind != CollectiveKind::kReduceScatter &&
-                               call_.kind != CollectiveKind::kScatter &&
-                               call_.kind != CollectiveKind::kAllToAll;
-      if (r == 0 || !same_at_all) {
+      if (r == 0 || differs_by_rank()) {
         for (uint64_t i = 0; i < out_count_; ++i) reference[i] = expected(r, i);
       }
-      const bool rooted =
-          call_.kind == CollectiveKind::kReduce || call_.kind == CollectiveKind::kGather;
-      const bool written = !rooted || r == call_.root;
       uint64_t wrong = 0, first = 0;
-      for (uint64_t i = 0; i < out_count_ && written; ++i) {
+      if (!writes(r)) check_untouched(r, where);
+      for (uint64_t i = 0; i < out_count_ && writes(r); ++i) {
         if (load(call_.dtype, parts_[r].out, i) != reference[i] && wrong++ == 0) first = i;
       }
       if (wrong != 0) {
@@ -200,8 +212,6 @@ class CallBuffers {
                       << reference[first];
       }
       check_guards(r, where);
-      devices_[r]->allocator().free(parts_[r].out_block);
-      if (parts_[r].in_block != nullptr) devices_[r]->allocator().free(parts_[r].in_block);
     }
   }
 
@@ -215,23 +225,53 @@ class CallBuffers {
     char* out = nullptr;
   };
 
+  bool reads(int r) const {
+    const bool by_root = call_.kind == CollectiveKind::kBroadcast ||
+                         call_.kind == CollectiveKind::kScatter ||
+                         call_.kind == CollectiveKind::kSendReceive;
+    return !by_root || r == call_.root;
+  }
+  bool writes(int r) const {
+    if (call_.kind == CollectiveKind::kSendReceive) return r != call_.root;
+    const bool by_root =
+        call_.kind == CollectiveKind::kReduce || call_.kind == CollectiveKind::kGather;
+    return !by_root || r == call_.root;
+  }
+  bool differs_by_rank() const {
+    return call_.kind == CollectiveKind::kReduceScatter || call_.kind == CollectiveKind::kScatter ||
+           call_.kind == CollectiveKind::kAllToAll;
+  }
+
   double expected(int r, uint64_t i) const {
     const int n = static_cast<int>(devices_.size());
     switch (call_.kind) {
       case CollectiveKind::kBroadcast:
+      case CollectiveKind::kSendReceive:
         return input_value(call_, call_.root, i);
-      case CollectiveKind::kAllGather:
-      case CollectiveKind::kGather:
-        return input_value(call_, static_cast<int>(i / call_.count), i % call_.count);
       case CollectiveKind::kScatter:
         return input_value(call_, call_.root, static_cast<uint64_t>(r) * call_.count + i);
       case CollectiveKind::kAllToAll:
         return input_value(call_, static_cast<int>(i / call_.count),
                            static_cast<uint64_t>(r) * call_.count + i % call_.count);
+      case CollectiveKind::kGather:
+      case CollectiveKind::kAllGather:
+        return input_value(call_, static_cast<int>(i / call_.count), i % call_.count);
       case CollectiveKind::kReduceScatter:
         return reduced_value(call_, n, static_cast<uint64_t>(r) * call_.count + i);
       default:
         return reduced_value(call_, n, i);
+    }
+  }
+
+  // A rank that only gives keeps what it has: its input in place, else the filling.
+  void check_untouched(int r, const std::string& where) const {
+    for (uint64_t i = 0; i < in_count_; ++i) {
+      ASSERT_EQ(load(call_.dtype, parts_[r].in, i), input_value(call_, r, i))
+          << where << ": the input of rank " << r << " was written at " << i;
+    }
+    const auto* out = reinterpret_cast<const unsigned char*>(parts_[r].out);
+    for (uint64_t i = 0; i < out_count_ * dtype_bytes(call_.dtype) && !call_.in_place; ++i) {
+      ASSERT_EQ(out[i], kFill) << where << ": rank " << r << " was written to at byte " << i;
     }
   }
 

@@ -1,0 +1,87 @@
+// What is wrong with the parts of a call although all ranks agree: a root that is no rank, a buffer
+// that is missing, buffers that overlap in part. group/launch.cc asks before it prepares the call.
+#include <string>
+
+#include "group/desync.h"
+
+namespace fabric {
+namespace {
+
+// Do the buffers of a rank of gather, scatter or all-to-all share bytes, other than in place?
+bool overlaps_in_part(const CollectiveArgs& args, int ranks) {
+  const uint64_t block = args.count * dtype_bytes(args.dtype);
+  uint64_t in_bytes = block, out_bytes = block, in_place = 0;  // of the smaller in the larger
+  const auto n = static_cast<uint64_t>(ranks);
+  const uint64_t own = static_cast<uint64_t>(args.root) * block;
+  switch (args.kind) {
+    case CollectiveKind::kGather:
+      out_bytes *= n;
+      in_place = own;
+      break;
+    case CollectiveKind::kScatter:
+      in_bytes *= n;
+      in_place = own;
+      break;
+    case CollectiveKind::kAllToAll:
+      in_bytes *= n;
+      out_bytes *= n;
+      break;
+    default:
+      return false;
+  }
+  const auto in = reinterpret_cast<uintptr_t>(args.in);
+  const auto out = reinterpret_cast<uintptr_t>(args.out);
+  if (in + in_bytes <= out || out + out_bytes <= in) return false;
+  return args.kind == CollectiveKind::kScatter ? out != in + in_place : in != out + in_place;
+}
+
+}  // namespace
+
+bool has_root(CollectiveKind kind) {
+  return kind == CollectiveKind::kBroadcast || kind == CollectiveKind::kReduce ||
+         kind == CollectiveKind::kGather || kind == CollectiveKind::kScatter ||
+         kind == CollectiveKind::kSendReceive;
+}
+
+std::string shape_of(const CollectiveArgs& args) {
+  return std::to_string(args.count) + " x " + dtype_name(args.dtype);
+}
+
+std::optional<Error> find_bad_argument(std::span<const CollectiveArgs> args, CallSite site) {
+  const CollectiveArgs& first = args[0];
+  const int n = static_cast<int>(args.size());
+  auto usage = [&](const std::string& text) {
+    return Error(ErrorCode::kUsage, std::string(collective_name(first.kind)) + ": " + text);
+  };
+  if (has_root(first.kind) && (first.root < 0 || first.root >= n)) {
+    return usage("root " + std::to_string(first.root) + " is not a rank of a group of " +
+                 std::to_string(n));
+  }
+  if (first.kind == CollectiveKind::kReplay && !first.graph) return usage("no graph was given");
+  if (first.kind == CollectiveKind::kSendReceive && n != 2) {
+    return usage("two ranks send and receive, the group has " + std::to_string(n) + ": use pair()");
+  }
+  if (!carries_data(first.kind) || first.count == 0) return std::nullopt;
+  for (int r = 0; r < n; ++r) {
+    const bool to_other = first.kind == CollectiveKind::kSendReceive;
+    const bool sends_alone = to_other || first.kind == CollectiveKind::kBroadcast ||
+                             first.kind == CollectiveKind::kScatter;
+    const bool gets_alone =
+        first.kind == CollectiveKind::kReduce || first.kind == CollectiveKind::kGather;
+    const bool reads = !sends_alone || r == first.root;
+    const bool writes = to_other ? r != first.root : !gets_alone || r == first.root;
+    if ((reads && args[r].in == nullptr) || (writes && args[r].out == nullptr)) {
+      return usage("rank " + std::to_string(site.name_of(r)) + " gave no " +
+                   (reads && args[r].in == nullptr ? "input" : "output") + " for " +
+                   shape_of(first));
+    }
+    if (reads && writes && overlaps_in_part(args[r], n)) {
+      return usage("the input and the output of rank " + std::to_string(r) +
+                   " overlap in part; give the same buffer, its block of the larger one, or two "
+                   "that are apart");
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace fabric
