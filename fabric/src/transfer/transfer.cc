@@ -82,8 +82,7 @@ Stream& transfer(void* dst, Stream& dst_stream, const void* src, Stream& src_str
       event_log::log(EventKind::kCopy, from.index(), out.id(), to.index(), bytes, 0);
     } else {
       require_eager(from, "a copy through staging memory");
-      Stream& in = to.stream(StreamPurpose::kCopyIn);
-      order_after(in, dst_stream);
+      Stream& in = to.stream(StreamPurpose::kCopyIn);  // writes behind what `out` has sent
       for (size_t done = 0; done < bytes; done += kStagedPiece) {
         lane.send(static_cast<char*>(dst) + done, static_cast<const char*>(src) + done,
                   std::min(kStagedPiece, bytes - done), out);

@@ -105,10 +105,8 @@ class ChainReduce final : public PreparedCall {
     const int q = p + 1;
     const bool root = q == n_ - 1;
     Event& free_at_q = emptied_[q * kSlots + slot];
-    if (index >= kSlots) {
-      free_at_q.wait(ring_.push(p));
-      free_at_q.wait(ring_.comm(q));  // which writes the slot when the pair is staged
-    }
+    // When the pair is staged q's comm stream writes the slot, behind the arrival of this push.
+    if (index >= kSlots) free_at_q.wait(ring_.push(p));
     char* arrived = ring_.inbox(q) + slot_offset;
     const char* src = p == 0 ? ring_.in(p) + offset : ring_.inbox(p) + slot_offset;
     ring_.send(p, arrived, src, length * element_, p == 0 ? -1 : 0);

@@ -183,13 +183,11 @@ class RingCall final : public PreparedCall {
     }
   }
 
-  // Both who pushes into an inbox and its owner (which writes it when the pair is staged).
+  // Who pushes into an inbox waits. Its owner, which writes it when the pair is staged, does so behind
+  // the arrival of such a push.
   void wait_emptied(int turn) {
     for (int q = 0; q < n_; ++q) {
-      for (Event& event : emptied_[turn][q]) {
-        event.wait(ring_->push(ring_->wrap(q - 1)));
-        event.wait(ring_->comm(q));
-      }
+      for (Event& event : emptied_[turn][q]) event.wait(ring_->push(ring_->wrap(q - 1)));
     }
   }
 
