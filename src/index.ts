@@ -49,7 +49,7 @@ export type { MeshShape, Redistribution } from './mesh/mesh.js'
 export { Mesh } from './mesh/mesh.js'
 export type { ParallelLinearOptions } from './mesh/parallel-linear.js'
 export { ColumnParallelLinear, RowParallelLinear } from './mesh/parallel-linear.js'
-export type { Placement, Placements } from './mesh/placement.js'
+export type { PartialOp, Placement, Placements } from './mesh/placement.js'
 export { partial, replicated, sharded } from './mesh/placement.js'
 export { reduceGradients } from './mesh/reduce-gradients.js'
 // Errors

@@ -103,6 +103,30 @@ JointCall adjoint(JointCall call) {
   return call;
 }
 
+/// Its gradient goes to the ranks that have the extreme, in equal shares.
+bool is_extreme(const JointCall& call) {
+  return call.kind == CollectiveKind::kAllReduce &&
+         (call.op == ReduceOp::kMax || call.op == ReduceOp::kMin);
+}
+
+void record_extreme(const char* name, const std::shared_ptr<Group>& group, JointCall call,
+                    std::span<const Tensor> inputs, std::span<const Tensor> out) {
+  std::vector<Tensor> holds;  // 1 where a rank has the extreme
+  for (size_t r = 0; r < inputs.size(); ++r) {
+    holds.push_back(
+        ops::to_dtype(ops::binary(BinaryOp::kEq, inputs[r], out[r], name), inputs[r].dtype()));
+  }
+  call.op = ReduceOp::kSum;
+  record_joint(name, inputs, out,
+               [group, call, holds](std::span<Tensor> grads, std::span<Tensor> results) {
+                 const std::vector<Tensor> whole = forward(*group, call, grads);
+                 const std::vector<Tensor> holders = forward(*group, call, holds);
+                 for (size_t r = 0; r < results.size(); ++r) {
+                   results[r] = ops::mul(holds[r], ops::div(whole[r], holders[r]));
+                 }
+               });
+}
+
 bool sums(ReduceOp op) { return op == ReduceOp::kSum || op == ReduceOp::kAvg; }
 
 void check_inputs(Group& group, const JointCall& call, std::span<const Tensor> inputs) {
@@ -142,14 +166,20 @@ std::vector<Tensor> joint_collective(const std::shared_ptr<Group>& group, const 
   check_inputs(*group, call, inputs);
   const char* name = fabric::collective_name(call.kind);
   const bool record = joint_recorded(name, inputs);
-  if (record && !sums(call.op)) {
+  if (record && !sums(call.op) && !is_extreme(call)) {
     fail(ErrorCode::kUsage,
-         "%s: only sum and avg have gradients; call it inside noGrad() or on detach()", name);
+         "%s: only sum and avg have gradients, and max and min of all_reduce; call it inside "
+         "noGrad() or on detach()",
+         name);
   }
   std::vector<Tensor> out = forward(*group, call, inputs);
   const auto root = static_cast<size_t>(call.root);
   if (call.kind == CollectiveKind::kReduce) out = {out[root]};
   if (!record) return out;
+  if (is_extreme(call)) {
+    record_extreme(name, group, call, inputs, out);
+    return out;
+  }
 
   JointCall back = adjoint(call);
   // The average's factor belongs to the adjoint too; a gather has none of its own.

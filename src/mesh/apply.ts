@@ -182,7 +182,7 @@ function candidates(
 ): Candidate[] {
   const present = to[axis] as Placement
   const cuts = operand.shape.map((_, dim) => sharded(dim))
-  const open = [replicated(), ...cuts, ...(present.kind === 'partial' ? [partial()] : [])]
+  const open = [replicated(), ...cuts, ...(present.kind === 'partial' ? [present] : [])]
   const free = open.filter(
     (p) => p.kind !== 'sharded' || to.every((other, b) => b === axis || !samePlacement(other, p)),
   )

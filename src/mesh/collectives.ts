@@ -26,7 +26,10 @@ import { handleOf } from '../tensor/operators/invoke.js'
 import { makeTensor } from '../tensor/operators/make.js'
 import type { Tensor } from '../tensor/tensor.js'
 
-/** Every rank gets the sum (or another combination) of all tensors. Gradients for sum and avg. */
+/**
+ * Every rank gets the sum (or another combination) of all tensors. Gradients for sum, avg, max and min; ranks that have
+ * the same extreme share its gradient equally.
+ */
 export function allReduce(
   group: Group,
   tensors: readonly Tensor[],

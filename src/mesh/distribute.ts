@@ -8,11 +8,11 @@ import { DistributedTensor } from './distributed-tensor.js'
 import { extentAt } from './layout.js'
 import type { Mesh } from './mesh.js'
 import type { Placement, Placements } from './placement.js'
-import { placementList } from './placement.js'
+import { isTerms, placementList } from './placement.js'
 
 /**
- * `tensor` over the mesh: every device gets its part as a copy. Along axes placed partial the first device has the
- * value and the others zeros. Gradients flow back to `tensor`.
+ * `tensor` over the mesh: every device gets its part as a copy. Along axes placed partial('sum') the first device has
+ * the value and the others zeros; along those of a maximum or minimum all have it. Gradients flow back to `tensor`.
  */
 export function distribute(
   tensor: Tensor,
@@ -24,7 +24,7 @@ export function distribute(
     mesh.devices.map((device, p) => {
       const { shape, start } = extentAt(mesh, placed, tensor.shape, p)
       const at = mesh.coordinates(p)
-      if (placed.some((each, a) => each.kind === 'partial' && at[a] !== 0)) {
+      if (placed.some((each, a) => isTerms(each) && at[a] !== 0)) {
         return zeros(shape, { dtype: tensor.dtype, device })
       }
       let part = tensor

@@ -4,7 +4,7 @@
 //
 // Gradients. Every part has its own history; collectives between them have exact adjoints. So the gradient
 // of a replicated tensor is the sum of what reaches its copies: `grad` lies as terms of a sum where the
-// tensor is replicated, whole where the tensor was terms, and cut where it was cut.
+// tensor is replicated or partial extremes, whole where the tensor was terms of a sum, and cut where it was cut.
 import { backward } from '../autograd/gradient.js'
 import { UsageError } from '../native/errors.js'
 import type { Dims } from '../tensor/dims.js'
@@ -17,7 +17,7 @@ import type { NestedArray } from '../tensor/values/nested.js'
 import { makeDistributed, provideDistributedClass } from './make.js'
 import type { Mesh } from './mesh.js'
 import type { Placement, Placements } from './placement.js'
-import { partial, placementList, placementsText, replicated } from './placement.js'
+import { isTerms, partial, placementList, placementsText, replicated } from './placement.js'
 import { redistributed } from './redistribute.js'
 import type { DistributedOperand } from './rules/elementwise.js'
 import { binary, unary } from './rules/elementwise.js'
@@ -121,6 +121,16 @@ export class DistributedTensor {
     if (grad === undefined && this.numel !== 1) {
       throw new UsageError(`backward: ${this} needs a gradient argument`)
     }
+    if (this.placed.some((p) => p.kind === 'partial' && p.op !== 'sum')) {
+      // Which part an extreme came from is known where the parts are combined.
+      const combined = redistributed(
+        this,
+        this.placed.map((p) => (p.kind === 'partial' ? replicated() : p)),
+      )
+      combined.backward(grad, options)
+      if (!options.retainGraph) combined.dispose()
+      return
+    }
     const given = grad && redistributed(grad, this.placed.map(dual))
     // Copies of one value share one gradient: the first copy starts it.
     const roots = this.locals.flatMap((local, p) => {
@@ -167,10 +177,10 @@ export class DistributedTensor {
     return binary('pow', this, b, F.pow)
   }
   maximum(b: DistributedOperand): DistributedTensor {
-    return binary('maximum', this, b, F.maximum)
+    return binary('maximum', this, b, F.maximum, 'max')
   }
   minimum(b: DistributedOperand): DistributedTensor {
-    return binary('minimum', this, b, F.minimum)
+    return binary('minimum', this, b, F.minimum, 'min')
   }
   neg(): DistributedTensor {
     return unary('neg', this, F.neg, true)
@@ -270,7 +280,7 @@ export class DistributedTensor {
 /** How the gradient of a tensor that lies so does lie. */
 function dual(placement: Placement): Placement {
   if (placement.kind === 'sharded') return placement
-  return placement.kind === 'replicated' ? partial() : replicated()
+  return isTerms(placement) ? replicated() : partial()
 }
 
 provideDistributedClass(DistributedTensor)

@@ -3,17 +3,27 @@
 import { PlacementError } from '../native/errors.js'
 import type { Mesh } from './mesh.js'
 
-/** How a tensor lies along one axis: the same everywhere, cut along a dimension, or as terms of a sum. */
+/** How the parts of a partial tensor are combined. */
+export type PartialOp = 'sum' | 'max' | 'min'
+
+/**
+ * How a tensor lies along one axis: the same everywhere, cut along a dimension, or as terms of a sum, of a maximum or
+ * of a minimum.
+ */
 export type Placement =
   | { readonly kind: 'replicated' }
   | { readonly kind: 'sharded'; readonly dim: number }
-  | { readonly kind: 'partial'; readonly op: 'sum' }
+  | { readonly kind: 'partial'; readonly op: PartialOp }
 
 /** Placements by axis name. */
 export type Placements = Readonly<Record<string, Placement>>
 
 const whole: Placement = Object.freeze({ kind: 'replicated' })
-const sum: Placement = Object.freeze({ kind: 'partial', op: 'sum' })
+const partials: Readonly<Record<PartialOp, Placement>> = Object.freeze({
+  sum: Object.freeze({ kind: 'partial', op: 'sum' }),
+  max: Object.freeze({ kind: 'partial', op: 'max' }),
+  min: Object.freeze({ kind: 'partial', op: 'min' }),
+})
 
 /** Every device along the axis has the whole tensor. */
 export function replicated(): Placement {
@@ -28,20 +38,26 @@ export function sharded(dim: number): Placement {
   return { kind: 'sharded', dim }
 }
 
-/** Each device along the axis has a term; the tensor is the sum of all. */
-export function partial(op: 'sum' = 'sum'): Placement {
-  if (op === 'sum') return sum
-  throw new PlacementError(`partial(${JSON.stringify(op)}): only 'sum' is known`)
+/** Each device along the axis has a term; the tensor is the sum of all, or the largest or smallest one elementwise. */
+export function partial(op: PartialOp = 'sum'): Placement {
+  if (Object.hasOwn(partials, op)) return partials[op]
+  throw new PlacementError(`partial(${JSON.stringify(op)}): use 'sum', 'max' or 'min'`)
+}
+
+/** Is it terms of a sum? */
+export function isTerms(placement: Placement | undefined): boolean {
+  return placement?.kind === 'partial' && placement.op === 'sum'
 }
 
 export function samePlacement(a: Placement, b: Placement): boolean {
-  return a.kind === b.kind && (a.kind !== 'sharded' || a.dim === (b as typeof a).dim)
+  if (a.kind === 'sharded') return b.kind === 'sharded' && a.dim === b.dim
+  return a.kind === b.kind && (a.kind !== 'partial' || a.op === (b as typeof a).op)
 }
 
 /** As a program writes it. */
 export function placementText(placement: Placement): string {
   if (placement.kind === 'replicated') return 'replicated()'
-  return placement.kind === 'partial' ? "partial('sum')" : `sharded(${placement.dim})`
+  return placement.kind === 'partial' ? `partial('${placement.op}')` : `sharded(${placement.dim})`
 }
 
 /** As "{ data: sharded(0), model: replicated() }". */
@@ -79,7 +95,7 @@ function checked(placement: Placement, rank: number, axis: string): Placement {
   if (placement?.kind === 'partial') return partial(placement.op)
   if (placement?.kind !== 'sharded') {
     throw new PlacementError(
-      `axis ${axis}: a placement is replicated(), sharded(dim) or partial('sum')`,
+      `axis ${axis}: a placement is replicated(), sharded(dim) or partial(op)`,
     )
   }
   const { dim } = placement

@@ -7,6 +7,8 @@
 //   sharded(i)    all-gather          all-to-all                 padded with zeros
 //   partial       all-reduce          reduce-scatter             –
 //
+// Terms of a maximum or minimum: the whole is such terms as it is, and what is cut becomes whole first.
+//
 // Where sizes do not divide, copies take the place of all-gather, and an all-reduce that of reduce-scatter.
 
 import type { Group } from '../fabric/group.js'
@@ -20,7 +22,7 @@ import { localElements, splitSizes, splitStarts } from './layout.js'
 import { makeDistributed } from './make.js'
 import type { Mesh } from './mesh.js'
 import type { Placement } from './placement.js'
-import { replicated, samePlacement } from './placement.js'
+import { isTerms, replicated, samePlacement } from './placement.js'
 
 /** One axis changes. */
 interface Step {
@@ -60,7 +62,7 @@ function keyOf(
   for (const size of shape) key += `${size},`
   for (const list of [from, to]) {
     for (const p of list)
-      key += p.kind === 'sharded' ? `;${p.dim}` : p.kind === 'partial' ? ';p' : ';r'
+      key += p.kind === 'sharded' ? `;${p.dim}` : p.kind === 'partial' ? `;${p.op}` : ';r'
   }
   return key
 }
@@ -75,6 +77,13 @@ function makePlan(
   const steps: Step[] = []
   const change = (axis: number, next: Placement) => {
     const present = now[axis] as Placement
+    const extreme = next.kind === 'partial' && !isTerms(next)
+    const combined = present.kind === 'partial' && next.kind === 'partial'
+    if (combined || (extreme && present.kind === 'sharded')) {
+      change(axis, replicated())
+      change(axis, next)
+      return
+    }
     const elements = received(mesh, shape, now, axis, next)
     const direct = isDirect(shape, present, next, mesh.shape[axis] as number)
     steps.push({ axis, from: present, to: next, elements, direct })
@@ -104,6 +113,7 @@ function isDirect(
 ): boolean {
   if (from.kind === 'replicated' || parts === 1) return true
   if (from.kind === 'partial' && to.kind === 'replicated') return true
+  if (from.kind === 'partial' && !isTerms(from)) return false
   const cut = from.kind === 'partial' ? to : from
   const collective = from.kind === 'partial' ? to.kind === 'sharded' : to.kind === 'replicated'
   if (!collective || cut.kind !== 'sharded') return false
@@ -125,7 +135,7 @@ function received(
   const others = (n - 1) / n
   if (present.kind === 'sharded')
     return next.kind === 'sharded' ? (held / n) * others : held * others
-  const even = next.kind === 'sharded' && (shape[next.dim] as number) % n === 0
+  const even = next.kind === 'sharded' && isTerms(present) && (shape[next.dim] as number) % n === 0
   return even ? held * others : 2 * held * others
 }
 
@@ -183,14 +193,15 @@ function change(
 ): Tensor[] {
   const n = parts.length
   if (from.kind === 'replicated') {
-    return to.kind === 'sharded'
-      ? cutEach(parts, to.dim, shape)
-      : parts.map((part, i) => (i === 0 ? part : blank(part, part.shape)))
+    if (to.kind === 'sharded') return cutEach(parts, to.dim, shape)
+    return isTerms(to) ? parts.map((part, i) => (i === 0 ? part : blank(part, part.shape))) : parts
   }
   if (from.kind === 'partial') {
-    if (to.kind !== 'sharded') return allReduce(group, parts)
+    const { op } = from
+    if (to.kind !== 'sharded') return allReduce(group, parts, { op })
     const { dim } = to
-    if ((shape[dim] as number) % n !== 0) return cutEach(allReduce(group, parts), dim, shape)
+    const scatters = op === 'sum' && (shape[dim] as number) % n === 0
+    if (!scatters) return cutEach(allReduce(group, parts, { op }), dim, shape)
     return along(dim, parts, (list) => reduceScatter(group, list))
   }
   const { dim } = from

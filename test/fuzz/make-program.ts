@@ -55,7 +55,8 @@ export function makeProgram(seed: number, length: number): Program {
   const integer = dtype.startsWith('i')
   const low = dtype.endsWith('f16')
   const gradients = !integer && next(4) > 0
-  const jumps = low && gradients ? [] : jumping
+  // Over a mesh equal extremes share their gradient in another way than on one device.
+  const jumps = gradients ? (low ? [] : jumping.slice(2)) : jumping
   const ops = integer
     ? [...exact, ...jumps.slice(0, 4)]
     : [...exact, ...jumps, ...smooth, ...layers]
@@ -85,7 +86,7 @@ class Maker {
     const place = (): Placement => {
       const kind = this.next(3)
       if (kind === 0 || (kind === 1 && free.length === 0)) return replicated()
-      if (kind === 2) return partial()
+      if (kind === 2) return partial((['sum', 'sum', 'max', 'min'] as const)[this.next(4)])
       return sharded(free.splice(this.next(free.length), 1)[0] as number)
     }
     return Object.fromEntries(Object.keys(this.mesh).map((axis) => [axis, place()]))

@@ -126,10 +126,25 @@ const onOneDevice: Run = {
   backward: (last) => squares(last).backward(),
 }
 
+/** distribute(), but of extremes only the first device along an axis has the value, so that a lost combination shows. */
+function placed(whole: Tensor, mesh: Mesh, to: Placements): DistributedTensor {
+  const made = distribute(whole, mesh, to)
+  for (let p = 0; p < mesh.size; p++) {
+    const at = mesh.coordinates(p)
+    const beside = mesh.axes.flatMap((axis, a) => {
+      const placement = to[axis]
+      return placement?.kind === 'partial' && at[a] !== 0 ? [placement.op] : []
+    })
+    if (beside.includes('sum')) continue
+    for (const op of beside) made.local(p).add_(op === 'max' ? -1 : 1)
+  }
+  return made
+}
+
 function overMesh(mesh: Mesh, plant: Plant | undefined): Run {
   const parts = (value: Tensor) => value as unknown as DistributedTensor
   return {
-    place: (whole, to) => distribute(whole, mesh, to) as unknown as Tensor,
+    place: (whole, to) => placed(whole, mesh, to) as unknown as Tensor,
     step: (step, values) => {
       const planted = plant?.(
         step,

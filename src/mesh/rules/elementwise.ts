@@ -6,10 +6,10 @@ import type { Tensor } from '../../tensor/tensor.js'
 import { apply } from '../apply.js'
 import type { DistributedTensor } from '../distributed-tensor.js'
 import type { Placement } from '../placement.js'
-import { partial, replicated, sharded } from '../placement.js'
+import { isTerms, partial, replicated, samePlacement, sharded } from '../placement.js'
 
-/** Which combinations of terms and whole operands give terms. */
-export type Linearity = 'none' | 'sum' | 'product' | 'quotient'
+/** Which combinations of terms and whole operands give terms; 'max', 'min': extremes of alike extremes. */
+export type Linearity = 'none' | 'sum' | 'product' | 'quotient' | 'max' | 'min'
 
 /** A distributed tensor or a number. */
 export type DistributedOperand = DistributedTensor | number
@@ -37,7 +37,11 @@ export function elementwiseRule(
 }
 
 function termsRule(placed: readonly Placement[], linearity: Linearity): Placement | undefined {
-  const terms = placed.map((p) => p.kind === 'partial')
+  if (linearity === 'max' || linearity === 'min') {
+    const extremes = placed.every((p) => samePlacement(p, partial(linearity)))
+    return extremes ? partial(linearity) : undefined
+  }
+  const terms = placed.map(isTerms)
   const others = placed.every((p, i) => terms[i] || p.kind === 'replicated')
   if (!others) return undefined
   const count = terms.filter(Boolean).length

@@ -8,7 +8,7 @@ import { apply } from '../apply.js'
 import type { DistributedTensor } from '../distributed-tensor.js'
 import { extentAt } from '../layout.js'
 import type { Placement } from '../placement.js'
-import { partial, replicated, sharded } from '../placement.js'
+import { partial, sharded } from '../placement.js'
 
 /** Rows of `weight` (rows, features) at `indices` (…) -> (…, features). */
 export function distributedEmbedding(
@@ -22,7 +22,7 @@ export function distributedEmbedding(
   const rule = ([w, i]: readonly Placement[], parts: number): Placement | undefined => {
     if (i?.kind === 'sharded') return w?.kind === 'replicated' ? i : undefined
     if (i?.kind !== 'replicated') return undefined
-    if (w?.kind !== 'sharded') return w?.kind === 'partial' ? partial() : replicated()
+    if (w?.kind !== 'sharded') return w
     if (w.dim === 1) return sharded(indices.shape.length)
     return rows >= parts ? partial() : undefined // no device without a row
   }

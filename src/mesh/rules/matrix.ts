@@ -6,12 +6,12 @@ import type { Tensor } from '../../tensor/tensor.js'
 import { apply } from '../apply.js'
 import type { DistributedTensor } from '../distributed-tensor.js'
 import type { Placement } from '../placement.js'
-import { partial, replicated, sharded } from '../placement.js'
+import { isTerms, partial, replicated, sharded } from '../placement.js'
 import { broadcastShape, elementwiseRule } from './elementwise.js'
 
 const cutAt = (p: Placement | undefined, dim: number) => p?.kind === 'sharded' && p.dim === dim
 const whole = (p: Placement | undefined) => p === undefined || p.kind === 'replicated'
-const terms = (p: Placement | undefined) => p?.kind === 'partial'
+const terms = isTerms
 
 /** (…, n, k) · (…, k, m) -> (…, n, m); batch dimensions broadcast. */
 export function distributedMatmul(a: DistributedTensor, b: DistributedTensor): DistributedTensor {
@@ -70,8 +70,8 @@ export function distributedLinear(
       return fits && sums && !options.gelu ? partial() : undefined
     }
     if (cutAt(w, 0)) return whole(p) && (b === undefined || cutAt(b, 0)) ? sharded(last) : undefined
-    if (!whole(w) || !whole(b)) return undefined
-    return whole(p) ? replicated() : p
+    if (!whole(w) || !whole(b) || p?.kind === 'partial') return undefined
+    return p
   }
   return apply(
     {

@@ -1,12 +1,12 @@
 // Reductions of distributed tensors: over a dimension that is not cut each device has its part of the
-// result; a sum or mean over the cut dimension gives terms; an extremum or variance over it does not fit.
+// result; over the cut dimension a sum, mean or extreme gives terms; a variance over it does not fit.
 import type { Dims } from '../../tensor/dims.js'
 import { max, mean, min, sum, variance } from '../../tensor/generated/functions.js'
 import type { Tensor } from '../../tensor/tensor.js'
 import { apply } from '../apply.js'
 import type { DistributedTensor } from '../distributed-tensor.js'
-import type { Placement } from '../placement.js'
-import { partial, replicated, sharded } from '../placement.js'
+import type { PartialOp, Placement } from '../placement.js'
+import { partial, replicated, samePlacement, sharded } from '../placement.js'
 import { dimAt } from './dims.js'
 
 export interface KeepDim {
@@ -19,7 +19,7 @@ function reduction(
   x: DistributedTensor,
   dim: Dims | undefined,
   keepDim: boolean,
-  linear: boolean,
+  op: PartialOp | undefined,
   reduce: Reduce,
 ): DistributedTensor {
   const rank = x.shape.length
@@ -30,13 +30,16 @@ function reduction(
   const shape = keepDim
     ? x.shape.map((size, d) => (gone(d) ? 1 : size))
     : x.shape.filter((_, d) => !gone(d))
-  const rule = ([p]: readonly Placement[]): Placement | undefined => {
+  const terms = op && partial(op)
+  const rule = ([p]: readonly Placement[], parts: number): Placement | undefined => {
     if (p?.kind === 'sharded') {
-      if (gone(p.dim)) return linear ? partial() : undefined
+      // An empty part has a sum, but no extreme.
+      const some = op === 'sum' || (x.shape[p.dim] as number) >= parts
+      if (gone(p.dim)) return some ? terms : undefined
       const before = dims.filter((d) => d < p.dim).length
       return sharded(keepDim ? p.dim : p.dim - before)
     }
-    if (p?.kind === 'partial') return linear ? partial() : undefined
+    if (p?.kind === 'partial') return terms && samePlacement(p, terms) ? terms : undefined
     return replicated()
   }
   return apply(
@@ -53,14 +56,14 @@ function reduction(
 
 /** Sum over `dim`, all dimensions without it. */
 export function distributedSum(x: DistributedTensor, dim?: Dims, options: KeepDim = {}) {
-  return reduction('sum', x, dim, options.keepDim ?? false, true, reduceBy(sum))
+  return reduction('sum', x, dim, options.keepDim ?? false, 'sum', reduceBy(sum))
 }
 
 /** Mean over `dim`, all dimensions without it. */
 export function distributedMean(x: DistributedTensor, dim?: Dims, options: KeepDim = {}) {
   const keepDim = options.keepDim ?? false
   // Parts differ in size: each device divides its sum by the whole count.
-  return reduction('mean', x, dim, keepDim, true, (local, dims, keep) => {
+  return reduction('mean', x, dim, keepDim, 'sum', (local, dims, keep) => {
     const here = dims.every((d) => local.shape[d] === x.shape[d])
     if (here) return mean(local, dims, keep)
     const count = dims.reduce((n, d) => n * (x.shape[d] as number), 1)
@@ -70,12 +73,12 @@ export function distributedMean(x: DistributedTensor, dim?: Dims, options: KeepD
 
 /** Largest element over `dim`, all dimensions without it. */
 export function distributedMax(x: DistributedTensor, dim?: Dims, options: KeepDim = {}) {
-  return reduction('max', x, dim, options.keepDim ?? false, false, reduceBy(max))
+  return reduction('max', x, dim, options.keepDim ?? false, 'max', reduceBy(max))
 }
 
 /** Smallest element over `dim`, all dimensions without it. */
 export function distributedMin(x: DistributedTensor, dim?: Dims, options: KeepDim = {}) {
-  return reduction('min', x, dim, options.keepDim ?? false, false, reduceBy(min))
+  return reduction('min', x, dim, options.keepDim ?? false, 'min', reduceBy(min))
 }
 
 /** Variance over `dim`, all dimensions without it; divides by n - correction. */
@@ -85,7 +88,7 @@ export function distributedVariance(
   options: KeepDim & { correction?: number } = {},
 ) {
   const { correction = 1 } = options
-  return reduction('variance', x, dim, options.keepDim ?? false, false, (local, dims, keep) =>
+  return reduction('variance', x, dim, options.keepDim ?? false, undefined, (local, dims, keep) =>
     variance(local, dims, { ...keep, correction }),
   )
 }

@@ -1,19 +1,24 @@
 // Operators over whole rows of a distributed tensor: softmax, norms, cross entropy. The dimension they run
-// along must be whole; the others may be cut. Cross entropy over cut rows gives terms of its sum.
+// along must be whole; the others may be cut. Cross entropy over cut rows gives terms; its mean divides them by the
+// rows that count, which the devices add up.
 import { ShapeError } from '../../native/errors.js'
 import {
   crossEntropy,
   layerNorm,
   logSoftmax,
+  ne,
   rmsNorm,
   softmax,
 } from '../../tensor/generated/functions.js'
+import { scope } from '../../tensor/scope/scope.js'
 import type { Tensor } from '../../tensor/tensor.js'
 import { apply } from '../apply.js'
 import type { DistributedTensor } from '../distributed-tensor.js'
 import type { Placement } from '../placement.js'
 import { partial, replicated } from '../placement.js'
 import { dimAt } from './dims.js'
+import { unary } from './elementwise.js'
+import { distributedSum } from './reduction.js'
 
 /** Along one axis: x cut anywhere but at `row`, everything else whole. */
 function rowRule(row: number) {
@@ -99,8 +104,8 @@ export interface CrossEntropyOptions {
 }
 
 /**
- * Cross entropy of logits (rows, classes) with class numbers (rows,). Over rows that are cut, 'none' and 'sum' fit; the
- * mean's count is not known to one device: divide the sum by the rows that count.
+ * Cross entropy of logits (rows, classes) with class numbers (rows,). Rows may be cut, both alike: 'none' stays cut,
+ * 'sum' gives terms, and so does 'mean', for which the devices add up how many rows count: an all-reduce of 8 bytes.
  */
 export function distributedCrossEntropy(
   logits: DistributedTensor,
@@ -117,17 +122,34 @@ export function distributedCrossEntropy(
   const rule = ([x, y]: readonly Placement[]): Placement | undefined => {
     if (x?.kind === 'replicated' && y?.kind === 'replicated') return replicated()
     const cut = x?.kind === 'sharded' && x.dim === 0 && y?.kind === 'sharded'
-    if (!cut || reduction === 'mean') return undefined
-    return reduction === 'sum' ? partial() : x
+    if (!cut) return undefined
+    return reduction === 'none' ? x : partial()
   }
-  return apply(
-    {
-      name: 'crossEntropy',
-      operands: ['logits', 'target'],
-      shape: reduction === 'none' ? [rows] : [],
-      rule,
-      compute: ([x, y]) => crossEntropy(x as Tensor, y as Tensor, options),
-    },
-    [logits, target],
-  )
+  const whole = [...logits.placed, ...target.placed].every((p) => p.kind === 'replicated')
+  const divides = reduction === 'mean' && !whole
+  const local = divides ? { ...options, reduction: 'sum' as const } : options
+  const loss = () =>
+    apply(
+      {
+        name: 'crossEntropy',
+        operands: ['logits', 'target'],
+        shape: reduction === 'none' ? [rows] : [],
+        rule,
+        compute: ([x, y]) => crossEntropy(x as Tensor, y as Tensor, local),
+      },
+      [logits, target],
+    )
+  return divides ? scope(() => perRow(loss(), target, options.ignoreIndex ?? -100)) : loss()
+}
+
+/** `sum` by the number of rows whose target is not `ignored`, the same on every device. */
+function perRow(
+  sum: DistributedTensor,
+  target: DistributedTensor,
+  ignored: number,
+): DistributedTensor {
+  const counting = unary('crossEntropy', target, (t) => ne(t, ignored).to('i64'))
+  const whole = Object.fromEntries(target.mesh.axes.map((axis) => [axis, replicated()]))
+  const rows = distributedSum(counting).redistribute(whole)
+  return sum.div(unary('crossEntropy', rows, (n) => n.to(sum.dtype)))
 }

@@ -64,6 +64,29 @@ test('all-reduce avg divides values and gradients by the ranks', async () => {
   expect(await grads(x)).toEqual(x.map(() => filled(2, 1)))
 })
 
+test('all-reduce max and min: the gradient goes to the ranks that have the extreme, in equal shares', async () => {
+  const x = [
+    [1, 5, 7],
+    [4, 5, 7],
+    [2, 3, 7],
+  ].map((row, r) => leaf(row, group.devices[r]!))
+  const largest = collectives.allReduce(group, x, { op: 'max' })
+  expect(await values(largest)).toEqual(x.map(() => [4, 5, 7]))
+  weighted(largest) // every copy of the result adds its weight: 1 + 2 + 3
+  expect(await grads(x)).toEqual([
+    [0, 3, 2],
+    [6, 3, 2],
+    [0, 0, 2],
+  ])
+  for (const t of x) t.zeroGrad()
+  weighted(collectives.allReduce(group, x, { op: 'min' }))
+  expect(await grads(x)).toEqual([
+    [6, 0, 2],
+    [0, 0, 2],
+    [0, 6, 2],
+  ])
+})
+
 test('all-gather and reduce-scatter are each other’s gradients', async () => {
   const x = leaves(1)
   const y = collectives.allGather(group, x)
@@ -153,7 +176,7 @@ test('an input without gradients gets none', async () => {
 
 test('what does not fit is named, and the group works afterwards', async () => {
   const x = leaves(1)
-  expect(() => collectives.allReduce(group, x, { op: 'max' })).toThrow(UsageError)
+  expect(() => collectives.allReduce(group, x, { op: 'prod' })).toThrow(UsageError)
   expect(await values(noGrad(() => collectives.allReduce(group, x, { op: 'max' })))).toEqual(
     x.map(() => [[20, 21]]),
   )

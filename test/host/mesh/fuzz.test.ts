@@ -50,8 +50,11 @@ const throughTanh: Plant = ({ op }, [x]) =>
 const localMaximum: Plant = ({ op, dim = 0, keepDim = false }, [x]) => {
   if (op !== 'max' || x === undefined) return undefined
   const cut = Object.values(x.placements).some((p) => p.kind === 'sharded' && p.dim === dim)
-  const locals = x.locals.map((part) => part.max(dim, { keepDim }))
-  return cut && x.locals.every((part) => part.numel > 0) ? fromLocal(x.mesh, locals) : undefined
+  if (!cut || x.locals.some((part) => part.numel === 0)) return undefined
+  return fromLocal(
+    x.mesh,
+    x.locals.map((part) => part.max(dim, { keepDim })),
+  )
 }
 
 test.each([

@@ -40,7 +40,7 @@ afterAll(() => {
   line.dispose()
 })
 
-const all: Placement[] = [replicated(), sharded(0), sharded(1), partial()]
+const all: Placement[] = [replicated(), sharded(0), sharded(1), partial(), partial('max')]
 
 describe.each([[[8, 4]], [[7, 5]], [[3, 2]]])('a tensor of %j', (shape) => {
   test('goes from every placement to every other, with its gradient', async () => {

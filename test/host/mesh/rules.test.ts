@@ -60,6 +60,14 @@ describe.each(kinds)('over a mesh of %s', (kind) => {
     expect((await compare(m, [x], ([a]) => a!.mean(1))).b).toEqual(sharded(1))
     expect((await compare(m, [x], ([a]) => a!.max(1, { keepDim: true }))).b).toEqual(sharded(2))
     expect((await compare(m, [x], ([a]) => a!.mean())).b).toEqual(partial())
+    for (const op of ['max', 'min'] as const) {
+      expect((await compare(m, [x], ([a]) => a![op](2))).b).toEqual(partial(op))
+      expect((await compare(m, [x], ([a]) => a![op]([0, 2])[op]())).b).toEqual(partial(op))
+      const both = await compare(m, [x, x], ([a, b]) =>
+        op === 'max' ? a!.max(2).maximum(b!.max(2)) : a!.min(2).minimum(b!.min(2)),
+      )
+      expect(both.b).toEqual(partial(op))
+    }
     await compare(m, [{ shape: [4, 3], placements: on(m, partial()) }], ([a]) => a!.mean(0))
     await compare(m, [{ shape: [4, 3], placements: on(m, sharded(0)) }], ([a]) => a!.variance(1))
   })
@@ -122,6 +130,11 @@ describe.each(kinds)('over a mesh of %s', (kind) => {
     const sum = await compare(m, cut, ([x, y], F) => F.crossEntropy(x!, y!, { reduction: 'sum' }))
     expect(sum.b).toEqual(partial())
     await compare(m, cut, ([x, y], F) => F.crossEntropy(x!, y!, { reduction: 'none' }))
+    // Five rows are uneven parts, and those of class 1 do not count.
+    for (const options of [{}, { ignoreIndex: 1 }, { ignoreIndex: 1, labelSmoothing: 0.2 }]) {
+      const mean = await compare(m, cut, ([x, y], F) => F.crossEntropy(x!, y!, options))
+      expect(mean.b).toEqual(partial())
+    }
   })
 
   test('embedding: table whole, cut over its width, cut over the vocabulary', async () => {
