@@ -19,6 +19,7 @@ export const eventKinds = [
   'plugin',
   'error',
   'collective_combine',
+  'redistribute',
 ] as const
 
 /** Kind of one event. */
@@ -59,11 +60,13 @@ export const streamPurposes = ['compute', 'comm', 'copy_in', 'copy_out', 'user']
 
 /**
  * What an event's `detail` means: an operator, `<operator>.backward` or other native work; the
+ * operator for which operands were redistributed; the
  * collective of collective events and of copies and plugin events that belong to one (the group's id
  * lies above its 8 bits); else undefined.
  */
 export function detailName(kind: EventKind, detail: number): string | undefined {
   if (kind === 'operator') return workName(detail >>> 16, detail & 0xffff)
+  if (kind === 'redistribute') return operators[detail]?.[0]
   const ofCall = detail !== 0 && (kind === 'copy' || kind === 'plugin')
   if (ofCall || kind.startsWith('collective')) return collectiveKinds[detail & 0xff]
   return undefined

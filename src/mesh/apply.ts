@@ -2,7 +2,10 @@
 // placements where the result lies; then every device computes its part. Placements that do not fit are
 // a PlacementError naming the cheapest redistribution; nothing is moved unless automatic redistribution
 // is on (autoRedistribute()), and then it is noted with its bytes.
+import { deviceIndex } from '../fabric/devices.js'
+import { native } from '../native/addon.js'
 import { PlacementError, UsageError } from '../native/errors.js'
+import { Op } from '../native/operators.js'
 import { bytesPerElement } from '../tensor/dtype.js'
 import { scope } from '../tensor/scope/scope.js'
 import type { Tensor } from '../tensor/tensor.js'
@@ -33,7 +36,8 @@ let automatic: AutoScope | undefined
 
 /**
  * Inside `fn`, operators whose operands' placements do not fit redistribute them by the cheapest way instead of
- * throwing. Each time `note` is called with what was done and the bytes that it moved to each device.
+ * throwing. Each time `note` is called with what was done and the bytes that it moved to each device, and the event log
+ * gets a record of kind redistribute that names the operator.
  */
 export function autoRedistribute<T>(fn: () => T, note?: (entry: Redistribution) => void): T {
   const before = automatic
@@ -110,10 +114,20 @@ function withMoves(operation: Operation, given: readonly DistributedTensor[]): D
   for (const { operand, to, call, bytes } of moves) {
     moved[operand] = redistributed(given[operand] as DistributedTensor, to)
     automatic.note?.({ operator: operation.name, call, bytes })
+    const [device] = (given[0] as DistributedTensor).mesh.devices as [string]
+    native.logRedistribution(deviceIndex(device), operatorNumber(operation.name), bytes)
   }
   const result = apply(operation, moved)
   for (const { operand } of moves) moved[operand]?.dispose()
   return result
+}
+
+const otherNames: Readonly<Record<string, string>> = { max: 'amax', min: 'amin', variance: 'var' }
+
+/** Number of an operator for the event log; of none where it has no row of its own. */
+function operatorNumber(name: string): number {
+  const row = otherNames[name] ?? name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+  return (Op as Readonly<Record<string, number>>)[row] ?? 0xffff
 }
 
 /** For each axis that does not fit, the placements that do and cost least, as one move an operand. */

@@ -58,6 +58,8 @@ export interface GroupFunctions {
     timeoutMs: number,
     resultMs: number,
   ): number
+  /** An event of kind redistribute: `bytes` a device were moved for operator `op`. */
+  logRedistribution(device: number, op: number, bytes: number): void
   /** A collective that makes new tensors and has gradients: words hold the inputs' handles, then the
    * results'. Returns how many. */
   jointCollective(

@@ -1,6 +1,8 @@
 // Collectives with gradients for TypeScript: src/mesh/collectives.ts calls this.
+#include "binding/completion.h"
 #include "binding/entry.h"
 #include "binding/fabric/group_table.h"
+#include "fabric/event_log.h"
 #include "parallel/joint_collective.h"
 
 namespace weft::binding {
@@ -30,7 +32,20 @@ napi_value joint(Frame& f) {
   return make_number(f.env, static_cast<double>(outputs.size()));
 }
 
-constexpr Function kFunctions[] = {{"jointCollective", entry<joint>}};
+// logRedistribution(device, operator, bytes): operands were moved for the operator, unasked
+napi_value log_redistribution(Frame& f) {
+  const auto device = static_cast<int>(f.integer(0, fabric::kNoDevice - 1));
+  const auto op = static_cast<uint32_t>(f.integer(1, UINT32_MAX));
+  const auto bytes = static_cast<uint64_t>(f.number(2));
+  fabric::event_log::log(fabric::EventKind::kRedistribute, device, 0, fabric::kNoDevice, bytes, op,
+                         op);
+  return undefined(f.env);
+}
+
+constexpr Function kFunctions[] = {
+    {"jointCollective", entry<joint>},
+    {"logRedistribution", entry<log_redistribution>},
+};
 
 }  // namespace
 

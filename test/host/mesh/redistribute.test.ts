@@ -151,6 +151,8 @@ test('automatic redistribution is asked for, does the same, and tells its bytes'
   const notes: Redistribution[] = []
   const x = tensor(numbers([6, 8]), { shape: [6, 8] })
   const a = distribute(x, line, { model: sharded(1) })
+  fabric.logMode = 'basic'
+  const { nextSequence } = fabric.snapshot({ limit: 0 })
   const result = autoRedistribute(
     () => a.softmax(),
     (note) => notes.push(note),
@@ -160,6 +162,12 @@ test('automatic redistribution is asked for, does the same, and tells its bytes'
     { operator: 'softmax', call: 'x.redistribute({ model: sharded(0) })', bytes: 36 },
   ])
   expect(() => a.softmax()).toThrow(PlacementError)
+  const { events } = fabric.snapshot({ since: nextSequence })
+  fabric.logMode = 'off'
+  const logged = events.filter(({ kind }) => kind === 'redistribute')
+  expect(logged.map(({ name, bytes }) => ({ name, bytes }))).toEqual([
+    { name: 'softmax', bytes: 36 },
+  ])
 })
 
 test('a result that two axes would cut alike tells the cheapest call, and automatic redistribution makes it', async () => {
