@@ -68,7 +68,7 @@ export function fromLocal(
       `fromLocal: part ${p} of a tensor of [${shape}] has shape [${expected}], not [${local.shape}]`,
     )
   }
-  return new DistributedTensor(mesh, placed, shape, locals)
+  return new DistributedTensor(mesh, placed, shape, [...locals])
 }
 
 function wholeShape(mesh: Mesh, placed: readonly Placement[], locals: readonly Tensor[]): number[] {

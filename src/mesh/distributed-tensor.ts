@@ -7,6 +7,7 @@
 // tensor is replicated or partial extremes, whole where the tensor was terms of a sum, and cut where it was cut.
 import { backward } from '../autograd/gradient.js'
 import { UsageError } from '../native/errors.js'
+import { partsOf } from '../nn/module-fields.js'
 import type { Dims } from '../tensor/dims.js'
 import type { DType } from '../tensor/dtype.js'
 import * as F from '../tensor/generated/functions.js'
@@ -258,6 +259,10 @@ export class DistributedTensor {
 
   // Lifetime and text
 
+  /** @internal A module that holds this has the parts for parameters. */
+  get [partsOf](): readonly Tensor[] {
+    return this.locals
+  }
   /** Frees all parts. Idempotent. */
   dispose(): void {
     disposeAll(this.locals)

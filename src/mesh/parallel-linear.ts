@@ -1,8 +1,9 @@
 // Tensor-parallel linear layers (Shoeybi et al. 2019): a column-parallel layer makes features cut along an
 // axis of the mesh, a row-parallel one takes them and gives the whole again, with one all-reduce between
-// the two in each direction.
-import { UsageError } from '../native/errors.js'
+// the two in each direction. They are modules: models hold them among other layers.
+import { ShapeError } from '../native/errors.js'
 import { type ParameterOptions, requireSize, uniform } from '../nn/init.js'
+import { Module } from '../nn/module.js'
 import { keep } from '../tensor/scope/scope.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { distribute } from './distribute.js'
@@ -21,7 +22,7 @@ export interface ParallelLinearOptions extends Pick<ParameterOptions, 'dtype'> {
   biasValues?: Tensor
 }
 
-abstract class ParallelLinear {
+abstract class ParallelLinear extends Module {
   readonly weight: DistributedTensor
   readonly bias?: DistributedTensor
   readonly axis: string
@@ -34,6 +35,7 @@ abstract class ParallelLinear {
     weightDim: number,
     biasPlacement: Placement,
   ) {
+    super()
     const name = this.constructor.name
     requireSize(name, 'inputs', inputs)
     requireSize(name, 'outputs', outputs)
@@ -44,7 +46,7 @@ abstract class ParallelLinear {
     const bound = 1 / Math.sqrt(inputs)
     const make = (given: Tensor | undefined, shape: number[], placement: Placement) => {
       if (given && `${given.shape}` !== `${shape}`) {
-        throw new UsageError(`${name}: the values have shape [${given.shape}], not [${shape}]`)
+        throw new ShapeError(`${name}: the values have shape [${given.shape}], not [${shape}]`)
       }
       const whole = given?.detach() ?? uniform(shape, bound, start)
       const parts = distribute(whole, mesh, { [this.axis]: placement })
@@ -54,19 +56,6 @@ abstract class ParallelLinear {
     }
     this.weight = make(weight, [outputs, inputs], sharded(weightDim))
     if (options.bias !== false) this.bias = make(biasValues, [outputs], biasPlacement)
-  }
-
-  /** Weight and bias; each device's optimizer takes `local(position)` of them. */
-  parameters(): DistributedTensor[] {
-    return this.bias ? [this.weight, this.bias] : [this.weight]
-  }
-
-  /** Frees weight and bias. */
-  dispose(): void {
-    for (const parameter of this.parameters()) parameter.dispose()
-  }
-  [Symbol.dispose](): void {
-    this.dispose()
   }
 }
 

@@ -22,6 +22,8 @@ interface StatePlace extends Place<Tensor> {
  *  - a Module is a child;
  *  - a tensor that was asked for gradients (nn.parameter(), requiresGrad_()) is a parameter, also while it is frozen
  *    by requiresGrad_(false);
+ *  - a distributed tensor that was asked for gradients is one parameter a part, named `weight.0`, `weight.1`, … by
+ *    position on its mesh;
  *  - a tensor given to registerBuffer() is a buffer: saved, moved and freed with the module, but not trained.
  * Other tensors, such as a result of forward() kept to look at, are not the module's, nor is what lies in private
  * (#) fields. The module owns its parameters and buffers: they outlive scopes, and `dispose()` frees them.
@@ -150,9 +152,21 @@ export abstract class Module {
    * Moves parameters and buffers to a device or floating dtype; integer buffers keep their dtype. A tensor that must
    * change is replaced, without its gradient: make the optimizer afterwards. One that is there already stays. When it
    * throws, for example for want of memory, nothing has changed.
+   * @throws UsageError  a device, while a part of a distributed tensor lies on another: these take a dtype alone
    */
   to(target: Target): this {
     const places = this.#places()
+    const { device } = targetOf(target)
+    const bound = places.find(
+      ({ fixed, value }) => fixed && device !== undefined && value.device !== device,
+    )
+    if (bound !== undefined) {
+      throw new UsageError(
+        `to: ${bound.name} is part of a tensor over several devices and stays on ${bound.value.device}; ` +
+          'give a dtype alone, or make the module over another mesh',
+        { name: bound.name },
+      )
+    }
     const moved = new Map<Tensor, Tensor>()
     try {
       for (const { value } of places) {
