@@ -186,6 +186,11 @@ class CallBuffers {
   /// After compute waited for the work: compares and frees. Runs on the calling thread.
   void check() {
     compare();
+    release();
+  }
+
+  /// Frees without a look, after a call that failed.
+  void release() {
     for (Part& part : parts_) {
       part.out_block->device->allocator().free(part.out_block);
       if (part.in_block != nullptr) part.in_block->device->allocator().free(part.in_block);
