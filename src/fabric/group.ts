@@ -21,6 +21,7 @@ import type {
 } from './collective-call.js'
 import { callLimits, callNumbers } from './collective-call.js'
 import { deviceIndex, deviceName } from './devices.js'
+import { ranksByColor } from './rank-colors.js'
 import { RankGroup } from './rank-group.js'
 import { Work } from './work.js'
 
@@ -62,6 +63,24 @@ export class Group {
   /** The group that another thread made. */
   static attach(id: number): Group {
     return new Group(id)
+  }
+
+  /**
+   * Groups of the ranks of one colour each: colors[r] is that of rank r, `undefined` puts it in none. A
+   * group's ranks follow `keys`, and where these are equal (or not given) the ranks of this group.
+   * Returns the new group of each rank of this one; ranks of one colour share it. The new groups have
+   * calls, aborts and an end of their own: dispose() of each.
+   */
+  split(
+    colors: readonly (number | undefined)[],
+    keys: readonly number[] = colors.map(() => 0),
+  ): (Group | undefined)[] {
+    const made = new Map<number, Group>()
+    for (const [color, ranks] of ranksByColor(this.size, colors, keys)) {
+      const devices = ranks.map((rank) => this.devices[rank] as string)
+      made.set(color, Group.create(devices, `colour ${color} of group ${this.id}`))
+    }
+    return colors.map((color) => (color === undefined ? undefined : made.get(color)))
   }
 
   /** Number of ranks. */
