@@ -65,6 +65,8 @@ Tensor unsqueeze(const Tensor& a, int64_t dim);
 
 // joining.cc
 Tensor cat(std::span<const Tensor> tensors, int64_t dim);
+/// The same on `device`, wherever the tensors lie.
+Tensor cat_to(std::span<const Tensor> tensors, int64_t dim, Device& device);
 Tensor stack(std::span<const Tensor> tensors, int64_t dim);
 
 // conversion.cc

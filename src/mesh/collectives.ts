@@ -16,13 +16,15 @@ import type {
   RootOptions,
 } from '../fabric/collective-call.js'
 import { callLimits, callNumbers } from '../fabric/collective-call.js'
+import { deviceIndex } from '../fabric/devices.js'
 import type { Group } from '../fabric/group.js'
 import { native, words } from '../native/addon.js'
 import { DeviceError, ShapeError, UsageError } from '../native/errors.js'
+import { Op } from '../native/operators.js'
 import { normalizeDim } from '../tensor/dims.js'
-import { cat, narrow } from '../tensor/generated/functions.js'
+import { narrow } from '../tensor/generated/functions.js'
 import { to } from '../tensor/operators/conversion.js'
-import { handleOf } from '../tensor/operators/invoke.js'
+import { handleOf, numberOf, result, writeTensors } from '../tensor/operators/invoke.js'
 import { makeTensor } from '../tensor/operators/make.js'
 import type { Tensor } from '../tensor/tensor.js'
 
@@ -90,11 +92,7 @@ export function gather(
   options: { root?: number; dim?: number } = {},
 ): Tensor {
   requireAll('gather', tensors, group)
-  const device = deviceOf(group, rootOf(group, options.root))
-  return cat(
-    tensors.map((tensor) => to(tensor, { device })),
-    options.dim ?? 0,
-  )
+  return joined(tensors, options.dim ?? 0, deviceOf(group, rootOf(group, options.root)))
 }
 
 /**
@@ -115,9 +113,10 @@ export function allToAll(
     return all
   })
   return tensors.map((_, r) =>
-    cat(
-      parts.map((mine) => to(mine[r] as Tensor, { device: deviceOf(group, r) })),
+    joined(
+      parts.map((mine) => mine[r] as Tensor),
       joinDim,
+      deviceOf(group, r),
     ),
   )
 }
@@ -137,6 +136,14 @@ function joint(
   const handles: number[] = []
   for (let i = 0; i < count; i++) handles.push(words[i] as number)
   return handles.map(makeTensor)
+}
+
+/** `tensors`, on any devices, one after the other along `dim` on `device`. */
+function joined(tensors: readonly Tensor[], dim: number, device: string): Tensor {
+  const at = writeTensors(0, tensors)
+  words[at] = numberOf(dim)
+  words[at + 1] = deviceIndex(device)
+  return result(Op.cat_to, at + 2)
 }
 
 function cut(call: string, tensor: Tensor, dim: number, sizes: readonly number[]): Tensor[] {

@@ -1,6 +1,6 @@
 // `npm run fuzz -- --programs 10000 --seed 1`: random programs over meshes of 2 to 8 devices, and every fourth over
-// groups and streams, against one device, with random delays of the devices. A failure is printed with its seed and a
-// shrunk program; exit code 1.
+// groups and streams, against one device, with random delays of the devices and lost peer access. A failure is printed
+// with its seed and a shrunk program; exit code 1.
 import { parseArgs } from 'node:util'
 import { type Fabric, openFabric } from 'weft'
 import { faults } from 'weft/testing'
@@ -37,8 +37,14 @@ async function failureOf<P>(
   return `${(await differ(small)) ?? `${found} (not again)`}\n${text(small)}\n`
 }
 
-function slowDown(seed: number): void {
+/** Some devices are slow, and some pairs have no peer access. */
+function trouble(seed: number): void {
+  faults.clear()
   const next = randomStream(seed)
+  for (let pair = next(4) === 0 ? 6 : 0; pair > 0; pair--) {
+    const [a, b] = [next(8), next(8)]
+    if (a !== b) faults.setPeerAccess(a, b, false)
+  }
   const slow = next(4) === 0
   for (let device = 0; device < 8; device++) {
     faults.setDeviceDelay(device, slow && next(4) === 0 ? next(200) : 0)
@@ -65,7 +71,7 @@ const fabric = await openFabric({ devices: 'host:0-7' })
 let [failed, checked] = [0, 0]
 const start = performance.now()
 for (let seed = first; seed < first + programs && failed < 10; seed++) {
-  slowDown(seed)
+  trouble(seed)
   checked++
   const failure = await run(seed, fabric)
   if (failure === undefined) continue

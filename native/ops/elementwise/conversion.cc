@@ -1,6 +1,8 @@
 // The same values elsewhere: another dtype, another device, contiguous memory, a copy. Called by
 // rows, by formulas and by the engine when it adds gradients.
+#include "fabric/event_log.h"
 #include "fabric/fabric.h"
+#include "fabric/path_counters.h"
 #include "ops/gradient.h"
 #include "ops/launch.h"
 
@@ -42,6 +44,28 @@ void transfer(const Tensor& to, const Tensor& from) {
   to->storage->use_on(used);
 }
 
+/// A kernel of `to`'s device takes `from` out of the memory of a peer, whatever the layouts and
+/// dtypes: it waits for the work on `from`, and what follows there waits for it, as for a copy.
+void read_peer(const Tensor& to, const Tensor& from, const char* name) {
+  Stream& here = current_stream(to.device());
+  Stream& there = current_stream(from.device());
+  fabric::order_after(here, there);
+  launch_cast(to, from, name);
+  fabric::order_after(there, here);
+  const uint64_t bytes = static_cast<uint64_t>(from.numel()) * dtype_bytes(from.dtype());
+  fabric::path_counters::count(fabric::Path::kPeerRead, bytes);
+  fabric::event_log::log(fabric::EventKind::kCopy, to.device().index(), here.id(),
+                         from.device().index(), bytes, 0);
+}
+
+/// One kernel over the link instead of up to three passes: a contiguous copy, the transfer and the
+/// cast or placing. Plain bytes are the copy engine's.
+bool reads_peer(const Tensor& to, const Tensor& from) {
+  const bool plain = to.is_contiguous() && from.is_contiguous() && to.dtype() == from.dtype();
+  return !plain && to.numel() == from.numel() && from.numel() != 0 &&
+         fabric::enable_peer(to.device(), from.device());
+}
+
 }  // namespace
 
 Tensor to_device(const Tensor& a, Device& device) {
@@ -61,6 +85,8 @@ void copy_(const Tensor& a, const Tensor& b) {
   }
   if (&a.device() == &b.device()) {
     launch_cast(a, b, "copy_");
+  } else if (reads_peer(a, b)) {
+    read_peer(a, b, "copy_");
   } else if (a.is_contiguous() && a.dtype() == b.dtype() && a.numel() == b.numel()) {
     transfer(a, contiguous(b));
   } else {

@@ -1,5 +1,6 @@
 // Joining tensors along a dimension, old (cat) or new (stack). Each part is copied, and promoted
-// where dtypes differ, into its place; gradients are the same places of the result's gradient.
+// where dtypes differ, into its place; gradients are the same places of the result's gradient. Parts on
+// other devices than the result (cat_to) are read where they lie or copied, as copy_ sees fit.
 #include "ops/gradient.h"
 
 namespace weft::ops {
@@ -27,6 +28,11 @@ void require_some(std::span<const Tensor> tensors, const char* name) {
 
 Tensor cat(std::span<const Tensor> tensors, int64_t dim) {
   require_some(tensors, "cat");
+  return cat_to(tensors, dim, tensors[0].device());
+}
+
+Tensor cat_to(std::span<const Tensor> tensors, int64_t dim, Device& device) {
+  require_some(tensors, "cat");
   const Tensor& first = tensors[0];
   if (first.rank() == 0)
     fail(ErrorCode::kShape, "cat: tensors without dimensions cannot be joined; use stack");
@@ -41,7 +47,7 @@ Tensor cat(std::span<const Tensor> tensors, int64_t dim) {
     if (!(sizes == shape)) disagree("cat", first.shape(), tensors[i].shape(), static_cast<int>(i));
     shape[d] += along;
   }
-  Tensor out = empty(shape, common_dtype(tensors), first.device());
+  Tensor out = empty(shape, common_dtype(tensors), device);
   int64_t start = 0;
   for (const Tensor& t : tensors) {
     copy_(narrow(out, d, start, t.size(d)), t);
@@ -76,7 +82,7 @@ void cat_grad(GradCall& call) {
   int64_t start = 0;
   for (int i = 0; i < call.inputs(); ++i) {
     const int64_t length = call.input_shape(i)[d];
-    if (call.needs(i)) give(call, i, narrow(g, d, start, length));
+    if (call.needs(i)) give(call, i, to_device(narrow(g, d, start, length), call.input_device(i)));
     start += length;
   }
 }
@@ -95,6 +101,12 @@ void register_joining_ops() {
   implement(Op::cat,
             {.forward = [](OpCall& call) { call.result(cat(call.list(0), call.integer(1))); },
              .gradient = cat_grad});
+  implement(Op::cat_to, {.forward =
+                             [](OpCall& call) {
+                               call.result(cat_to(call.list(0), call.integer(1), call.device(2)));
+                             },
+                         .gradient = cat_grad,
+                         .policy = DevicePolicy::kAny});
   implement(Op::stack,
             {.forward = [](OpCall& call) { call.result(stack(call.list(0), call.integer(1))); },
              .gradient = stack_grad});
