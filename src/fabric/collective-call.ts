@@ -1,5 +1,6 @@
 // One collective call: its names, options and defaults, as numbers for the native calls. Group (all
 // ranks) and RankGroup (one rank) share them.
+import { words } from '../native/addon.js'
 import { UsageError } from '../native/errors.js'
 import { requireTimeout } from './option-checks.js'
 
@@ -13,6 +14,7 @@ const kinds = {
   gather: 7,
   scatter: 8,
   allToAll: 9,
+  allToAllUneven: 11,
 }
 /** Reductions by number. */
 export const reduceOps = ['sum', 'avg', 'max', 'min', 'prod'] as const
@@ -46,6 +48,24 @@ export function callNumbers(
   const number = reduceOps.indexOf(op)
   if (number < 0) throw new UsageError(`op ${JSON.stringify(op)}: use ${reduceOps.join(', ')}`)
   return [kinds[name], number]
+}
+
+/** @internal Writes counts of elements, for the native calls of an uneven all-to-all. */
+export function writeCounts(
+  name: string,
+  counts: readonly number[],
+  size: number,
+  at: number,
+): void {
+  if (counts.length !== size) {
+    throw new UsageError(`${name}: ${size} ranks need ${size} counts, ${counts.length} were given`)
+  }
+  counts.forEach((count, i) => {
+    if (!Number.isSafeInteger(count) || count < 0) {
+      throw new UsageError(`${name}: ${count} is no count of elements`)
+    }
+    words[at + i] = count
+  })
 }
 
 /** @internal Deadlines of a call: for all ranks to arrive, and from then for the result. */

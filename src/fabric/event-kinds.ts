@@ -53,6 +53,7 @@ export const collectiveKinds = [
   'scatter',
   'all_to_all',
   'send_receive',
+  'all_to_all_uneven',
 ] as const
 
 /** Stream purposes by number. */

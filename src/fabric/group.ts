@@ -19,7 +19,7 @@ import type {
   ReduceCallOptions,
   RootOptions,
 } from './collective-call.js'
-import { callLimits, callNumbers } from './collective-call.js'
+import { callLimits, callNumbers, writeCounts } from './collective-call.js'
 import { deviceIndex, deviceName } from './devices.js'
 import { ranksByColor } from './rank-colors.js'
 import { RankGroup } from './rank-group.js'
@@ -139,6 +139,25 @@ export class Group {
     options: CollectiveOptions = {},
   ): Work {
     return this.#submit('allToAll', inputs, outputs, options)
+  }
+  /**
+   * As allToAll, but blocks have the sizes of `counts`: counts[r][q] elements go from rank r to rank q, so
+   * row r adds up to inputs[r] and column q to outputs[q].
+   */
+  allToAllUneven(
+    inputs: readonly Tensor[],
+    outputs: readonly Tensor[],
+    counts: readonly (readonly number[])[],
+    options: CollectiveOptions = {},
+  ): Work {
+    const n = this.size
+    if (counts.length !== n) {
+      throw new UsageError(`allToAllUneven: ${n} ranks need ${n} rows, ${counts.length} were given`)
+    }
+    counts.forEach((row, r) => {
+      writeCounts(`allToAllUneven, rank ${r}`, row, n, n * (2 + r))
+    })
+    return this.#submit('allToAllUneven', inputs, outputs, options)
   }
   /**
    * `output`, on the device of rank `to`, becomes `input`, on that of rank `from`. It takes these two

@@ -8,7 +8,7 @@ import type {
   ReduceCallOptions,
   RootOptions,
 } from './collective-call.js'
-import { callLimits, callNumbers } from './collective-call.js'
+import { callLimits, callNumbers, writeCounts } from './collective-call.js'
 import type { Group } from './group.js'
 import { Work } from './work.js'
 
@@ -78,6 +78,19 @@ export class RankGroup {
   /** Part r of `output` becomes this rank's part of rank r's input; in place without `output`. */
   allToAll(input: Tensor, output?: Tensor, options: CollectiveOptions & VoteOptions = {}): Work {
     return this.#submit('allToAll', input, output, options)
+  }
+  /** As allToAll: sendCounts[q] elements go to rank q, receiveCounts[q] come from it. */
+  allToAllUneven(
+    input: Tensor,
+    output: Tensor,
+    sendCounts: readonly number[],
+    receiveCounts: readonly number[],
+    options: CollectiveOptions & VoteOptions = {},
+  ): Work {
+    const name = `allToAllUneven, rank ${this.rank}`
+    writeCounts(name, sendCounts, this.size, 0)
+    writeCounts(name, receiveCounts, this.size, this.size)
+    return this.#submit('allToAllUneven', input, output, options)
   }
   /**
    * Meets receive() of rank `to`: send k from one rank to another is receive k there. Calls of the

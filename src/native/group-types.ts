@@ -8,7 +8,8 @@ export interface GroupFunctions {
   /** Device indices by rank. */
   groupDevices(group: number): number[]
   /** Arrives for all ranks: words hold one input a rank, then one output a rank (0: none). Each
-   * rank's current stream waits for the result. Returns a work id. */
+   * rank's current stream waits for the result. An uneven all-to-all has the rows of its counts behind
+   * them. Returns a work id. */
   groupSubmitAll(
     group: number,
     kind: number,
@@ -17,7 +18,8 @@ export interface GroupFunctions {
     timeoutMs: number,
     resultMs: number,
   ): number
-  /** Arrives for one rank; the last rank to arrive launches for all. Returns a work id. */
+  /** Arrives for one rank; the last rank to arrive launches for all. Of an uneven all-to-all the words
+   * hold what it sends each rank, then what it receives. Returns a work id. */
   groupSubmit(
     group: number,
     rank: number,

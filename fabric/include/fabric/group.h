@@ -50,8 +50,9 @@ enum class CollectiveKind : uint8_t {
   kScatter = 8,
   kAllToAll = 9,
   kSendReceive = 10,  ///< of two ranks: Group::pair()
+  kAllToAllUneven = 11,
 };
-inline constexpr int kCollectiveKinds = 11;
+inline constexpr int kCollectiveKinds = 12;
 
 /// Has a call of this kind buffers?
 inline bool carries_data(CollectiveKind kind) {
@@ -69,6 +70,8 @@ const char* collective_name(CollectiveKind kind);
 ///  block of `in`
 ///  all-to-all: `in` (ranks * count,) -> `out` (ranks * count,), block r of `out` is this rank's
 ///  block of rank r's `in`; in place when equal
+///  uneven all-to-all: as all-to-all, but block q of this rank's `in` has send_counts[q] elements and
+///  block q of its `out` receive_counts[q], as rank q sends; `count` is the sum of send_counts
 ///  send-receive: the root's `in` (count,) -> the other rank's `out` (count,); of two ranks
 ///  barrier: no buffers    replay: `graph`, the same at every rank
 struct CollectiveArgs {
@@ -81,7 +84,8 @@ struct CollectiveArgs {
   void* out = nullptr;
   Stream* stream = nullptr;      ///< producer of `in`; the collective starts after its work so far
   std::shared_ptr<Graph> graph;  ///< of a replay
-  uint64_t vote = 0;             ///< small word, combined by bitwise or over ranks and given to all
+  std::vector<uint64_t> send_counts, receive_counts;  ///< by rank, of an uneven all-to-all
+  uint64_t vote = 0;  ///< small word, combined by bitwise or over ranks and given to all
   /// Limit for the result, counted from the launch; the shortest of all ranks counts.
   int64_t result_ms = 600'000;
   std::shared_ptr<void> keep_alive;  ///< held until launched

@@ -39,6 +39,7 @@ constexpr Choice kTable[] = {
     {CollectiveKind::kScatter, kAnyRanks, kAnySize, "copy-direct"},
     {CollectiveKind::kAllToAll, kAnyRanks, kAnySize, "copy-direct"},
     {CollectiveKind::kSendReceive, 2, kAnySize, "copy-direct"},
+    {CollectiveKind::kAllToAllUneven, kAnyRanks, kAnySize, "copy-direct"},
 };
 
 class Registry {

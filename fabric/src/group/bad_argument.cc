@@ -1,5 +1,6 @@
 // What is wrong with the parts of a call although all ranks agree: a root that is no rank, a buffer
 // that is missing, buffers that overlap in part. group/launch.cc asks before it prepares the call.
+#include <numeric>
 #include <string>
 
 #include "group/desync.h"
@@ -35,6 +36,36 @@ bool overlaps_in_part(const CollectiveArgs& args, int ranks) {
   return args.kind == CollectiveKind::kScatter ? out != in + in_place : in != out + in_place;
 }
 
+std::optional<Error> find_bad_uneven(std::span<const CollectiveArgs> args, CallSite site) {
+  for (size_t r = 0; r < args.size(); ++r) {
+    const CollectiveArgs& own = args[r];
+    auto usage = [&](const std::string& text) {
+      return Error(ErrorCode::kUsage, "all_to_all_uneven: rank " +
+                                          std::to_string(site.name_of(static_cast<int>(r))) + " " +
+                                          text);
+    };
+    if (own.send_counts.size() != args.size() || own.receive_counts.size() != args.size()) {
+      return usage("gave " + std::to_string(own.send_counts.size()) + " counts to send and " +
+                   std::to_string(own.receive_counts.size()) + " to receive for " +
+                   std::to_string(args.size()) + " ranks");
+    }
+    const auto sum = [](const std::vector<uint64_t>& counts) {
+      return std::accumulate(counts.begin(), counts.end(), uint64_t{0});
+    };
+    const uint64_t sent = sum(own.send_counts), received = sum(own.receive_counts);
+    if (own.count != sent) return usage("sends " + std::to_string(sent) + " elements, not count");
+    if (sent != 0 && own.in == nullptr) return usage("gave no input for " + shape_of(own));
+    if (received != 0 && own.out == nullptr) return usage("gave no output");
+    const auto in = reinterpret_cast<uintptr_t>(own.in);
+    const auto out = reinterpret_cast<uintptr_t>(own.out);
+    const uint64_t element = dtype_bytes(own.dtype);
+    if (sent != 0 && received != 0 && in < out + received * element && out < in + sent * element) {
+      return usage("gave an input and an output that overlap; give two that are apart");
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 bool has_root(CollectiveKind kind) {
@@ -61,6 +92,7 @@ std::optional<Error> find_bad_argument(std::span<const CollectiveArgs> args, Cal
   if (first.kind == CollectiveKind::kSendReceive && n != 2) {
     return usage("two ranks send and receive, the group has " + std::to_string(n) + ": use pair()");
   }
+  if (first.kind == CollectiveKind::kAllToAllUneven) return find_bad_uneven(args, site);
   if (!carries_data(first.kind) || first.count == 0) return std::nullopt;
   for (int r = 0; r < n; ++r) {
     const bool to_other = first.kind == CollectiveKind::kSendReceive;

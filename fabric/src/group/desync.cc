@@ -12,9 +12,9 @@ namespace {
 
 constexpr size_t kAttachedEvents = 64;
 
-constexpr const char* kKindNames[] = {"all_reduce", "broadcast",  "all_gather",  "reduce_scatter",
-                                      "reduce",     "barrier",    "replay",      "gather",
-                                      "scatter",    "all_to_all", "send_receive"};
+constexpr const char* kKindNames[] = {
+    "all_reduce", "broadcast", "all_gather", "reduce_scatter", "reduce",       "barrier",
+    "replay",     "gather",    "scatter",    "all_to_all",     "send_receive", "all_to_all_uneven"};
 constexpr const char* kEventNames[] = {
 #define WEFT_EVENT(enumerator, name) name,
 #include "fabric/event_kinds.def"
@@ -30,7 +30,8 @@ const char* difference(const CollectiveArgs& a, const CollectiveArgs& b) {
   if (a.kind != b.kind) return "kind";
   if (a.kind == CollectiveKind::kBarrier) return nullptr;
   if (a.kind == CollectiveKind::kReplay) return a.graph == b.graph ? nullptr : "graph";
-  if (a.count != b.count) return "count";
+  const bool own_count = a.kind == CollectiveKind::kAllToAllUneven;
+  if (a.count != b.count && !own_count) return "count";
   if (a.dtype != b.dtype) return "dtype";
   if (has_op(a.kind) && a.op != b.op) return "op";
   if (has_root(a.kind) && a.root != b.root) return "root";
@@ -79,6 +80,30 @@ std::string site_text(CallSite site) {
   return text + " of group " + std::to_string(site.group) + ")";
 }
 
+// What one rank sends of an uneven all-to-all, and another expects: the first two that differ.
+std::optional<Disagreement> find_uneven_blocks(std::span<const CollectiveArgs> args,
+                                               CallSite site) {
+  const size_t n = args.size();
+  for (size_t r = 0; r < n; ++r) {
+    for (size_t q = 0; q < n; ++q) {
+      if (args[r].send_counts.size() != n || args[q].receive_counts.size() != n) continue;
+      const uint64_t sent = args[r].send_counts[q], expected = args[q].receive_counts[r];
+      if (sent == expected) continue;
+      const std::string from = std::to_string(r), to = std::to_string(q);
+      return Disagreement{
+          static_cast<int>(q),
+          Error(ErrorCode::kDesync,
+                "rank " + from + " called all_to_all_uneven with " + std::to_string(sent) + " x " +
+                    dtype_name(args[r].dtype) + " for rank " + to + ", rank " + to + " with " +
+                    std::to_string(expected) + " from rank " + from + site_text(site),
+                "{\"rank\":" + to + ",\"differs\":\"count\",\"value\":" + std::to_string(expected) +
+                    ",\"reference\":" + from + ",\"expected\":" + std::to_string(sent) + "," +
+                    site_fields(site, args[r].kind) + "}")};
+    }
+  }
+  return std::nullopt;
+}
+
 std::string last_events() {
   const EventSlice slice = event_log::read(0, kAttachedEvents);
   std::string text = "[";
@@ -115,6 +140,9 @@ std::optional<Disagreement> find_disagreement(std::span<const CollectiveArgs> ar
   const int n = static_cast<int>(args.size());
   bool agree = true;
   for (int r = 1; r < n && agree; ++r) agree = difference(args[0], args[r]) == nullptr;
+  if (agree && args[0].kind == CollectiveKind::kAllToAllUneven) {
+    return find_uneven_blocks(args, site);
+  }
   if (agree) return std::nullopt;
   int reference = 0, most = 0;
   for (int r = 0; r < n; ++r) {

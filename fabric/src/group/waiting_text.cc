@@ -13,6 +13,7 @@ namespace {
 std::string brought_text(const CallRank& rank) {
   std::string text = collective_name(rank.kind);
   if (!carries_data(rank.kind)) return text;
+  if (rank.kind == CollectiveKind::kAllToAllUneven) return text + " of " + dtype_name(rank.dtype);
   text += " of " + std::to_string(rank.count) + " x " + dtype_name(rank.dtype);
   if (rank.kind == CollectiveKind::kBroadcast || rank.kind == CollectiveKind::kReduce ||
       rank.kind == CollectiveKind::kGather || rank.kind == CollectiveKind::kScatter) {

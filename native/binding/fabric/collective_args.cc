@@ -1,6 +1,7 @@
 // See binding/fabric/collective_args.h.
 #include "binding/fabric/collective_args.h"
 
+#include <numeric>
 #include <utility>
 
 #include "autograd/node.h"
@@ -127,6 +128,40 @@ CollectiveArgs make_end(bool sends, int shown, Device& device, Tensor tensor, in
   } else {
     hold(args, {}, std::move(tensor));
   }
+  return args;
+}
+
+CollectiveArgs make_uneven(int ranks, int rank, Device& device, Tensor in, Tensor out,
+                           const std::vector<uint64_t>& counts, int64_t result_ms) {
+  CollectiveArgs args;
+  args.kind = CollectiveKind::kAllToAllUneven;
+  args.result_ms = result_ms;
+  args.stream = &current_stream(device);
+  const char* name = "all_to_all_uneven";
+  if (!in || !out) {
+    fail(ErrorCode::kUsage, "%s: rank %d has no %s", name, rank, in ? "output" : "input");
+  }
+  check_tensor(in, "input", rank, device, name);
+  check_tensor(out, "output", rank, device, name);
+  if (in.dtype() != out.dtype()) {
+    fail(ErrorCode::kDtype, "%s: rank %d has input %s and output %s", name, rank,
+         dtype_name(in.dtype()), dtype_name(out.dtype()));
+  }
+  args.send_counts.assign(counts.begin(), counts.begin() + ranks);
+  args.receive_counts.assign(counts.begin() + ranks, counts.end());
+  const auto fits = [&](const Tensor& t, const std::vector<uint64_t>& parts, const char* role) {
+    const uint64_t sum = std::accumulate(parts.begin(), parts.end(), uint64_t{0});
+    if (static_cast<uint64_t>(t.numel()) == sum) return;
+    fail(ErrorCode::kShape, "%s: the %s of rank %d is %s, but its counts add up to %llu elements",
+         name, role, rank, to_string(t.shape()).c_str(), static_cast<unsigned long long>(sum));
+  };
+  fits(in, args.send_counts, "input");
+  fits(out, args.receive_counts, "output");
+  args.dtype = in.dtype();
+  args.count = static_cast<uint64_t>(in.numel());
+  args.in = in.data();
+  args.out = out.data();
+  hold(args, std::move(in), std::move(out));
   return args;
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "binding/entry.h"
 #include "fabric/group.h"
@@ -19,6 +20,11 @@ fabric::CollectiveArgs make_args(fabric::CollectiveKind kind, fabric::ReduceOp o
 /// One end of a send-receive; errors call the rank `shown`.
 fabric::CollectiveArgs make_end(bool sends, int shown, Device& device, Tensor tensor,
                                 int64_t result_ms);
+
+/// One rank's part of an uneven all-to-all; `counts` has how much it sends each rank, then how much it
+/// receives from each.
+fabric::CollectiveArgs make_uneven(int ranks, int rank, Device& device, Tensor in, Tensor out,
+                                   const std::vector<uint64_t>& counts, int64_t result_ms);
 
 /// A collective is a write: gradient formulas that kept the tensor must notice. `held` is
 /// CollectiveArgs::keep_alive.

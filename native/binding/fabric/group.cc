@@ -71,6 +71,14 @@ int root_at(Frame& f, size_t i, const fabric::Group& group) {
   return static_cast<int>(root);
 }
 
+// What `rank` sends each rank, then receives from each; row r of `table` is what r sends.
+std::vector<uint64_t> counts_of(const double* table, int ranks, int rank) {
+  std::vector<uint64_t> counts;
+  for (int q = 0; q < ranks; ++q) counts.push_back(static_cast<uint64_t>(table[rank * ranks + q]));
+  for (int q = 0; q < ranks; ++q) counts.push_back(static_cast<uint64_t>(table[q * ranks + rank]));
+  return counts;
+}
+
 napi_value submit_all(Frame& f) {
   auto group = group_at(f);
   CollectiveKind kind = kind_at(f, 1);
@@ -80,12 +88,21 @@ napi_value submit_all(Frame& f) {
   int64_t result_ms = f.signed_integer(5);
   int ranks = group->size();
   const double* w = f.words();
+  const auto words = static_cast<size_t>(ranks) * static_cast<size_t>(ranks + 2);
+  if (kind == CollectiveKind::kAllToAllUneven && words > kCallWords) {
+    fail(ErrorCode::kUsage, "an uneven all-to-all over %d ranks: call it rank by rank", ranks);
+  }
   std::vector<CollectiveArgs> args;
   std::vector<std::shared_ptr<void>> held;  // the group lets go of keep_alive once launched
   WorkEntry entry;
   for (int r = 0; r < ranks; ++r) {
-    args.push_back(make_args(kind, op, root, ranks, r, group->device(r), tensor_or_none(w[r]),
-                             tensor_or_none(w[ranks + r]), result_ms));
+    Tensor in = tensor_or_none(w[r]), out = tensor_or_none(w[ranks + r]);
+    Device& device = group->device(r);
+    args.push_back(kind == CollectiveKind::kAllToAllUneven
+                       ? make_uneven(ranks, r, device, std::move(in), std::move(out),
+                                     counts_of(w + 2 * ranks, ranks, r), result_ms)
+                       : make_args(kind, op, root, ranks, r, device, std::move(in), std::move(out),
+                                   result_ms));
     held.push_back(args.back().keep_alive);
     entry.devices.push_back(&group->device(r));
   }
@@ -105,9 +122,19 @@ napi_value submit(Frame& f) {
   CollectiveKind kind = kind_at(f, 2);
   fabric::ReduceOp op = op_at(f, 3);
   int root = root_at(f, 4, *group);
-  CollectiveArgs args =
-      make_args(kind, op, root, group->size(), rank, group->device(rank),
-                tensor_or_none(f.number(5)), tensor_or_none(f.number(6)), f.signed_integer(9));
+  Tensor in = tensor_or_none(f.number(5)), out = tensor_or_none(f.number(6));
+  Device& device = group->device(rank);
+  const int64_t result_ms = f.signed_integer(9);
+  CollectiveArgs args;
+  if (kind == CollectiveKind::kAllToAllUneven) {
+    const double* w = f.words();
+    const std::vector<uint64_t> counts(w, w + 2 * group->size());
+    args =
+        make_uneven(group->size(), rank, device, std::move(in), std::move(out), counts, result_ms);
+  } else {
+    args = make_args(kind, op, root, group->size(), rank, device, std::move(in), std::move(out),
+                     result_ms);
+  }
   args.vote = f.integer(7);
   note_write(args.keep_alive);
   WorkEntry entry;

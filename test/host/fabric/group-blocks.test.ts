@@ -55,6 +55,58 @@ test('all-to-all transposes blocks, out of place and in place', async () => {
   expect(await values(tensors)).toEqual(expected)
 })
 
+test('uneven all-to-all: blocks of any size, none too', async () => {
+  const counts = [
+    [1, 2, 0],
+    [0, 0, 3],
+    [2, 0, 1],
+  ]
+  const inputs = each((r, device) => tensor([10 * r, 10 * r + 1, 10 * r + 2], { device }))
+  const sizes = [3, 2, 4]
+  const make = () => each((q, device) => zeros([sizes[q]!], { device }))
+  const expected = [
+    [0, 20, 21],
+    [1, 2],
+    [10, 11, 12, 22],
+  ]
+  const outputs = make()
+  group.allToAllUneven(inputs, outputs, counts)
+  expect(await values(outputs)).toEqual(expected)
+  const again = make()
+  const works = each((r) =>
+    group.rank(r).allToAllUneven(
+      inputs[r]!,
+      again[r]!,
+      counts[r]!,
+      counts.map((row) => row[r]!),
+    ),
+  )
+  for (const work of works) work.wait()
+  expect(await values(again)).toEqual(expected)
+})
+
+test('uneven all-to-all: counts that fit no tensor or no other rank are named', async () => {
+  const tensors = () => each((_, device) => zeros([3], { device }))
+  const even = [1, 1, 1]
+  expect(() => group.allToAllUneven(tensors(), tensors(), [even, even, [1, 1, 2]])).toThrow(
+    /the input of rank 2 is \(3,\), but its counts add up to 4/,
+  )
+  expect(() => group.allToAllUneven(tensors(), tensors(), [even, even, [1, 1, -1]])).toThrow(
+    UsageError,
+  )
+  expect(() => group.allToAllUneven(tensors(), tensors(), [even, even])).toThrow(/need 3 rows/)
+  const inputs = tensors()
+  const outputs = tensors()
+  const works = each((r) =>
+    group.rank(r).allToAllUneven(inputs[r]!, outputs[r]!, r === 1 ? [2, 0, 1] : even, even),
+  )
+  for (const work of works) {
+    await expect(work.done).rejects.toThrow(
+      /rank 1 called all_to_all_uneven with 2 x f32 for rank 0, rank 0 with 1 from rank 1/,
+    )
+  }
+})
+
 test('rank by rank', async () => {
   const inputs = each((r, device) => tensor([r], { device }))
   const gathered = zeros([3], { device: group.devices[0]! })

@@ -1,5 +1,5 @@
 // `copy-direct`: every rank fetches its blocks straight from the rank that has them. The table takes
-// it for gather, scatter, all-to-all and send-receive of every size.
+// it for gather, scatter, all-to-all (even or not) and send-receive of every size.
 //
 // Design. Three phases, joined by events between the comm streams:
 //  1. A rank whose all-to-all is in place copies its input aside, on its comm stream. Then every
@@ -30,29 +30,31 @@ class DirectCall final : public PreparedCall {
       : call_(call),
         args_(call.args[0]),
         n_(call.devices.size()),
-        block_(args_.count * dtype_bytes(args_.dtype)),
+        element_(dtype_bytes(args_.dtype)),
+        block_(args_.count * element_),
         aside_(n_),
         lanes_(n_ * n_) {
     here_.reserve(n_);
     for (Device* device : call.devices) here_.emplace_back(*device);
-    if (block_ == 0) return;
+    if (uneven()) find_offsets();
+    if (nothing()) return;
     for (size_t q = 0; q < n_; ++q) {
       const CollectiveArgs& own = call.args[q];
       if (n_ > 1 && args_.kind == CollectiveKind::kAllToAll && own.in == own.out) {
         aside_[q] = scratch_.take(block_ * n_, comm(q));
       }
       for (size_t r = 0; r < n_; ++r) {
-        if (r == q || !moves(r, q)) continue;
+        if (r == q || !moves(r, q) || bytes(r, q) == 0) continue;
         auto lane = std::make_unique<CopyLane>(*call.devices[r], *call.devices[q],
-                                               std::min(block_, kStagedPiece), label_of(call));
-        if (!lane->peer()) lane->reserve((block_ + kStagedPiece - 1) / kStagedPiece);
+                                               std::min(bytes(r, q), kStagedPiece), label_of(call));
+        if (!lane->peer()) lane->reserve((bytes(r, q) + kStagedPiece - 1) / kStagedPiece);
         lanes_[q * n_ + r] = std::move(lane);
       }
     }
   }
 
   void enqueue() override {
-    if (block_ == 0) return;
+    if (nothing()) return;
     for (size_t q = 0; q < n_; ++q) {
       if (aside_[q] != nullptr) {
         copy_within(call_, aside_[q], call_.args[q].in, block_ * n_, comm(q));
@@ -62,11 +64,11 @@ class DirectCall final : public PreparedCall {
     for (size_t q = 0; q < n_; ++q) {
       for (size_t step = 1; step < n_; ++step) {
         const size_t r = (q + step) % n_;
-        if (!moves(r, q)) continue;
-        lanes_[q * n_ + r]->fetch(destination(r, q), source(r, q), block_, comm(r), comm(q));
+        if (!moves(r, q) || bytes(r, q) == 0) continue;
+        lanes_[q * n_ + r]->fetch(destination(r, q), source(r, q), bytes(r, q), comm(r), comm(q));
       }
       if (moves(q, q) && aside_[q] == nullptr) {
-        copy_within(call_, destination(q, q), source(q, q), block_, comm(q));
+        copy_within(call_, destination(q, q), source(q, q), bytes(q, q), comm(q));
       }
     }
     meet();
@@ -83,14 +85,40 @@ class DirectCall final : public PreparedCall {
     if (args_.kind == CollectiveKind::kSendReceive) return r == root() && q != root();
     return true;
   }
+  bool uneven() const { return args_.kind == CollectiveKind::kAllToAllUneven; }
+  /// Of the block that rank r has for rank q.
+  size_t bytes(size_t r, size_t q) const {
+    return uneven() ? call_.args[r].send_counts[q] * element_ : block_;
+  }
+  bool nothing() const {
+    if (!uneven()) return block_ == 0;
+    return std::ranges::all_of(call_.args, [](const auto& each) { return each.count == 0; });
+  }
+  // Where the blocks of an uneven all-to-all begin: by owner and other rank, in bytes.
+  void find_offsets() {
+    const auto run = [&](std::vector<size_t>& offsets, auto&& counts_of) {
+      for (const CollectiveArgs& each : call_.args) {
+        size_t at = 0;
+        for (uint64_t count : counts_of(each)) {
+          offsets.push_back(at);
+          at += count * element_;
+        }
+      }
+    };
+    run(in_offsets_, [](const auto& each) -> const auto& { return each.send_counts; });
+    run(out_offsets_, [](const auto& each) -> const auto& { return each.receive_counts; });
+  }
+
   const char* source(size_t r, size_t q) const {
     const auto* in = static_cast<const char*>(call_.args[r].in);
+    if (uneven()) return in + in_offsets_[r * n_ + q];
     if (args_.kind == CollectiveKind::kGather) return in;
     if (args_.kind == CollectiveKind::kSendReceive) return in;
     return (aside_[r] != nullptr ? aside_[r] : in) + q * block_;
   }
   char* destination(size_t r, size_t q) const {
     auto* out = static_cast<char*>(call_.args[q].out);
+    if (uneven()) return out + out_offsets_[q * n_ + r];
     const bool one_block =
         args_.kind == CollectiveKind::kScatter || args_.kind == CollectiveKind::kSendReceive;
     return one_block ? out : out + r * block_;
@@ -109,16 +137,19 @@ class DirectCall final : public PreparedCall {
   const CollectiveCall call_;
   const CollectiveArgs& args_;
   const size_t n_;
-  const size_t block_;  // bytes that one rank sends to another
+  const size_t element_;
+  const size_t block_;  // bytes that one rank sends to another, where all do the same
   std::vector<Event> here_;
-  std::vector<char*> aside_;                      // by rank: its input, where that is overwritten
+  std::vector<char*> aside_;  // by rank: its input, where that is overwritten
+  std::vector<size_t> in_offsets_, out_offsets_;
   std::vector<std::unique_ptr<CopyLane>> lanes_;  // q * n + r: from r to q
   Scratch scratch_;
 };
 
 bool supports(CollectiveKind kind, ReduceOp, DType, int) {
   return kind == CollectiveKind::kGather || kind == CollectiveKind::kScatter ||
-         kind == CollectiveKind::kAllToAll || kind == CollectiveKind::kSendReceive;
+         kind == CollectiveKind::kAllToAll || kind == CollectiveKind::kSendReceive ||
+         kind == CollectiveKind::kAllToAllUneven;
 }
 
 std::unique_ptr<PreparedCall> prepare(const CollectiveCall& call) {

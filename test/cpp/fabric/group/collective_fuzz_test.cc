@@ -20,9 +20,10 @@ using test::host_devices;
 using test::run_checked;
 
 constexpr CollectiveKind kKinds[] = {
-    CollectiveKind::kAllReduce, CollectiveKind::kBroadcast,     CollectiveKind::kAllGather,
-    CollectiveKind::kReduce,    CollectiveKind::kReduceScatter, CollectiveKind::kScatter,
-    CollectiveKind::kGather,    CollectiveKind::kAllToAll,      CollectiveKind::kSendReceive};
+    CollectiveKind::kAllReduce,     CollectiveKind::kBroadcast,     CollectiveKind::kAllGather,
+    CollectiveKind::kReduce,        CollectiveKind::kReduceScatter, CollectiveKind::kScatter,
+    CollectiveKind::kGather,        CollectiveKind::kAllToAll,      CollectiveKind::kSendReceive,
+    CollectiveKind::kAllToAllUneven};
 static_assert(std::size(kKinds) + 2 == kCollectiveKinds, "all but barrier and replay");
 constexpr ReduceOp kOps[] = {ReduceOp::kSum, ReduceOp::kAvg, ReduceOp::kMax, ReduceOp::kMin,
                              ReduceOp::kProd};
@@ -34,6 +35,7 @@ bool reduces(CollectiveKind kind) {
 
 bool exists(const Call& call, int ranks) {
   if (call.kind == CollectiveKind::kSendReceive && (ranks != 2 || call.in_place)) return false;
+  if (call.kind == CollectiveKind::kAllToAllUneven && call.in_place) return false;
   if (!reduces(call.kind)) return call.op == ReduceOp::kSum;
   return call.op != ReduceOp::kAvg || is_floating(call.dtype);
 }

@@ -130,7 +130,8 @@ class CallBuffers {
   CallBuffers(const std::vector<Device*>& devices, const Call& call)
       : devices_(devices), call_(call) {
     const uint64_t n = devices.size(), element = dtype_bytes(call.dtype);
-    const bool all = call.kind == CollectiveKind::kAllToAll;
+    const bool all =
+        call.kind == CollectiveKind::kAllToAll || call.kind == CollectiveKind::kAllToAllUneven;
     const bool gathers =
         call.kind == CollectiveKind::kAllGather || call.kind == CollectiveKind::kGather;
     const bool scatters =
@@ -177,6 +178,11 @@ class CallBuffers {
     args.dtype = call_.dtype;
     args.count = call_.count;
     args.root = call_.root;
+    if (call_.kind == CollectiveKind::kAllToAllUneven) {  // here with blocks that are even
+      args.count = in_count_;
+      args.send_counts.assign(devices_.size(), call_.count);
+      args.receive_counts = args.send_counts;
+    }
     args.in = reads(r) ? parts_[r].in : nullptr;
     args.out = writes(r) ? parts_[r].out : nullptr;
     args.stream = &devices_[r]->compute();
@@ -244,7 +250,7 @@ class CallBuffers {
   }
   bool differs_by_rank() const {
     return call_.kind == CollectiveKind::kReduceScatter || call_.kind == CollectiveKind::kScatter ||
-           call_.kind == CollectiveKind::kAllToAll;
+           call_.kind == CollectiveKind::kAllToAll || call_.kind == CollectiveKind::kAllToAllUneven;
   }
 
   double expected(int r, uint64_t i) const {
@@ -256,6 +262,7 @@ class CallBuffers {
       case CollectiveKind::kScatter:
         return input_value(call_, call_.root, static_cast<uint64_t>(r) * call_.count + i);
       case CollectiveKind::kAllToAll:
+      case CollectiveKind::kAllToAllUneven:
         return input_value(call_, static_cast<int>(i / call_.count),
                            static_cast<uint64_t>(r) * call_.count + i % call_.count);
       case CollectiveKind::kGather:

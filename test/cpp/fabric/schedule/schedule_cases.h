@@ -44,7 +44,8 @@ class ScheduleBuffers {
   ScheduleBuffers(const ScheduleCase& c, const std::vector<Device*>& devices)
       : case_(c), devices_(devices) {
     const auto n = static_cast<uint64_t>(c.ranks);
-    const bool all = c.kind == CollectiveKind::kAllToAll;
+    const bool all =
+        c.kind == CollectiveKind::kAllToAll || c.kind == CollectiveKind::kAllToAllUneven;
     const bool gathers = c.kind == CollectiveKind::kAllGather || c.kind == CollectiveKind::kGather;
     const bool scatters =
         c.kind == CollectiveKind::kReduceScatter || c.kind == CollectiveKind::kScatter;
@@ -82,6 +83,11 @@ class ScheduleBuffers {
       args.dtype = DType::kI64;
       args.count = case_.count;
       args.root = root();
+      if (case_.kind == CollectiveKind::kAllToAllUneven) {
+        args.count = in_;
+        args.send_counts.assign(static_cast<size_t>(case_.ranks), case_.count);
+        args.receive_counts = args.send_counts;
+      }
       const bool barrier = case_.kind == CollectiveKind::kBarrier;
       args.in = barrier || !reads(r) ? nullptr : in(r);
       args.out = barrier || !writes(r) ? nullptr : out(r);
@@ -117,6 +123,7 @@ class ScheduleBuffers {
           case CollectiveKind::kAllGather:
           case CollectiveKind::kGather:
           case CollectiveKind::kAllToAll:
+          case CollectiveKind::kAllToAllUneven:
             expected = schedule_input(static_cast<int>(i / case_.count));
             break;
           case CollectiveKind::kBroadcast:
@@ -202,8 +209,9 @@ inline std::vector<ScheduleCase> cases() {
     for (int ranks : {2, 3, 4}) {
       if (kind == CollectiveKind::kSendReceive && ranks != 2) continue;
       for (bool in_place : {false, true}) {
-        if (in_place && (kind == CollectiveKind::kSendReceive || kind == CollectiveKind::kBarrier ||
-                         kind == CollectiveKind::kReduceScatter))
+        if (in_place &&
+            (kind == CollectiveKind::kSendReceive || kind == CollectiveKind::kBarrier ||
+             kind == CollectiveKind::kReduceScatter || kind == CollectiveKind::kAllToAllUneven))
           continue;
         for (bool peers : {true, false}) {
           all.push_back({algorithm, kind, ranks, count, in_place, peers, tuning});
@@ -225,7 +233,7 @@ inline std::vector<ScheduleCase> cases() {
     add("copy-oneshot", kind, 40, whole);
   }
   for (auto kind : {CollectiveKind::kGather, CollectiveKind::kScatter, CollectiveKind::kAllToAll,
-                    CollectiveKind::kSendReceive}) {
+                    CollectiveKind::kAllToAllUneven, CollectiveKind::kSendReceive}) {
     add("copy-direct", kind, 40, whole);
   }
   return all;
