@@ -8,6 +8,10 @@ export type Collective =
   | 'reduce'
   | 'allGather'
   | 'reduceScatter'
+  | 'gather'
+  | 'scatter'
+  | 'allToAll'
+  | 'sendReceive'
   | 'functional'
 
 /** Variable `at` of device `device`. */
@@ -44,12 +48,16 @@ export const variables = 3
 export const streamsADevice = 3
 const sizes = [1, 2, 7, 64, 257, 4099, 20_001]
 const limit = 30_000
-const collectives: Collective[] = [
+export const collectives: readonly Collective[] = [
   'allReduce',
   'broadcast',
   'reduce',
   'allGather',
   'reduceScatter',
+  'gather',
+  'scatter',
+  'allToAll',
+  'sendReceive',
   'functional',
 ]
 

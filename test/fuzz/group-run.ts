@@ -72,10 +72,21 @@ function reference(step: CollectiveStep, parts: readonly Tensor[]): Tensor[] {
       return parts.map((part, r) => (r === step.root ? combined() : part))
     case 'allGather':
       return parts.map((_, r) => parts[(r + 1) % n] as Tensor)
+    case 'gather':
+      return parts.with(step.root, parts[(step.root + 1) % n] as Tensor)
+    case 'scatter':
+      return parts.map((_, r) => signed(parts[step.root] as Tensor, r))
+    case 'allToAll':
+      return parts.map((_, r) => signed(parts[(r + 1) % n] as Tensor, r))
+    case 'sendReceive':
+      return parts.with((step.root + 1) % n, parts[step.root] as Tensor)
     default:
       return parts.map(() => combined())
   }
 }
+
+/** What goes to rank r differs from what goes to its neighbours. */
+const signed = (part: Tensor, r: number) => (r % 2 === 0 ? part : part.neg())
 
 /** The same by the group: in place, or the tensors that it made. */
 function collective(
@@ -83,20 +94,39 @@ function collective(
   step: CollectiveStep,
   parts: readonly Tensor[],
 ): { works: Work[]; made: readonly Tensor[] } {
-  const options = { op: step.reduce, root: step.root }
+  const { root } = step
+  const options = { op: step.reduce, root }
   const n = parts.length
+  const size = (parts[0] as Tensor).size(0)
+  const forAll = (part: Tensor) => F.cat(parts.map((_, r) => signed(part, r)))
+  /** Each rank takes its neighbour's part. */
+  const neighbours = (all: Tensor, r: number) => all.narrow(0, ((r + 1) % n) * size, size).clone()
   switch (step.op) {
     case 'functional':
       return { works: [], made: collectives.allReduce(group, parts, options) }
     case 'allGather': {
       const joined = parts.map((part) => F.cat(parts.map(() => part)))
       const works = [group.allGather(parts, joined)]
-      // Each rank takes its neighbour's part.
-      const made = joined.map((all, r) => {
-        const size = part0(parts)
-        return all.narrow(0, ((r + 1) % n) * size, size).clone()
-      })
-      return { works, made }
+      return { works, made: joined.map(neighbours) }
+    }
+    case 'allToAll': {
+      const all = parts.map(forAll)
+      const works = [group.allToAll(all)]
+      return { works, made: all.map(neighbours) }
+    }
+    case 'gather': {
+      const all = forAll(parts[root] as Tensor)
+      const works = [group.gather(parts, all, { root })]
+      return { works, made: parts.with(root, neighbours(all, root)) }
+    }
+    case 'scatter': {
+      const made = parts.map((part) => part.clone())
+      return { works: [group.scatter(forAll(parts[root] as Tensor), made, { root })], made }
+    }
+    case 'sendReceive': {
+      const to = (root + 1) % n
+      const work = group.sendReceive(parts[root] as Tensor, parts[to] as Tensor, { from: root, to })
+      return { works: [work], made: parts }
     }
     case 'reduceScatter': {
       const joined = parts.map((part) => F.cat(parts.map(() => part)))
@@ -107,7 +137,6 @@ function collective(
       return { works: [group[step.op](parts, options)], made: parts }
   }
 }
-const part0 = (parts: readonly Tensor[]) => (parts[0] as Tensor).size(0)
 
 function onOneDevice(program: GroupProgram, all: Variables): void {
   for (const step of program.steps) {
@@ -217,13 +246,9 @@ function isExact({ dtype, elements, steps }: GroupProgram): boolean {
   const bytes = elements * (dtype === 'f64' ? 8 : 4)
   return steps.every((step) => {
     if ('to' in step || step.reduce === 'max' || step.reduce === 'min') return true
-    if (step.op === 'broadcast' || step.op === 'allGather') return true
-    return (
-      step.reduce === 'sum' &&
-      step.op !== 'reduce' &&
-      step.op !== 'reduceScatter' &&
-      bytes <= 65_536
-    )
+    if (step.op === 'reduce' || step.op === 'reduceScatter') return false
+    const combines = step.op === 'allReduce' || step.op === 'functional'
+    return !combines || (step.reduce === 'sum' && bytes <= 65_536)
   })
 }
 const rounding = { f32: 1e-5, f64: 1e-13, f16: 2e-2, bf16: 1e-1, i32: 0, i64: 0 }

@@ -2,7 +2,7 @@
 // them to a few steps.
 import { beforeAll, expect, test } from 'vitest'
 import { type Fabric, fromLocal, openFabric } from 'weft'
-import { groupProgramText, makeGroupProgram } from '../../fuzz/group-program.js'
+import { collectives, groupProgramText, makeGroupProgram } from '../../fuzz/group-program.js'
 import { groupDifference, type Swap } from '../../fuzz/group-run.js'
 import { makeProgram } from '../../fuzz/make-program.js'
 import { dtypes, type Program, programText } from '../../fuzz/program.js'
@@ -30,11 +30,14 @@ test('200 random programs over meshes give the values and gradients of one devic
 })
 
 test('60 random programs over groups and streams give the values of one device', async () => {
+  const seen = new Set<string>()
   for (let seed = 1; seed <= 60; seed++) {
     const program = makeGroupProgram(seed, 12)
+    for (const { op } of program.steps) seen.add(op)
     const found = await groupDifference(program, fabric)
     if (found !== undefined) expect.fail(`${found}\n${groupProgramText(program)}`)
   }
+  for (const op of collectives) expect(seen).toContain(op)
 })
 
 /** A rule that lets terms of a sum through what is not linear in them. */
