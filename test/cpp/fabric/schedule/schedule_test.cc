@@ -87,6 +87,7 @@ TEST(ScheduleEdges, NoPlaceThatMakesAnEdgeOfACollectiveCanBeLeftOutUnnoticed) {
     SCOPED_TRACE(algorithm);
     Places places;
     for (const ScheduleCase& c : cases()) {
+      if (c.ranks == 4) continue;  // the same places, many times
       if (std::string(c.algorithm) == algorithm) places.leave_out_each(trace_of(c), name_of(c));
     }
     places.expect_all_noticed(8);
