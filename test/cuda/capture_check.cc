@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "fabric/algorithm.h"
 #include "fabric/allocator.h"
 #include "fabric/fabric.h"
 #include "fabric/graph.h"
@@ -216,8 +217,8 @@ void check_order(const std::string& name) {
   std::vector<Device*> devices{&open_device(name + "/0", 2), &open_device(name + "/1", 2)};
   auto group = Group::create(devices);
   register_algorithm({"check-shared-inbox", true,
-                      [](CollectiveKind kind, ReduceOp, DType, int) {
-                        return kind == CollectiveKind::kAllReduce;
+                      [](const CallShape& call) {
+                        return call.kind == CollectiveKind::kAllReduce;
                       },
                       &prepare_shared_inbox});
   force_algorithm("check-shared-inbox");

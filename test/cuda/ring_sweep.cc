@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "collective/algorithms.h"
+#include "fabric/algorithm.h"
 #include "fabric/allocator.h"
 #include "fabric/fabric.h"
 #include "fabric/graph.h"

@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -41,7 +42,10 @@ class CaptureState {
   void release();
   /// Leaves `buffer`, which work on `stream` uses, to the capture; false outside one.
   bool keep(const StagingBuffer& buffer, Stream& stream);
+  /// Leaves what launched work needs to the capture and then to the graph.
+  void keep(std::shared_ptr<void> owned);
   Kept take_kept();
+  std::vector<std::shared_ptr<void>> take_owned();
 
  private:
   std::atomic<uint64_t> id_{0};
@@ -49,6 +53,7 @@ class CaptureState {
   std::atomic<std::thread::id> thread_{};
   std::mutex mutex_;  // guards kept_, and id_ against keep()
   Kept kept_;
+  std::vector<std::shared_ptr<void>> owned_;
 };
 
 /// Captures of the process that have ended, by device.

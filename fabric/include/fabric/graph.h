@@ -54,11 +54,12 @@ class Graph {
   GraphHandle handle_ = nullptr;
   Stream* origin_ = nullptr;
   std::vector<Device*> devices_;
-  std::vector<uint32_t> pools_;  // by device
-  std::vector<Stream*> comms_;   // comm streams that took part
-  CaptureState::Kept staging_;   // buffers that captured copies use
-  std::mutex mutex_;             // one launch at a time enqueues
-  Event last_;                   // behind the latest launch
+  std::vector<uint32_t> pools_;               // by device
+  std::vector<Stream*> comms_;                // comm streams that took part
+  CaptureState::Kept staging_;                // buffers that captured copies use
+  std::vector<std::shared_ptr<void>> owned_;  // what captured calls need
+  std::mutex mutex_;                          // one launch at a time enqueues
+  Event last_;                                // behind the latest launch
   std::atomic<uint64_t> launches_{0};
 };
 

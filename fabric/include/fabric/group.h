@@ -156,39 +156,4 @@ class Group {
   virtual GroupReport report() const = 0;
 };
 
-/// One call as an algorithm sees it: args[r] and devices[r] in rank order. Good until the
-/// PreparedCall is gone.
-struct CollectiveCall {
-  std::span<CollectiveArgs> args;
-  std::span<Device* const> devices;
-  uint64_t sequence = 0;  ///< EventRecord::id of what it logs: the call's number in its group
-  uint32_t detail = 0;    ///< EventRecord::detail: the kind in the low 8 bits, the group's id above
-};
-
-/// A call that has all it needs: scratch, staging memory, events. Destroyed once enqueued; what it
-/// holds is then free in the order of the comm streams.
-class PreparedCall {
- public:
-  virtual ~PreparedCall() = default;
-  /// Enqueues on the ranks' comm streams and their devices' copy streams; at its end each comm
-  /// stream has waited for all that touches its rank's memory. If it throws, the caller closes what
-  /// was enqueued: every comm stream waits for all of these streams.
-  virtual void enqueue() = 0;
-};
-
-/// A collective algorithm: what it can do and how it launches. Registered by name; the fabric picks
-/// by a table of (kind, ranks, bytes).
-struct Algorithm {
-  std::string name;         ///< "copy-ring", "copy-oneshot", later ones from plugins
-  bool rank_order = false;  ///< same bits for every size, chunking and placement
-  bool (*supports)(CollectiveKind kind, ReduceOp op, DType dtype, int ranks) = nullptr;
-  /// Does all that may fail and enqueues nothing; scratch comes from each device's allocator. May
-  /// wait for memory.
-  std::unique_ptr<PreparedCall> (*prepare)(const CollectiveCall& call) = nullptr;
-};
-void register_algorithm(const Algorithm& algorithm);
-std::vector<const Algorithm*> algorithms();
-/// Forces one algorithm by name for the calls it supports ("" gives the choice back to the table).
-void force_algorithm(const std::string& name);
-
 }  // namespace fabric

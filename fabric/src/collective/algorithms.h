@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "fabric/group.h"
+#include "fabric/algorithm.h"
 
 namespace fabric {
 
@@ -34,13 +34,16 @@ struct RingTuning {
 };
 RingTuning& ring_tuning();
 
-/// The algorithm for a call of `bytes` (count * element) over `ranks`. Throws Error(kUsage) when
-/// none can do it, for example an average of integers.
-const Algorithm& choose_algorithm(CollectiveKind kind, ReduceOp op, DType dtype, int ranks,
-                                  uint64_t bytes);
+/// What the table starts with.
+std::vector<Algorithm> built_in_algorithms();
 
-/// Position of a registered algorithm in algorithms().
-uint64_t algorithm_index(const Algorithm& algorithm);
+struct Chosen {
+  AlgorithmPtr algorithm;
+  uint64_t place = 0;  ///< in algorithms()
+};
+/// The algorithm for a call. Throws Error(kUsage) when none can do it, for example an average of
+/// integers.
+Chosen choose_algorithm(const CallShape& shape);
 
 /// What the last hop multiplies by.
 inline double last_scale(ReduceOp op, size_t ranks) {

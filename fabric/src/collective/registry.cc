@@ -1,46 +1,24 @@
 // The table of collective algorithms: who is registered, which one a call gets. Plugins register,
 // tests and users force one by name, groups choose on every launch.
 //
-// Entries are never removed or moved, so a pointer taken once stays good and a choice is made under
-// a short lock. The table lists, for each kind and up to a size, who goes first; the first entry
-// that is registered and supports the call wins. Registering logs a
-// `plugin` event with the entry's position; group/launch.cc logs one for each choice.
-#include <atomic>
-#include <iterator>
+// A place in the table is never reused by another name, so that places in the event log keep their
+// meaning; unregistering leaves the name alone there, and whoever still uses the algorithm shares
+// it. A choice is made under a short lock; `supports` runs under it and must not call back.
+// Registering logs a `plugin` event with the place; group/launch.cc logs one for each choice.
 #include <memory>
 #include <mutex>
 
 #include "collective/algorithms.h"
+#include "collective/choice_table.h"
 #include "fabric/event_log.h"
 
 namespace fabric {
 namespace {
 
-struct Choice {
-  CollectiveKind kind;
-  int max_ranks;
-  uint64_t max_bytes;
-  const char* name;
-};
-
-constexpr uint64_t kAnySize = ~uint64_t{0};
-constexpr int kAnyRanks = 1 << 16;
-
-constexpr Choice kTable[] = {
-    {CollectiveKind::kBarrier, kAnyRanks, kAnySize, "copy-oneshot"},
-    {CollectiveKind::kAllReduce, kAnyRanks, kOneshotBytes, "copy-oneshot"},
-    {CollectiveKind::kBroadcast, kAnyRanks, kOneshotBytes, "copy-oneshot"},
-    {CollectiveKind::kAllReduce, kAnyRanks, kAnySize, "copy-ring"},
-    {CollectiveKind::kBroadcast, kAnyRanks, kAnySize, "copy-ring"},
-    {CollectiveKind::kAllGather, kAnyRanks, kAnySize, "copy-ring"},
-    {CollectiveKind::kReduceScatter, kAnyRanks, kAnySize, "copy-ring"},
-    {CollectiveKind::kReduce, kAnyRanks, kAnySize, "copy-ring"},
-    {CollectiveKind::kGather, kAnyRanks, kAnySize, "copy-direct"},
-    {CollectiveKind::kScatter, kAnyRanks, kAnySize, "copy-direct"},
-    {CollectiveKind::kAllToAll, kAnyRanks, kAnySize, "copy-direct"},
-    {CollectiveKind::kSendReceive, 2, kAnySize, "copy-direct"},
-    {CollectiveKind::kAllToAllUneven, kAnyRanks, kAnySize, "copy-direct"},
-};
+bool complete(const Algorithm& algorithm) {
+  return !algorithm.name.empty() && algorithm.supports &&
+         (algorithm.prepare != nullptr) != (algorithm.open != nullptr);
+}
 
 class Registry {
  public:
@@ -50,102 +28,139 @@ class Registry {
   }
 
   void add(const Algorithm& algorithm) {
+    auto entry = std::make_shared<const Algorithm>(algorithm);
     std::lock_guard lock(mutex_);
-    if (find(algorithm.name) != nullptr) {
+    size_t place = place_of(algorithm.name);
+    if (place < entries_.size() && entries_[place]->supports) {
       fail(ErrorCode::kUsage, "a collective algorithm called %s is registered already",
            algorithm.name.c_str());
     }
-    entries_.push_back(std::make_unique<const Algorithm>(algorithm));
-    event_log::log(EventKind::kPlugin, kNoDevice, 0, kNoDevice, 0, 0, 0, entries_.size() - 1);
+    if (place == entries_.size()) entries_.emplace_back();
+    entries_[place] = std::move(entry);
+    event_log::log(EventKind::kPlugin, kNoDevice, 0, kNoDevice, 0, 0, 0, place);
   }
 
-  std::vector<const Algorithm*> all() {
+  bool remove(const std::string& name) {
+    AlgorithmPtr removed;  // its parts may unload a library: not under the lock
+    auto left = std::make_shared<const Algorithm>(Algorithm{name});
     std::lock_guard lock(mutex_);
-    std::vector<const Algorithm*> list;
-    for (const auto& entry : entries_) list.push_back(entry.get());
-    return list;
+    const size_t place = place_of(name);
+    if (place == entries_.size() || !entries_[place]->supports) return false;
+    removed = std::exchange(entries_[place], std::move(left));
+    choices_.drop(name);
+    std::erase_if(forced_, [&](const Forced& each) { return each.name == name; });
+    return true;
   }
 
-  void force(const std::string& name) {
+  std::vector<AlgorithmPtr> all() {
     std::lock_guard lock(mutex_);
-    if (name.empty()) {
-      forced_ = nullptr;
-      return;
-    }
-    const Algorithm* found = find(name);
-    if (found == nullptr) {
+    return entries_;
+  }
+
+  void force(const std::string& name, uint32_t group) {
+    std::lock_guard lock(mutex_);
+    if (!name.empty() && find(name) == nullptr) {
       std::string known;
-      for (const auto& entry : entries_) known += (known.empty() ? "" : ", ") + entry->name;
+      for (const auto& entry : entries_) {
+        if (entry->supports) known += (known.empty() ? "" : ", ") + entry->name;
+      }
       fail(ErrorCode::kUsage, "no collective algorithm is called %s; there are %s", name.c_str(),
            known.c_str());
     }
-    forced_ = found;
+    std::erase_if(forced_, [&](const Forced& each) { return each.group == group; });
+    if (name.empty()) return;
+    // What is forced for one group goes before what is forced for all.
+    forced_.insert(group != 0 ? forced_.begin() : forced_.end(), {group, name});
   }
 
-  const Algorithm* choose(CollectiveKind kind, ReduceOp op, DType dtype, int ranks,
-                          uint64_t bytes) {
+  void set_measured(std::vector<Choice> lines) {
     std::lock_guard lock(mutex_);
-    if (forced_ != nullptr && forced_->supports(kind, op, dtype, ranks)) return forced_;
-    for (const Choice& choice : kTable) {
-      if (choice.kind != kind || ranks > choice.max_ranks || bytes > choice.max_bytes) continue;
-      const Algorithm* found = find(choice.name);
-      if (found != nullptr && found->supports(kind, op, dtype, ranks)) return found;
+    choices_.set_measured(std::move(lines));
+  }
+
+  void add_choices(std::vector<Choice> lines) {
+    std::lock_guard lock(mutex_);
+    choices_.add(std::move(lines));
+  }
+
+  Chosen choose(const CallShape& shape) {
+    std::lock_guard lock(mutex_);
+    Chosen chosen;
+    const auto attempt = [&](const std::string& name) {
+      const size_t place = place_of(name);
+      if (place == entries_.size() || !entries_[place]->supports) return false;
+      if (!entries_[place]->supports(shape)) return false;
+      chosen = {entries_[place], place};
+      return true;
+    };
+    for (const Forced& each : forced_) {
+      if ((each.group == 0 || each.group == shape.group) && attempt(each.name)) return chosen;
     }
-    return nullptr;
-  }
-
-  uint64_t index_of(const Algorithm& algorithm) {
-    std::lock_guard lock(mutex_);
-    uint64_t index = 0;
-    while (index < entries_.size() && entries_[index].get() != &algorithm) ++index;
-    return index;
+    choices_.walk(shape, attempt);
+    return chosen;
   }
 
  private:
+  struct Forced {
+    uint32_t group;
+    std::string name;
+  };
+
   Registry() {
-    entries_.push_back(std::make_unique<const Algorithm>(copy_ring_algorithm()));
-    entries_.push_back(std::make_unique<const Algorithm>(copy_oneshot_algorithm()));
-    entries_.push_back(std::make_unique<const Algorithm>(copy_direct_algorithm()));
+    for (const Algorithm& each : built_in_algorithms()) {
+      entries_.push_back(std::make_shared<const Algorithm>(each));
+    }
+  }
+
+  size_t place_of(const std::string& name) const {
+    size_t place = 0;
+    while (place < entries_.size() && entries_[place]->name != name) ++place;
+    return place;
   }
 
   const Algorithm* find(const std::string& name) const {
-    for (const auto& entry : entries_) {
-      if (entry->name == name) return entry.get();
-    }
-    return nullptr;
+    const size_t place = place_of(name);
+    return place < entries_.size() && entries_[place]->supports ? entries_[place].get() : nullptr;
   }
 
   std::mutex mutex_;  // guards what follows
-  std::vector<std::unique_ptr<const Algorithm>> entries_;
-  const Algorithm* forced_ = nullptr;
+  std::vector<AlgorithmPtr> entries_;
+  std::vector<Forced> forced_;
+  ChoiceTable choices_;
 };
 
 }  // namespace
 
 void register_algorithm(const Algorithm& algorithm) {
-  if (algorithm.name.empty() || algorithm.supports == nullptr || algorithm.prepare == nullptr) {
-    fail(ErrorCode::kUsage, "a collective algorithm needs a name, supports and prepare");
+  if (!complete(algorithm)) {
+    fail(ErrorCode::kUsage,
+         "a collective algorithm needs a name, supports, and one of prepare and open");
   }
   Registry::instance().add(algorithm);
 }
 
-std::vector<const Algorithm*> algorithms() { return Registry::instance().all(); }
+bool unregister_algorithm(const std::string& name) { return Registry::instance().remove(name); }
 
-void force_algorithm(const std::string& name) { Registry::instance().force(name); }
+std::vector<AlgorithmPtr> algorithms() { return Registry::instance().all(); }
 
-const Algorithm& choose_algorithm(CollectiveKind kind, ReduceOp op, DType dtype, int ranks,
-                                  uint64_t bytes) {
-  const Algorithm* found = Registry::instance().choose(kind, op, dtype, ranks, bytes);
-  if (found == nullptr) {
-    fail(ErrorCode::kUsage, "no algorithm can %s %s over %d ranks with this operation%s",
-         collective_name(kind), dtype_name(dtype), ranks,
-         op == ReduceOp::kAvg ? "; an average needs a floating dtype" : "");
-  }
-  return *found;
+void force_algorithm(const std::string& name, uint32_t group) {
+  Registry::instance().force(name, group);
 }
 
-uint64_t algorithm_index(const Algorithm& algorithm) {
-  return Registry::instance().index_of(algorithm);
+void set_choices(std::vector<Choice> measured) {
+  Registry::instance().set_measured(std::move(measured));
+}
+
+void add_choices(std::vector<Choice> lines) { Registry::instance().add_choices(std::move(lines)); }
+
+Chosen choose_algorithm(const CallShape& shape) {
+  Chosen chosen = Registry::instance().choose(shape);
+  if (chosen.algorithm == nullptr) {
+    fail(ErrorCode::kUsage, "no algorithm can %s %s over %d ranks with this operation%s",
+         collective_name(shape.kind), dtype_name(shape.dtype), shape.ranks,
+         shape.op == ReduceOp::kAvg ? "; an average needs a floating dtype" : "");
+  }
+  return chosen;
 }
 
 }  // namespace fabric

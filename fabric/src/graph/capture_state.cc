@@ -61,6 +61,16 @@ CaptureState::Kept CaptureState::take_kept() {
   return std::exchange(kept_, {});
 }
 
+void CaptureState::keep(std::shared_ptr<void> owned) {
+  std::lock_guard lock(mutex_);
+  owned_.push_back(std::move(owned));
+}
+
+std::vector<std::shared_ptr<void>> CaptureState::take_owned() {
+  std::lock_guard lock(mutex_);
+  return std::exchange(owned_, {});
+}
+
 uint64_t captures_ended() { return ends().count.load(std::memory_order_seq_cst); }
 
 bool wait_capture_end(uint64_t seen, int64_t timeout_ms) {

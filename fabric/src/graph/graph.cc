@@ -145,6 +145,7 @@ std::shared_ptr<Graph> Capture::end() {
   graph->pools_ = std::exchange(pools_, {});
   for (Device* device : claimed_) {
     for (auto& kept : device->captures().take_kept()) graph->staging_.push_back(kept);
+    for (auto& owned : device->captures().take_owned()) graph->owned_.push_back(std::move(owned));
   }
   close();
   {
@@ -173,6 +174,7 @@ void Capture::close() {
   pooled_.clear();
   for (Device* device : std::exchange(claimed_, {})) {
     device->captures().release();
+    device->captures().take_owned();
     for (auto& [buffer, stream] : device->captures().take_kept()) release_staging(buffer, stream);
   }
   for (size_t i = 0; i < pools_.size(); ++i) {
@@ -235,6 +237,7 @@ Graph::~Graph() {
     // Memory of a graph that still runs must not be given back: a late one keeps it.
     if (last_ && !last_.synchronize(kDestroyMs)) return;
     origin_->device().driver().destroy_graph(handle_);
+    owned_.clear();
     for (size_t i = 0; i < devices_.size(); ++i) devices_[i]->allocator().release_pool(pools_[i]);
     for (auto& [buffer, stream] : staging_) release_staging(buffer, stream);
   } catch (const Error&) {  // a poisoned fabric: the process is to end, its memory with it

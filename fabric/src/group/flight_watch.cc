@@ -41,6 +41,16 @@ void FlightWatch::drop_landed(const GroupState& group, const Slot& latest) {
   }
 }
 
+void FlightWatch::forget_landed(const GroupState& group) {
+  const Slot* latest = nullptr;
+  const auto all = flights(group);
+  for (auto& slot : all) {
+    if (!slot->landed()) break;
+    latest = slot.get();
+  }
+  if (latest != nullptr) drop_landed(group, *latest);
+}
+
 void FlightWatch::end(const GroupState& group, const Error& error) {
   Flights ended;
   {

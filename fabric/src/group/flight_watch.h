@@ -29,6 +29,8 @@ class FlightWatch final : public Watched {
   void add(std::shared_ptr<Slot> slot);
   /// Ends the launched calls of `group`.
   void end(const GroupState& group, const Error& error);
+  /// Lets go of those calls of `group` that are over.
+  void forget_landed(const GroupState& group);
   TimePoint expire(TimePoint now) override;
   /// The launched calls of `group` that may be under way, oldest first.
   std::vector<std::shared_ptr<Slot>> flights(const GroupState& group);

@@ -32,7 +32,7 @@ using Clock = Slot::Clock;
 
 class GroupImpl final : public Group, public Watched {
  public:
-  GroupImpl(std::vector<Device*> devices, std::string name, uint32_t pair_of = 0,
+  GroupImpl(std::vector<Device*> devices, std::string name, bool peers, uint32_t pair_of = 0,
             std::vector<int> pair_ranks = {})
       : state_(std::make_shared<GroupState>()) {
     state_->pair_of = pair_of;
@@ -41,6 +41,7 @@ class GroupImpl final : public Group, public Watched {
     state_->devices = std::move(devices);
     state_->id = next_id.fetch_add(1);
     state_->name = std::move(name);
+    state_->peers = peers;
     state_->seats = std::make_unique<GroupState::Seat[]>(state_->devices.size());
     next_call_.assign(state_->devices.size(), 1);
   }
@@ -49,6 +50,7 @@ class GroupImpl final : public Group, public Watched {
   ~GroupImpl() override {
     const Error error(ErrorCode::kUsage, "the group was disposed of while this call was open");
     for (auto& slot : slots_) slot->fail(error);
+    FlightWatch::instance().forget_landed(*state_);
   }
 
   int size() const override { return static_cast<int>(state_->devices.size()); }
@@ -114,6 +116,7 @@ class GroupImpl final : public Group, public Watched {
                    static_cast<uint32_t>(error.code()), id());
     for (auto& slot : open) slot->fail(error);
     FlightWatch::instance().end(*state_, error);
+    state_->sessions.abort();  // graphs with calls of the group may run, which nobody watches
     for (auto& pair : pairs()) pair->abort(error);
   }
 
@@ -154,7 +157,7 @@ class GroupImpl final : public Group, public Watched {
           std::vector<Device*>{state_->devices[from], state_->devices[to]},
           "rank " + std::to_string(from) + " to rank " + std::to_string(to) + " of group " +
               std::to_string(id()),
-          id(), std::vector<int>{from, to});
+          state_->peers, id(), std::vector<int>{from, to});
       pair = made;
     }
     Watchdog::instance().watch(made);
@@ -363,12 +366,13 @@ std::shared_ptr<Group> Group::create(std::vector<Device*> devices, std::string n
       }
     }
   }
+  bool peers = true;
   for (Device* a : devices) {
     for (Device* b : devices) {
-      if (a != b) enable_peer(*a, *b);
+      if (a != b) peers = enable_peer(*a, *b) && peers;
     }
   }
-  auto group = std::make_shared<GroupImpl>(std::move(devices), std::move(name));
+  auto group = std::make_shared<GroupImpl>(std::move(devices), std::move(name), peers);
   Watchdog::instance().watch(group);
   GroupRoster::instance().add(group);
   return group;

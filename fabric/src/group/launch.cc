@@ -54,19 +54,23 @@ class Launch {
 
   std::optional<Error> prepare() {
     return guarded([&] {
-      const CollectiveArgs& call = args_[0];
       for (size_t r = 0; r < devices_.size(); ++r) {
         slot_.started_event(static_cast<int>(r)) = Event(*devices_[r]);
         slot_.done_event(static_cast<int>(r)) = Event(*devices_[r]);
       }
-      if (call.kind == CollectiveKind::kReplay) return;
-      const Algorithm& algorithm = choose_algorithm(call.kind, call.op, call.dtype,
-                                                    static_cast<int>(devices_.size()), bytes_);
-      const uint64_t place = algorithm_index(algorithm);
-      path_counters::count_algorithm(place, bytes_);
+      if (args_[0].kind == CollectiveKind::kReplay) return;
+      const CallShape shape = shape_of();
+      const Chosen chosen = choose_algorithm(shape);
+      path_counters::count_algorithm(chosen.place, bytes_);
       event_log::log(EventKind::kPlugin, kNoDevice, 0, kNoDevice, bytes_, slot_.sequence(), detail_,
-                     place);
-      prepared_ = algorithm.prepare({args_, devices_, slot_.sequence(), detail_});
+                     chosen.place);
+      const CollectiveCall call{args_, devices_, slot_.sequence(), detail_, shape};
+      if (chosen.algorithm->open) {
+        GroupState& group = slot_.group();
+        prepared_ = group.sessions.session(chosen.algorithm, {group.id, devices_})->prepare(call);
+      } else {
+        prepared_ = chosen.algorithm->prepare(call);
+      }
     });
   }
 
@@ -111,6 +115,25 @@ class Launch {
 
  private:
   Stream& comm(size_t rank) const { return devices_[rank]->comm(); }
+
+  CallShape shape_of() const {
+    const CollectiveArgs& call = args_[0];
+    CallShape shape{call.kind, call.op, call.dtype};
+    shape.ranks = static_cast<int>(devices_.size());
+    shape.count = call.count;
+    shape.bytes = bytes_;
+    uintptr_t places = shape.alignment;
+    for (const CollectiveArgs& part : args_) {
+      places |= reinterpret_cast<uintptr_t>(part.in) | reinterpret_cast<uintptr_t>(part.out);
+      shape.in_place = shape.in_place || (part.in != nullptr && part.in == part.out);
+    }
+    shape.alignment = static_cast<uint32_t>(places & (~places + 1));
+    shape.captured = devices_[0]->capturing();
+    shape.driver = devices_[0]->kind();
+    shape.peers = slot_.group().peers;
+    shape.group = slot_.group().id;
+    return shape;
+  }
 
   void enqueue_all() {
     for (size_t r = 0; r < devices_.size(); ++r) {

@@ -67,6 +67,7 @@ bool Slot::fail_from(bool launcher, bool flight, const Error& error, std::option
     state_.store(State::kFailed, std::memory_order_release);
   }
   settled_.notify_all();
+  if (flight) group_->sessions.abort();  // kernels that wait for what will not come leave
   for (Callback& callback : callbacks) callback(error_.get());
   return true;
 }

@@ -37,6 +37,7 @@
 #include "fabric/group.h"
 #include "fabric/report.h"
 #include "group/desync.h"
+#include "group/sessions.h"
 
 namespace fabric {
 
@@ -47,6 +48,7 @@ struct GroupState {
   std::string name;
   uint32_t pair_of = 0;         ///< of Group::pair(): the group it is of
   std::vector<int> pair_ranks;  ///< and its ranks there
+  bool peers = true;            ///< at creation, every device reached every other
   std::atomic<uint64_t> calls{0}, bytes{0}, desyncs{0}, timeouts{0};
 
   /// Where each rank stands, for those who tell about a call: written under the group's mutex.
@@ -55,6 +57,7 @@ struct GroupState {
     std::atomic<CollectiveKind> last{CollectiveKind::kBarrier};
   };
   std::unique_ptr<Seat[]> seats;  // by rank
+  Sessions sessions;              // algorithms that were opened for the group
 
   /// Calls of abort() so far; a call that was made before the latest one is to fail with it.
   std::atomic<uint64_t> aborts{0};

@@ -86,6 +86,10 @@ void Slot::complete(int rank) {
     fail_from(false, true, poison_error());
     return;
   }
+  if (auto fault = group_->sessions.fault()) {  // its work left early: the result is none
+    fail_from(false, true, *fault);
+    return;
+  }
   std::vector<Callback> callbacks;
   {
     std::lock_guard lock(mutex_);

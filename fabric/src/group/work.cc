@@ -43,7 +43,7 @@ class RankWork final : public Work {
         break;
     }
     require_own_time();
-    if (slot_->done(rank_)) return true;
+    if (slot_->done(rank_) && !slot_->group().sessions.faulted()) return true;
     // A callback hears of a deadline, an abort and a lost device too; the event would not.
     struct Ending {
       std::mutex mutex;

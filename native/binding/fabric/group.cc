@@ -9,6 +9,7 @@
 #include "binding/fabric/collective_args.h"
 #include "binding/fabric/group_table.h"
 #include "binding/fabric/work_table.h"
+#include "fabric/algorithm.h"
 #include "fabric/fabric.h"
 
 namespace weft::binding {
@@ -183,6 +184,7 @@ napi_value group_dispose(Frame& f) {
 
 napi_value list_algorithms(Frame& f) {
   auto all = fabric::algorithms();
+  std::erase_if(all, [](const auto& each) { return !each->supports; });
   napi_value out = make_array(f.env, all.size());
   for (uint32_t i = 0; i < all.size(); ++i) set(f.env, out, i, make_text(f.env, all[i]->name));
   return out;

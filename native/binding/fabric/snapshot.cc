@@ -8,6 +8,7 @@
 #include "binding/entry.h"
 #include "binding/fabric/snapshot_layout.h"
 #include "binding/tensor/gemm_policy.h"
+#include "fabric/algorithm.h"
 #include "fabric/event_log.h"
 #include "fabric/fabric.h"
 #include "fabric/path_counters.h"

@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "fabric/group.h"
+#include "fabric/algorithm.h"
 
 namespace fabric {
 

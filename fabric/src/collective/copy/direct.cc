@@ -146,7 +146,8 @@ class DirectCall final : public PreparedCall {
   Scratch scratch_;
 };
 
-bool supports(CollectiveKind kind, ReduceOp, DType, int) {
+bool supports(const CallShape& call) {
+  const CollectiveKind kind = call.kind;
   return kind == CollectiveKind::kGather || kind == CollectiveKind::kScatter ||
          kind == CollectiveKind::kAllToAll || kind == CollectiveKind::kSendReceive ||
          kind == CollectiveKind::kAllToAllUneven;
@@ -158,6 +159,6 @@ std::unique_ptr<PreparedCall> prepare(const CollectiveCall& call) {
 
 }  // namespace
 
-Algorithm copy_direct_algorithm() { return {"copy-direct", true, &supports, &prepare}; }
+Algorithm copy_direct_algorithm() { return {"copy-direct", true, &supports, &prepare, {}}; }
 
 }  // namespace fabric

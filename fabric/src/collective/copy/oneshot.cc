@@ -144,13 +144,13 @@ class OneshotCall final : public PreparedCall {
   Scratch scratch_;
 };
 
-bool supports(CollectiveKind kind, ReduceOp op, DType dtype, int ranks) {
-  switch (kind) {
+bool supports(const CallShape& call) {
+  switch (call.kind) {
     case CollectiveKind::kBarrier:
     case CollectiveKind::kBroadcast:
       return true;
     case CollectiveKind::kAllReduce:
-      return op != ReduceOp::kAvg || is_floating(dtype);
+      return call.op != ReduceOp::kAvg || is_floating(call.dtype);
     default:
       return false;
   }
@@ -162,6 +162,6 @@ std::unique_ptr<PreparedCall> prepare(const CollectiveCall& call) {
 
 }  // namespace
 
-Algorithm copy_oneshot_algorithm() { return {"copy-oneshot", true, &supports, &prepare}; }
+Algorithm copy_oneshot_algorithm() { return {"copy-oneshot", true, &supports, &prepare, {}}; }
 
 }  // namespace fabric

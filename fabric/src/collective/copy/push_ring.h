@@ -26,7 +26,7 @@
 #include <vector>
 
 #include "collective/scratch.h"
-#include "fabric/group.h"
+#include "fabric/algorithm.h"
 #include "transfer/copy_lane.h"
 
 namespace fabric {

@@ -202,15 +202,15 @@ class RingCall final : public PreparedCall {
   std::array<std::vector<std::array<Event, 2>>, 2> emptied_;
 };
 
-bool supports(CollectiveKind kind, ReduceOp op, DType dtype, int ranks) {
-  switch (kind) {
+bool supports(const CallShape& call) {
+  switch (call.kind) {
     case CollectiveKind::kBroadcast:
     case CollectiveKind::kAllGather:
       return true;
     case CollectiveKind::kAllReduce:
     case CollectiveKind::kReduceScatter:
     case CollectiveKind::kReduce:
-      return op != ReduceOp::kAvg || is_floating(dtype);
+      return call.op != ReduceOp::kAvg || is_floating(call.dtype);
     default:
       return false;
   }
@@ -246,6 +246,6 @@ RingTuning& ring_tuning() {
   return tuning;
 }
 
-Algorithm copy_ring_algorithm() { return {"copy-ring", false, &supports, &prepare}; }
+Algorithm copy_ring_algorithm() { return {"copy-ring", false, &supports, &prepare, {}}; }
 
 }  // namespace fabric

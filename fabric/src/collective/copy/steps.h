@@ -2,7 +2,7 @@
 // log: a copy within the device and a combination of two buffers. collective/copy/ calls them.
 #pragma once
 
-#include "fabric/group.h"
+#include "fabric/algorithm.h"
 #include "transfer/copy_lane.h"
 
 namespace fabric {

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "fabric/algorithm.h"
 #include "fabric/graph.h"
 #include "group/collective_run.h"
 
@@ -208,10 +209,9 @@ std::unique_ptr<PreparedCall> prepare_shared_inbox(const CollectiveCall& call) {
 }
 
 TEST_F(CaptureOrder, AGraphWithACollectiveWaitsForAnEagerCallThatIsBeingEnqueued) {
-  register_algorithm(
-      {"test-shared-inbox", true,
-       [](CollectiveKind kind, ReduceOp, DType, int) { return kind == CollectiveKind::kBarrier; },
-       &prepare_shared_inbox});
+  register_algorithm({"test-shared-inbox", true,
+                      [](const CallShape& call) { return call.kind == CollectiveKind::kBarrier; },
+                      &prepare_shared_inbox});
   auto devices = test::host_devices(2);
   auto group = Group::create(devices);
   force_algorithm("test-shared-inbox");

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "fabric/algorithm.h"
 #include "fabric/faults.h"
 #include "fabric/group.h"
 #include "fabric/half.h"

@@ -214,9 +214,18 @@ TEST_F(Algorithms, OneshotGivesTheSameBitsForEverySizeAndPath) {
   }
 }
 
+CallShape shape(CollectiveKind kind, uint64_t bytes, uint32_t group = 0) {
+  CallShape call{kind};
+  call.ranks = 4;
+  call.bytes = bytes;
+  call.count = bytes / 4;
+  call.group = group;
+  return call;
+}
+
 TEST_F(Algorithms, TheTableTakesOneshotForSmallAndRingForLarge) {
   auto name = [](CollectiveKind kind, uint64_t bytes) {
-    return choose_algorithm(kind, ReduceOp::kSum, DType::kF32, 4, bytes).name;
+    return choose_algorithm(shape(kind, bytes)).algorithm->name;
   };
   EXPECT_EQ(name(CollectiveKind::kAllReduce, 4), "copy-oneshot");
   EXPECT_EQ(name(CollectiveKind::kAllReduce, 64 << 10), "copy-oneshot");
@@ -227,16 +236,52 @@ TEST_F(Algorithms, TheTableTakesOneshotForSmallAndRingForLarge) {
 
 TEST_F(Algorithms, AForcedOneIsTakenWhereItCan) {
   force_algorithm("copy-ring");
-  EXPECT_EQ(choose_algorithm(CollectiveKind::kAllReduce, ReduceOp::kSum, DType::kF32, 4, 4).name,
-            "copy-ring");
-  EXPECT_EQ(choose_algorithm(CollectiveKind::kBarrier, ReduceOp::kSum, DType::kF32, 4, 0).name,
-            "copy-oneshot");
+  const auto name = [](CollectiveKind kind, uint64_t bytes, uint32_t group) {
+    return choose_algorithm(shape(kind, bytes, group)).algorithm->name;
+  };
+  EXPECT_EQ(name(CollectiveKind::kAllReduce, 4, 1), "copy-ring");
+  EXPECT_EQ(name(CollectiveKind::kBarrier, 0, 1), "copy-oneshot");
   EXPECT_THROW(force_algorithm("carrier-pigeon"), Error);
+  force_algorithm("copy-oneshot", 1);  // of one group: goes before
+  EXPECT_EQ(name(CollectiveKind::kAllReduce, 1 << 20, 1), "copy-oneshot");
+  EXPECT_EQ(name(CollectiveKind::kAllReduce, 1 << 20, 2), "copy-ring");
+  force_algorithm("", 1);
+  EXPECT_EQ(name(CollectiveKind::kAllReduce, 4, 1), "copy-ring");
+}
+
+TEST_F(Algorithms, MeasuredLinesGoBeforeAddedOnesAndThoseBeforeTheTable) {
+  const auto name = [](uint64_t bytes, DType dtype = DType::kF32) {
+    CallShape call = shape(CollectiveKind::kAllReduce, bytes);
+    call.dtype = dtype;
+    return choose_algorithm(call).algorithm->name;
+  };
+  Algorithm middle = *algorithms()[1];
+  middle.name = "middle";
+  register_algorithm(middle);
+  EXPECT_EQ(name(1 << 20), "copy-ring");
+  Choice line{CollectiveKind::kAllReduce, "middle", 4 << 20};
+  line.dtype = DType::kF32;
+  add_choices({line});
+  EXPECT_EQ(name(1 << 20), "middle");
+  EXPECT_EQ(name(1 << 20, DType::kF64), "copy-ring");
+  EXPECT_EQ(name(8 << 20), "copy-ring");
+  set_choices({{CollectiveKind::kAllReduce, "copy-oneshot", 2 << 20}});
+  EXPECT_EQ(name(1 << 20), "copy-oneshot");
+  EXPECT_EQ(name(3 << 20), "middle");
+  set_choices({});
+  EXPECT_TRUE(unregister_algorithm("middle"));
+  EXPECT_FALSE(unregister_algorithm("middle"));
+  EXPECT_EQ(name(1 << 20), "copy-ring");
+  EXPECT_EQ(algorithms().back()->name, "middle");  // its place keeps the name
+  EXPECT_FALSE(algorithms().back()->supports);
+  register_algorithm(middle);  // and takes it again
+  EXPECT_EQ(name(1 << 20), "copy-ring");
+  unregister_algorithm("middle");
 }
 
 TEST_F(Algorithms, RegisteringNeedsAFreeNameAndAllParts) {
   EXPECT_THROW(register_algorithm(*algorithms().front()), Error);
-  EXPECT_THROW(register_algorithm({"empty", false, nullptr, nullptr}), Error);
+  EXPECT_THROW(register_algorithm({"empty", false}), Error);
   ASSERT_GE(algorithms().size(), 2u);
   EXPECT_EQ(algorithms()[0]->name, "copy-ring");
   EXPECT_FALSE(algorithms()[0]->rank_order);

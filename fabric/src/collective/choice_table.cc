@@ -1,0 +1,48 @@
+// See collective/choice_table.h.
+#include "collective/choice_table.h"
+
+#include "collective/algorithms.h"
+
+namespace fabric {
+
+void ChoiceTable::add(std::vector<Choice> lines) {
+  lines.insert(lines.end(), added_.begin(), added_.end());
+  added_ = std::move(lines);
+}
+
+void ChoiceTable::drop(const std::string& name) {
+  std::erase_if(added_, [&](const Choice& line) { return line.name == name; });
+}
+
+bool ChoiceTable::fits(const Choice& line, const CallShape& shape) {
+  return line.kind == shape.kind && shape.bytes <= line.max_bytes &&
+         shape.ranks >= line.min_ranks && shape.ranks <= line.max_ranks &&
+         (!line.dtype || *line.dtype == shape.dtype) &&
+         (!line.driver || *line.driver == shape.driver) &&
+         (line.group == 0 || line.group == shape.group);
+}
+
+std::vector<Algorithm> built_in_algorithms() {
+  return {copy_ring_algorithm(), copy_oneshot_algorithm(), copy_direct_algorithm()};
+}
+
+const std::vector<Choice>& ChoiceTable::built_in() {
+  static const std::vector<Choice> lines = {
+      {CollectiveKind::kBarrier, "copy-oneshot"},
+      {CollectiveKind::kAllReduce, "copy-oneshot", kOneshotBytes},
+      {CollectiveKind::kBroadcast, "copy-oneshot", kOneshotBytes},
+      {CollectiveKind::kAllReduce, "copy-ring"},
+      {CollectiveKind::kBroadcast, "copy-ring"},
+      {CollectiveKind::kAllGather, "copy-ring"},
+      {CollectiveKind::kReduceScatter, "copy-ring"},
+      {CollectiveKind::kReduce, "copy-ring"},
+      {CollectiveKind::kGather, "copy-direct"},
+      {CollectiveKind::kScatter, "copy-direct"},
+      {CollectiveKind::kAllToAll, "copy-direct"},
+      {CollectiveKind::kSendReceive, "copy-direct"},
+      {CollectiveKind::kAllToAllUneven, "copy-direct"},
+  };
+  return lines;
+}
+
+}  // namespace fabric

@@ -1,0 +1,52 @@
+// What a plugin sees of a group and of a call: the structs of the C ABI and, behind them, what the
+// host's functions need when a plugin hands them back. session.cc makes them.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "collective/scratch.h"
+#include "collective/workspace.h"
+#include "fabric/algorithm.h"
+#include "fabric/allocator.h"
+#include "fabric/plugin_abi.h"
+
+namespace fabric::plugin {
+
+/// A group as its algorithm sees it, with the memory that it keeps.
+struct GroupView : WeftGroup {
+  explicit GroupView(const GroupMembers& group);
+  ~GroupView();
+  GroupView(const GroupView&) = delete;
+  GroupView& operator=(const GroupView&) = delete;
+
+  std::vector<Device*> devices;
+  std::vector<std::unique_ptr<Workspace>> workspaces;
+  WeftControl* control(size_t rank) const { return records_ + rank; }
+
+ private:
+  std::vector<WeftMember> member_;
+  std::vector<const WeftMember*> pointers_;
+  std::vector<uint8_t> reaches_;
+  StagingBuffer pinned_;
+  WeftControl* records_ = nullptr;  // by rank, in pinned_
+};
+
+/// A call's shape; `buffers` stays nullptr.
+WeftCall shape_of(const CallShape& shape);
+
+/// A call that is prepared and launched.
+struct CallView : WeftCall {
+  CallView(const CollectiveCall& call);
+  CallView(const CallView&) = delete;
+  CallView& operator=(const CallView&) = delete;
+
+  std::vector<WeftBuffers> parts;
+  std::vector<Device*> devices;
+  Scratch memory;
+  std::weak_ptr<void> owner;  ///< functions that were enqueued on host streams keep it
+};
+
+WeftDtype dtype_of(DType dtype);
+
+}  // namespace fabric::plugin
