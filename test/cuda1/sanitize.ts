@@ -2,7 +2,7 @@
 // under compute-sanitizer's tools. Results are copied to the host but not compared: operator-matrix.test.ts
 // does that. Arguments: --device cuda:0, --seconds 200 (stops in time, telling how far it came).
 import { parseArgs } from 'node:util'
-import { type DType, manualSeed, ones, openFabric, tensor } from 'weft'
+import { collectives, type DType, manualSeed, ones, openFabric, rand, tensor } from 'weft'
 import { Op } from '../../dist/native/operators.js'
 import {
   type Case,
@@ -75,6 +75,10 @@ function noteOperators(): void {
 
 manualSeed(7)
 await trainingSteps(device)
+{
+  using group = fabric.group()
+  await collectives.gather(group, [rand([5, 7], { device })], { dim: 1 }).data()
+}
 noteOperators()
 console.log(`sanitize: training steps done after ${seconds().toFixed(1)} s`)
 const all = plan()

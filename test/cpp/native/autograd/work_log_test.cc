@@ -83,7 +83,7 @@ class MarkedStep {
 
 TEST(WorkLog, NamesTheDeviceTimeOfATrainingStep) {
   ensure_registered();
-  constexpr int64_t kTokens = 256, kWidth = 64, kVocabulary = 512;
+  constexpr int64_t kTokens = 1024, kWidth = 64, kVocabulary = 512;
   MarkedStep step;
   Tensor table = step.parameter({kVocabulary, kWidth});
   Tensor norm = step.parameter({kWidth}), qkv = step.parameter({3 * kWidth, kWidth});
@@ -151,9 +151,9 @@ TEST(WorkLog, NamesTheDeviceTimeOfATrainingStep) {
     return named / total;
   };
   // A loaded machine stops the device's thread anywhere, which stretches one span. Work that nothing
-  // names is in every step, so the best of ten tells.
+  // names is in every step, so the best of twenty tells.
   double best = 0;
-  for (int i = 0; i < 10 && best < 0.95; ++i) best = std::max(best, named_share());
+  for (int i = 0; i < 20 && best < 0.95; ++i) best = std::max(best, named_share());
   for (const char* name :
        {"embedding", "rms_norm", "linear", "attention_packed", "cross_entropy",
         "embedding.backward", "rms_norm.backward", "linear.backward", "attention_packed.backward",
