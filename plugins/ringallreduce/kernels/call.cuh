@@ -1,0 +1,51 @@
+// What a kernel gets, and the choice of its instance by type, ranks and op; used by every kernel file.
+#pragma once
+
+#include "element.cuh"
+#include "watch.cuh"
+
+namespace ringallreduce {
+
+struct Call {
+  Args args;
+  Layout layout;
+};
+
+/// f.operator()<T, kMost, kAnyOp>() for the call: arrays have room for kMost ranks; sum and average
+/// have instances of their own.
+template <typename F>
+const void* instance_for(const Args& args, F f) {
+  const auto of_type = [&]<typename T>() -> const void* {
+    if (args.op != Op::kSum && args.op != Op::kAvg) return f.template operator()<T, 8, true>();
+    if (args.ranks == 2) return f.template operator()<T, 2, false>();
+    if (args.ranks <= 4) return f.template operator()<T, 4, false>();
+    return f.template operator()<T, 8, false>();
+  };
+  switch (args.type) {
+    case Type::kF16:
+      return of_type.template operator()<__half>();
+    case Type::kBF16:
+      return of_type.template operator()<__nv_bfloat16>();
+    default:
+      return of_type.template operator()<float>();
+  }
+}
+
+/// The part of `rank`'s workspace at `offset`, as the calling rank reaches it.
+__device__ __forceinline__ char* part(const Call& call, uint32_t rank, uint64_t offset) {
+  return static_cast<char*>(call.args.workspaces[rank]) + offset;
+}
+
+__device__ __forceinline__ Header* header_of(const Call& call) {
+  return reinterpret_cast<Header*>(part(call, call.args.rank, 0));
+}
+
+// One a kernel file; null for a format that the file does not have.
+const void* oneshot_words_kernel(const Args& args);
+const void* oneshot_lines_kernel(const Args& args);
+const void* twoshot_lines_kernel(const Args& args);
+const void* twoshot_chunks_kernel(const Args& args);
+/// Largest CTA of that instance.
+uint32_t most_threads(Format format, uint32_t ranks, Op op);
+
+}  // namespace ringallreduce

@@ -1,0 +1,128 @@
+// See launch.h: checks the arguments, picks the instance, launches it.
+#include "call.cuh"
+
+namespace ringallreduce {
+namespace {
+
+uint64_t element(Type type) { return type == Type::kF32 ? 4 : 2; }
+
+uint64_t steps_of(uint64_t bytes) { return (bytes + kStepBytes - 1) / kStepBytes; }
+
+const char* explain_common(const Args& a) {
+  if (a.ranks < 2 || a.ranks > kMostRanks) return "ranks must be 2 to 8";
+  if (a.rank >= a.ranks) return "rank must be below ranks";
+  if (a.type > Type::kBF16) return "unknown type";
+  if (a.op > Op::kProd) return "unknown op";
+  if (a.count > (uint64_t{1} << 40)) return "count is above 2^40";
+  if (a.control == nullptr) return "no control record";
+  if (a.limit_ns == 0) return "limit_ns is 0";
+  if (a.ctas == 0 || a.ctas > 65535) return "ctas must be 1 to 65535";
+  if (a.threads == 0 || a.threads % 32 != 0 || a.threads > most_threads(a.format, a.ranks, a.op)) {
+    return "threads must be a multiple of 32 that the format allows";
+  }
+  if (a.capacity.chunk_bytes % 128 != 0) return "capacity.chunk_bytes must be a multiple of 128";
+  for (uint32_t r = 0; r < a.ranks; ++r) {
+    if (a.workspaces[r] == nullptr) return "a workspace is missing";
+    if (reinterpret_cast<uintptr_t>(a.workspaces[r]) % 128 != 0) {
+      return "workspaces must be aligned to 128 bytes";
+    }
+  }
+  if (a.count == 0) return nullptr;
+  if (a.input == nullptr || a.outputs[a.rank] == nullptr) return "a buffer is missing";
+  if ((reinterpret_cast<uintptr_t>(a.input) | reinterpret_cast<uintptr_t>(a.outputs[a.rank])) % 2) {
+    return "buffers must be aligned to 2 bytes";
+  }
+  return nullptr;
+}
+
+cudaError_t start(const void* kernel, const Args& args, cudaStream_t stream) {
+  if (args.count == 0) return cudaSuccess;
+  Call call{args, layout_of(args.capacity, args.ranks)};
+  void* parameters[] = {&call};
+  return cudaLaunchKernel(kernel, dim3(args.ctas), dim3(args.threads), parameters, 0, stream);
+}
+
+const void* oneshot_of(const Args& a) {
+  return a.format == Format::kWords ? oneshot_words_kernel(a) : oneshot_lines_kernel(a);
+}
+
+const void* twoshot_of(const Args& a) {
+  return a.format == Format::kChunks ? twoshot_chunks_kernel(a) : twoshot_lines_kernel(a);
+}
+
+cudaError_t resident(const void* kernel, const Args& args, int* ctas_per_sm) {
+  return cudaOccupancyMaxActiveBlocksPerMultiprocessor(ctas_per_sm, kernel,
+                                                       static_cast<int>(args.threads), 0);
+}
+
+}  // namespace
+
+uint32_t most_threads(Format format, uint32_t ranks, Op op) {
+  if (format == Format::kWords) return 512;
+  if (format == Format::kChunks) return 1024;
+  return ranks == 2 && (op == Op::kSum || op == Op::kAvg) ? 1024 : 512;
+}
+
+uint64_t workspace_bytes(const Capacity& capacity, uint32_t ranks) {
+  return layout_of(capacity, ranks).bytes;
+}
+
+uint64_t protocol_bytes(const Capacity& capacity, uint32_t ranks) {
+  return layout_of(capacity, ranks).chunks;
+}
+
+const char* explain_oneshot(const Args& a) {
+  if (const char* why = explain_common(a)) return why;
+  const uint64_t bytes = a.count * element(a.type);
+  if (a.format == Format::kWords) {
+    return bytes > a.capacity.words_bytes ? "count is above the workspace's words" : nullptr;
+  }
+  if (a.format != Format::kLines) return "one-shot travels as words or lines";
+  if (a.unroll != 1 && a.unroll != 2 && a.unroll != 4) return "unroll must be 1, 2 or 4";
+  return bytes > a.capacity.lines_bytes ? "count is above the workspace's lines" : nullptr;
+}
+
+const char* explain_twoshot(const Args& a) {
+  if (const char* why = explain_common(a)) return why;
+  const uint64_t bytes = a.count * element(a.type);
+  if (a.format == Format::kLines) {
+    if (a.threads > 512) return "threads must be a multiple of 32 up to 512";
+    const uint64_t slice = (steps_of(bytes) + a.ranks - 1) / a.ranks;
+    return 2 * slice > steps_of(a.capacity.lines_bytes) ? "count is above the workspace's lines"
+                                                        : nullptr;
+  }
+  if (a.format != Format::kChunks) return "two-shot travels as lines or chunks";
+  if (a.threads != 1024) return "chunks need 1024 threads";
+  if (a.chunk_bytes == 0 || a.chunk_bytes % 128 != 0 || a.chunk_bytes > a.capacity.chunk_bytes) {
+    return "chunk_bytes must be a multiple of 128 up to the capacity's";
+  }
+  if (a.window == 0 || uint64_t{a.ctas} * a.window > a.capacity.slots) {
+    return "ctas * window must be 1 to capacity.slots";
+  }
+  if (a.count == 0) return nullptr;
+  for (uint32_t r = 0; r < a.ranks; ++r) {
+    if (a.outputs[r] == nullptr) return "chunks need the outputs of all ranks";
+    if (reinterpret_cast<uintptr_t>(a.outputs[r]) % 2) return "buffers must be aligned to 2 bytes";
+  }
+  return nullptr;
+}
+
+cudaError_t launch_oneshot(const Args& args, cudaStream_t stream) {
+  if (explain_oneshot(args) != nullptr) return cudaErrorInvalidValue;
+  return start(oneshot_of(args), args, stream);
+}
+
+cudaError_t launch_twoshot(const Args& args, cudaStream_t stream) {
+  if (explain_twoshot(args) != nullptr) return cudaErrorInvalidValue;
+  return start(twoshot_of(args), args, stream);
+}
+
+cudaError_t resident_oneshot(const Args& args, int* ctas_per_sm) {
+  return resident(oneshot_of(args), args, ctas_per_sm);
+}
+
+cudaError_t resident_twoshot(const Args& args, int* ctas_per_sm) {
+  return resident(twoshot_of(args), args, ctas_per_sm);
+}
+
+}  // namespace ringallreduce
