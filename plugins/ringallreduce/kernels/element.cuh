@@ -140,6 +140,13 @@ struct Span {
     if constexpr (kWords == 4) words[2] = v.z, words[3] = v.w;
   }
 
+  /// 16 bytes by value.
+  __device__ __forceinline__ uint4 pack(uint64_t offset) const {
+    if (aligned && offset + 16 <= bytes) return load_plain(base + offset);
+    if (offset >= bytes) return make_uint4(0, 0, 0, 0);
+    return load_halves(base + offset, left(offset, 16));
+  }
+
   template <int kWords>
   __device__ __forceinline__ void store(uint64_t offset, const uint32_t (&words)[kWords]) const {
     uint4 v = make_uint4(words[0], words[1], 0, 0);

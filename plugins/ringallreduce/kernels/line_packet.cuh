@@ -23,6 +23,14 @@ struct LinePart {
   uint4 a, b;
 };
 
+/// By value: a choice between places would put both into local memory.
+__device__ __forceinline__ LinePart pick(bool first, LinePart a, LinePart b) {
+  const auto of = [first](uint4 x, uint4 y) {
+    return make_uint4(first ? x.x : y.x, first ? x.y : y.y, first ? x.z : y.z, first ? x.w : y.w);
+  };
+  return {of(a.a, b.a), of(a.b, b.b)};
+}
+
 struct LineThread {
   uint32_t lane, j, group;
   __device__ __forceinline__ LineThread()

@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(kMost == 2 ? 1024 : 512)
       for (uint32_t s = 0; s < kMost; ++s) {
         if (s >= ranks) continue;
         uint32_t x[4], y[4];
-        me.unwrap(s == rank ? own[u] : got[s], x, y);
+        me.unwrap(pick(s == rank, own[u], got[s]), x, y);
         first.take(args.op, s == 0, x);
         second.take(args.op, s == 0, y);
       }

@@ -123,16 +123,15 @@ struct Half {
         const uint64_t from = chunks.first(q, chunk(k));
         char* to = inbox(q, rank, k);
         for (uint32_t p = thread; p < packs; p += kHalf * kUnroll) {
-          uint32_t v[kUnroll][4];
+          uint4 v[kUnroll];
 #pragma unroll
           for (int u = 0; u < kUnroll; ++u) {
-            if (p + u * kHalf < packs) in.load((from + p + u * kHalf) * 16, v[u]);
+            if (p + u * kHalf < packs) v[u] = in.pack((from + p + u * kHalf) * 16);
           }
 #pragma unroll
           for (int u = 0; u < kUnroll; ++u) {
             if (p + u * kHalf < packs) {
-              store_plain(to + (p + u * kHalf) * 16ull,
-                          make_uint4(v[u][0], v[u][1], v[u][2], v[u][3]));
+              store_plain(to + (p + u * kHalf) * 16ull, v[u]);
             }
           }
         }
@@ -163,7 +162,7 @@ struct Half {
       if (barrier_any(2, kHalf, left)) return;
       const uint64_t from = chunks.first(rank, chunk(k));
       for (uint32_t p = thread; p < packs; p += kHalf * kUnroll) {
-        uint32_t v[kUnroll][kMost][4];
+        uint4 v[kUnroll][kMost];
 #pragma unroll
         for (int u = 0; u < kUnroll; ++u) {
           const uint32_t at = p + u * kHalf;
@@ -171,12 +170,8 @@ struct Half {
 #pragma unroll
           for (uint32_t q = 0; q < kMost; ++q) {
             if (q >= ranks) continue;
-            if (q == rank) {
-              in.load((from + at) * 16, v[u][q]);
-            } else {
-              const uint4 w = load_plain(inbox(rank, q, k) + at * 16ull);
-              v[u][q][0] = w.x, v[u][q][1] = w.y, v[u][q][2] = w.z, v[u][q][3] = w.w;
-            }
+            v[u][q] =
+                q == rank ? in.pack((from + at) * 16) : load_plain(inbox(rank, q, k) + at * 16ull);
           }
         }
 #pragma unroll
@@ -186,7 +181,9 @@ struct Half {
           Sum<T, 4, kAnyOp> total;
 #pragma unroll
           for (uint32_t q = 0; q < kMost; ++q) {
-            if (q < ranks) total.take(call.args.op, q == 0, v[u][q]);
+            if (q >= ranks) continue;
+            const uint32_t words[4] = {v[u][q].x, v[u][q].y, v[u][q].z, v[u][q].w};
+            total.take(call.args.op, q == 0, words);
           }
           uint32_t result[4];
           total.give(scale, result);

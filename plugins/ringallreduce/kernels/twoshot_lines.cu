@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(512) twoshot_lines(const __grid_constant__ Cal
       LinePart own = part_of[0];
 #pragma unroll
       for (uint32_t q = 1; q < kMost; ++q) {
-        if (q == rank) own = part_of[q];
+        own = pick(q == rank, part_of[q], own);
       }
       if (!wait_lines<kMost>(call, me, watch, part(call, rank, bank) + s * kStepLineBytes, others,
                              epoch, kContribution, s, part_of)) {
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(512) twoshot_lines(const __grid_constant__ Cal
       for (uint32_t q = 0; q < kMost; ++q) {
         if (q >= ranks) continue;
         uint32_t x[4], y[4];
-        me.unwrap(q == rank ? own : part_of[q], x, y);
+        me.unwrap(pick(q == rank, own, part_of[q]), x, y);
         first.take(args.op, q == 0, x);
         second.take(args.op, q == 0, y);
       }
