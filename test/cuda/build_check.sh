@@ -2,7 +2,8 @@
 # Builds a check program without CMake and without Node, from the repository root:
 #   [CUTLASS=/path/to/cutlass] [NVCC=nvcc] [ARCH=90a] [JOBS=4] test/cuda/build_check.sh <folder> [program]
 # Programs: gemm_attention_check (the default; CUTLASS is the folder that holds include/ and
-# tools/util/include/), allocator_check, capture_check, gate_check, ring_sweep and topology_check (the fabric alone). Objects are kept in the
+# tools/util/include/), allocator_check, capture_check, gate_check, plugin_check,
+# ring_sweep and topology_check (the fabric alone; plugin_check comes with ringallreduce.so). Objects are kept in the
 # output folder and made again when their source is newer; headers are not tracked.
 set -euo pipefail
 out=${1:?output folder} program=${2:-gemm_attention_check}
@@ -10,7 +11,7 @@ nvcc=${NVCC:-nvcc} arch=${ARCH:-90a}
 family=SM90 menu=sm90
 if [[ $arch == 10* ]]; then family=SM100 menu=sm100; fi
 case $program in
-  allocator_check | capture_check | gate_check | ring_sweep | topology_check)
+  allocator_check | capture_check | gate_check | plugin_check | ring_sweep | topology_check)
     cutlass=
     own=test/cuda/$program.cc
     ;;
@@ -20,7 +21,7 @@ case $program in
       native/cuda/attention/*.cu native/cuda/gemm/menu/${menu}_*.cu test/cuda/*check.cu)
     ;;
   *)
-    echo "no program $program: gemm_attention_check, allocator_check, capture_check, gate_check, ring_sweep or topology_check" >&2
+    echo "no program $program: gemm_attention_check, allocator_check, capture_check, gate_check, plugin_check, ring_sweep or topology_check" >&2
     exit 2
     ;;
 esac
@@ -44,4 +45,12 @@ export -f one
 echo "$sources" | xargs -P "${JOBS:-4}" -I{} bash -c 'one {}'
 objects=$(for s in $sources; do echo "$out/$(echo "$s" | tr '/' '-').o"; done)
 $nvcc -cudart static -o "$out/$program" $objects -lpthread -ldl -lrt
+if [[ $program == plugin_check ]]; then
+  plugin=plugins/ringallreduce
+  compile="$compile -I $plugin"
+  sources=$(ls $plugin/*.cc $plugin/kernels/*.cu)
+  echo "$sources" | xargs -P "${JOBS:-4}" -I{} bash -c 'one {}'
+  objects=$(for s in $sources; do echo "$out/$(echo "$s" | tr '/' '-').o"; done)
+  $nvcc -cudart static -shared -o "$out/ringallreduce.so" $objects -lpthread -ldl -lrt
+fi
 echo "$out/$program"

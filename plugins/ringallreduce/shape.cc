@@ -1,0 +1,70 @@
+// See shape.h.
+#include "shape.h"
+
+#include <algorithm>
+
+namespace ringallreduce {
+namespace {
+
+constexpr uint64_t kWords = 64u << 10;           // one-shot: words up to here
+constexpr uint64_t kLinesTwo = 16u << 20;        // one-shot of two ranks: lines up to here
+constexpr uint64_t kLinesMore = 1u << 20;        // of more ranks, whose inboxes take all payloads
+constexpr uint64_t kTwoshotLines = 2u << 20;     // two-shot: lines up to here
+constexpr uint32_t kChunk = 64u << 10;
+constexpr uint32_t kWindow = 2;
+constexpr uint32_t kLineBytesOfThread = 30;      // 240 bytes by 8 threads
+
+uint32_t blocks(uint64_t bytes, uint64_t each, uint32_t most) {
+  return static_cast<uint32_t>(std::clamp<uint64_t>((bytes + each - 1) / each, 1, most));
+}
+
+}  // namespace
+
+uint64_t oneshot_limit(uint32_t ranks) { return ranks == 2 ? kLinesTwo : kLinesMore; }
+
+Capacity oneshot_capacity(uint32_t ranks) { return {kWords, oneshot_limit(ranks), 1, 128}; }
+
+Capacity twoshot_capacity(uint32_t ranks, uint32_t multiprocessors) {
+  // A two-shot of lines uses 2 * ceil(steps / ranks) steps of the inbox.
+  return {512, 2 * (kTwoshotLines / ranks + 4096), multiprocessors * kWindow, kChunk};
+}
+
+void shape_oneshot(Args& args, uint64_t bytes, uint32_t multiprocessors) {
+  args.capacity = oneshot_capacity(args.ranks);
+  args.unroll = 1;
+  args.chunk_bytes = 128;
+  args.window = 1;
+  if (bytes <= kWords) {
+    args.format = Format::kWords;
+    args.threads = 128;
+    args.ctas = blocks(bytes, 1024, std::min(multiprocessors, 64u));
+    return;
+  }
+  args.format = Format::kLines;
+  const bool wide = args.ranks == 2 && (args.op == Op::kSum || args.op == Op::kAvg);
+  args.threads = bytes <= 384u << 10 ? 256 : bytes <= 2u << 20 || !wide ? 512 : 1024;
+  args.ctas = blocks(bytes, uint64_t{args.threads} * kLineBytesOfThread, std::min(multiprocessors, 128u));
+}
+
+void shape_twoshot(Args& args, uint64_t bytes, uint32_t multiprocessors) {
+  args.capacity = twoshot_capacity(args.ranks, multiprocessors);
+  args.unroll = 1;
+  args.chunk_bytes = kChunk;
+  args.window = kWindow;
+  if (bytes <= kTwoshotLines) {
+    args.format = Format::kLines;
+    args.threads = 256;
+    args.ctas = blocks(bytes, 256 * kLineBytesOfThread, std::min(multiprocessors, 128u));
+    return;
+  }
+  args.format = Format::kChunks;
+  args.threads = 1024;
+  args.ctas = multiprocessors;
+  // Small payloads: chunks small enough that every CTA has some.
+  while (args.chunk_bytes > 8192 &&
+         bytes / args.ranks / args.ctas < 2 * uint64_t{args.chunk_bytes}) {
+    args.chunk_bytes /= 2;
+  }
+}
+
+}  // namespace ringallreduce
