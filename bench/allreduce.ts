@@ -1,6 +1,6 @@
 // Time of all-reduce over the devices of a group, from 1 KiB to 512 MiB: called from TypeScript, and replayed from
 // a captured graph. Sums in f32. Prints a table and one JSON line. Run:
-// npm run bench -- allreduce [--devices cuda] [--virtual N] [--sizes 1,64,1024] (KiB)
+// npm run bench -- allreduce [--devices cuda] [--virtual N] [--sizes 1,64,1024] (KiB) [--plugin ringallreduce]
 import { parseArgs } from 'node:util'
 import { captureGraph, type Group, memory, noGrad, openFabric, type Tensor, zeros } from 'weft'
 import { count } from './training/arguments.js'
@@ -56,10 +56,12 @@ const { values } = parseArgs({
     devices: { type: 'string', default: 'auto' },
     virtual: { type: 'string' },
     sizes: { type: 'string', default: defaultSizes },
+    plugin: { type: 'string' },
   },
 })
 const virtual = values.virtual === undefined ? {} : { virtual: Number(values.virtual) }
 const fabric = await openFabric({ devices: values.devices, ...virtual })
+if (values.plugin !== undefined) fabric.loadPlugin(values.plugin)
 const group = fabric.group()
 const rows = []
 console.log(`${group.size} devices: ${group.devices.join(', ')}`)
@@ -77,6 +79,7 @@ console.log(
   JSON.stringify({
     bench: 'allreduce',
     devices: group.devices,
+    plugin: values.plugin ?? null,
     link: links[0],
     rows,
     peakReservedBytes: peak,

@@ -29,6 +29,7 @@ export type {
   SnapshotGraph,
   SnapshotGroup,
 } from './fabric/open-calls.js'
+export type { PluginInfo } from './fabric/plugins.js'
 export { RankGroup } from './fabric/rank-group.js'
 export { Snapshot } from './fabric/snapshot.js'
 export type { Stream } from './fabric/stream.js'

@@ -132,6 +132,7 @@ FunctionList gemm_functions();
 FunctionList reducer_functions();
 FunctionList joint_functions();
 FunctionList pair_functions();
+FunctionList plugin_functions();
 FunctionList graph_functions();
 FunctionList table_functions();
 

@@ -146,8 +146,8 @@ WeftStatus open_group(void* ctx, const WeftGroup* group, void** out) {
   args.ranks = state->ranks;
   kernels.shape(args, 1, state->multiprocessors);
   const CurrentDevice current;
-  WeftStatus status = g_host->workspace(group, workspace_bytes(args.capacity, state->ranks),
-                                        state->workspaces);
+  WeftStatus status =
+      g_host->workspace(group, workspace_bytes(args.capacity, state->ranks), state->workspaces);
   if (status == WEFT_OK) status = check_residency(kernels, *state);
   if (status != WEFT_OK) {
     delete state;
@@ -247,6 +247,6 @@ WeftStatus open_plugin(const WeftHost* host, WeftRegistration* registration) {
 }  // namespace ringallreduce
 
 const WeftPlugin weft_plugin = {
-    sizeof(WeftPlugin), WEFT_ABI_MAJOR, WEFT_ABI_MINOR, 0, "ringallreduce", "0.1.0",
+    sizeof(WeftPlugin),          WEFT_ABI_MAJOR, WEFT_ABI_MINOR, 0, "ringallreduce", "0.1.0",
     &ringallreduce::open_plugin, nullptr,
 };

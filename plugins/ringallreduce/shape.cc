@@ -6,13 +6,13 @@
 namespace ringallreduce {
 namespace {
 
-constexpr uint64_t kWords = 64u << 10;           // one-shot: words up to here
-constexpr uint64_t kLinesTwo = 16u << 20;        // one-shot of two ranks: lines up to here
-constexpr uint64_t kLinesMore = 1u << 20;        // of more ranks, whose inboxes take all payloads
-constexpr uint64_t kTwoshotLines = 2u << 20;     // two-shot: lines up to here
+constexpr uint64_t kWords = 64u << 10;        // one-shot: words up to here
+constexpr uint64_t kLinesTwo = 16u << 20;     // one-shot of two ranks: lines up to here
+constexpr uint64_t kLinesMore = 1u << 20;     // of more ranks, whose inboxes take all payloads
+constexpr uint64_t kTwoshotLines = 2u << 20;  // two-shot: lines up to here
 constexpr uint32_t kChunk = 64u << 10;
 constexpr uint32_t kWindow = 2;
-constexpr uint32_t kLineBytesOfThread = 30;      // 240 bytes by 8 threads
+constexpr uint32_t kLineBytesOfThread = 30;  // 240 bytes by 8 threads
 
 uint32_t blocks(uint64_t bytes, uint64_t each, uint32_t most) {
   return static_cast<uint32_t>(std::clamp<uint64_t>((bytes + each - 1) / each, 1, most));
@@ -43,7 +43,8 @@ void shape_oneshot(Args& args, uint64_t bytes, uint32_t multiprocessors) {
   args.format = Format::kLines;
   const bool wide = args.ranks == 2 && (args.op == Op::kSum || args.op == Op::kAvg);
   args.threads = bytes <= 384u << 10 ? 256 : bytes <= 2u << 20 || !wide ? 512 : 1024;
-  args.ctas = blocks(bytes, uint64_t{args.threads} * kLineBytesOfThread, std::min(multiprocessors, 128u));
+  args.ctas =
+      blocks(bytes, uint64_t{args.threads} * kLineBytesOfThread, std::min(multiprocessors, 128u));
 }
 
 void shape_twoshot(Args& args, uint64_t bytes, uint32_t multiprocessors) {

@@ -24,6 +24,7 @@ import { deviceMemory, memorySnapshot } from './memory.js'
 import type { DeviceMemory } from './memory-fields.js'
 import type { MemorySegment } from './memory-snapshot.js'
 import { requireKnownOptions, requireTimeout } from './option-checks.js'
+import { loadPlugin, type PluginInfo, plugins } from './plugins.js'
 import { Snapshot } from './snapshot.js'
 import { synchronize } from './synchronize.js'
 
@@ -230,6 +231,25 @@ export class Fabric {
       shape,
       names.map((name) => this.device(name).name),
     )
+  }
+
+  /**
+   * Loads a plugin's library (docs/plugins.md): its collective algorithms take part in the choice at once, for all
+   * groups of the process. A name without a folder is one of weft's own: 'ringallreduce'. All or nothing:
+   * PluginError says what was wrong.
+   */
+  loadPlugin(plugin: string | URL): PluginInfo {
+    return loadPlugin(plugin)
+  }
+
+  /** No call takes what the plugin brought any more; its library goes when nothing uses it. */
+  unloadPlugin(name: string): void {
+    native.unloadPlugin(name)
+  }
+
+  /** The plugins of the process. */
+  plugins(): PluginInfo[] {
+    return plugins()
   }
 
   /**

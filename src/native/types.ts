@@ -103,6 +103,9 @@ export type NativeHook = (grad: Handle) => number
 /** Names a registered hook. Opaque. */
 export type HookHandle = object & { readonly hook: unique symbol }
 
+/** A loaded plugin: name, version, path, version of the interface, algorithms. */
+export type NativePlugin = [string, string, string, string, string[]]
+
 export interface Addon extends GroupFunctions {
   // Set-up, once an environment (thread)
   /** Registers the call buffer; it must stay as long as the environment. */
@@ -251,6 +254,9 @@ export interface Addon extends GroupFunctions {
   seed(device: number, seed: bigint): void
   generatorState(device: number): [seed: bigint, offset: bigint]
   setGeneratorState(device: number, seed: bigint, offset: bigint): void
+  loadPlugin(path: string): NativePlugin
+  unloadPlugin(name: string): void
+  plugins(): NativePlugin[]
   algorithms(): string[]
   /** Forces one algorithm by name; "" gives the choice back. */
   forceAlgorithm(name: string): void

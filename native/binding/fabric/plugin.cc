@@ -1,0 +1,49 @@
+// Plugins: loading, unloading, what is loaded. src/fabric/plugins.ts calls these.
+#include "fabric/plugin.h"
+
+#include "binding/completion.h"
+#include "binding/entry.h"
+
+namespace weft::binding {
+namespace {
+
+napi_value describe(napi_env env, const fabric::PluginInfo& info) {
+  napi_value names = make_array(env, info.algorithms.size());
+  for (uint32_t i = 0; i < info.algorithms.size(); ++i) {
+    set(env, names, i, make_text(env, info.algorithms[i]));
+  }
+  napi_value out = make_array(env, 5);
+  set(env, out, 0u, make_text(env, info.name));
+  set(env, out, 1u, make_text(env, info.version));
+  set(env, out, 2u, make_text(env, info.path));
+  set(env, out, 3u,
+      make_text(env, std::to_string(info.abi_major) + "." + std::to_string(info.abi_minor)));
+  set(env, out, 4u, names);
+  return out;
+}
+
+napi_value load_plugin(Frame& f) { return describe(f.env, fabric::load_plugin(f.text(0))); }
+
+napi_value unload_plugin(Frame& f) {
+  fabric::unload_plugin(f.text(0));
+  return undefined(f.env);
+}
+
+napi_value plugins(Frame& f) {
+  const auto all = fabric::plugins();
+  napi_value out = make_array(f.env, all.size());
+  for (uint32_t i = 0; i < all.size(); ++i) set(f.env, out, i, describe(f.env, all[i]));
+  return out;
+}
+
+constexpr Function kFunctions[] = {
+    {"loadPlugin", entry<load_plugin>},
+    {"unloadPlugin", entry<unload_plugin>},
+    {"plugins", entry<plugins>},
+};
+
+}  // namespace
+
+FunctionList plugin_functions() { return kFunctions; }
+
+}  // namespace weft::binding

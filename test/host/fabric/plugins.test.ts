@@ -1,0 +1,54 @@
+// Plugins from TypeScript: loaded, chosen, listed, unloaded; and what cannot be loaded.
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, expect } from 'vitest'
+import { openFabric, PluginError, tensor } from 'weft'
+import { hostOnly } from '../device.js'
+
+const file = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
+let folder: string
+let library: string
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'weft-plugin-'))
+  library = join(folder, 'rank_sum.so')
+  const source = file('test/cpp/fixtures/plugins/rank_sum.c')
+  const flags = ['-std=c11', '-O2', '-shared', '-fPIC', '-I', file('fabric/include')]
+  execFileSync('cc', [...flags, '-o', library, source], { timeout: 60_000 })
+})
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const test = hostOnly('the plugin sums on host devices')
+
+test('a plugin is loaded, sums for groups, is listed and unloaded', async () => {
+  const fabric = await openFabric({ devices: 'host:0-2' })
+  using group = fabric.group()
+  const taken = () => fabric.snapshot().algorithms.find(({ name }) => name === 'rank-sum')?.calls
+  const info = fabric.loadPlugin(library)
+  expect(info).toMatchObject({ name: 'rank-sum', version: '1.0.0', abi: '1.0' })
+  expect(info.algorithms).toEqual(['rank-sum'])
+  expect(fabric.plugins()).toEqual([info])
+  const reduce = async () => {
+    const parts = group.devices.map((device, r) => tensor([r + 1, 10], { device }))
+    await group.allReduce(parts)
+    expect(await parts[2]!.toArray()).toEqual([6, 30])
+  }
+  await reduce()
+  expect(taken()).toBe(1)
+  expect(() => fabric.loadPlugin(library)).toThrow(/rank-sum is loaded already/)
+  fabric.unloadPlugin('rank-sum')
+  expect(fabric.plugins()).toEqual([])
+  await reduce()
+  expect(taken()).toBe(1)
+  expect(() => fabric.unloadPlugin('rank-sum')).toThrow(PluginError)
+})
+
+test('what cannot be loaded is a PluginError that says why', async () => {
+  const fabric = await openFabric({ devices: 'host:0-1' })
+  expect(() => fabric.loadPlugin(join(folder, 'none.so'))).toThrow(PluginError)
+  expect(() => fabric.loadPlugin(join(folder, 'none.so'))).toThrow(/No such file/)
+  expect(() => fabric.loadPlugin(file('package.json'))).toThrow(/package\.json/)
+  expect(() => fabric.loadPlugin('carrier-pigeon')).toThrow(/no plugin carrier-pigeon/)
+})
