@@ -10,7 +10,10 @@ const sanitizers = {
   thread: {
     folder: 'build-tsan',
     title: 'C++ tests under ThreadSanitizer',
-    env: { TSAN_OPTIONS: 'halt_on_error=1:second_deadlock_stack=1:exitcode=66' },
+    env: {
+      // At its end a process waits a second for races of threads that go on: too long for a thousand of them.
+      TSAN_OPTIONS: 'halt_on_error=1:second_deadlock_stack=1:exitcode=66:atexit_sleep_ms=50',
+    },
   },
   address: {
     folder: 'build-asan',

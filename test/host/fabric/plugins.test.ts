@@ -4,21 +4,21 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, expect } from 'vitest'
+import { afterAll, expect } from 'vitest'
 import { openFabric, PluginError, tensor } from 'weft'
 import { hostOnly } from '../device.js'
 
 const file = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
-let folder: string
-let library: string
-beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'weft-plugin-'))
-  library = join(folder, 'rank_sum.so')
+const folder = mkdtempSync(join(tmpdir(), 'weft-plugin-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+function compiled(): string {
+  const library = join(folder, 'rank_sum.so')
   const source = file('test/cpp/fixtures/plugins/rank_sum.c')
   const flags = ['-std=c11', '-O2', '-shared', '-fPIC', '-I', file('fabric/include')]
   execFileSync('cc', [...flags, '-o', library, source], { timeout: 60_000 })
-})
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
+  return library
+}
 
 const test = hostOnly('the plugin sums on host devices')
 
@@ -26,6 +26,7 @@ test('a plugin is loaded, sums for groups, is listed and unloaded', async () => 
   const fabric = await openFabric({ devices: 'host:0-2' })
   using group = fabric.group()
   const taken = () => fabric.snapshot().algorithms.find(({ name }) => name === 'rank-sum')?.calls
+  const library = compiled()
   const info = fabric.loadPlugin(library)
   expect(info).toMatchObject({ name: 'rank-sum', version: '1.0.0', abi: '1.0' })
   expect(info.algorithms).toEqual(['rank-sum'])
