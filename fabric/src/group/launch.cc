@@ -109,11 +109,20 @@ class Launch {
   /// Where work may be under way that nothing is ordered after: nothing of the call is given back.
   ~Launch() {
     if (!lost_) return;
-    (void)prepared_.release();
-    (void)new std::vector<CollectiveArgs>(std::move(args_));
+    static auto* kept = new Kept;
+    std::lock_guard lock(kept->mutex);
+    kept->prepared.push_back(std::move(prepared_));
+    kept->args.push_back(std::move(args_));
   }
 
  private:
+  /// Never destroyed.
+  struct Kept {
+    std::mutex mutex;  // guards what follows
+    std::vector<std::unique_ptr<PreparedCall>> prepared;
+    std::vector<std::vector<CollectiveArgs>> args;
+  };
+
   Stream& comm(size_t rank) const { return devices_[rank]->comm(); }
 
   CallShape shape_of() const {

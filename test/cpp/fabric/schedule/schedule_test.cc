@@ -155,7 +155,7 @@ TEST(ScheduleCheck, NamesTheTwoAccessesAndAWaitWithoutASignal) {
             "the writer (operation " + std::to_string(scratch) + ") and the reader (operation " +
                 std::to_string(scratch + 1) + ") touch the same bytes in no order");
   driver.start();
-  EventHandle event = driver.create_event(0, false);
+  static EventHandle event = driver.create_event(0, false);  // the driver never gives one back
   driver.wait(devices[1]->compute().handle(), event);
   const auto unsignalled = driver.stop();
   EXPECT_EQ(ScheduleCheck(unsignalled).fault(),
