@@ -117,7 +117,7 @@ WeftStatus check_residency(const Kernels& kernels, const State& state) {
         status = check(kernels.resident(args, &each), "asking for a kernel's occupancy");
         if (status != WEFT_OK) return status;
         if (args.ctas > static_cast<uint32_t>(each) * state.multiprocessors) {
-          return say(WEFT_ERROR, "the kernels of all ranks would not run at the same time");
+          return say(WEFT_FAILED, "the kernels of all ranks would not run at the same time");
         }
       }
     }

@@ -13,9 +13,9 @@ function distributedParameters(model: Module): Iterable<DistributedTensor> {
 }
 
 /**
- * Sums the gradients of each parameter, or of each distributed one of a model, along the axes where it is replicated: afterwards `local(p).grad` is the
- * gradient that belongs to part p, the same bits on every copy. Call it once, after the last backward pass of a step and
- * before the optimizers. Enqueues, never waits.
+ * Sums the gradients of each parameter, or of each distributed one of a model, along the axes where it is
+ * replicated: afterwards `local(p).grad` is the gradient that belongs to part p, the same bits on every copy. Call
+ * it once, after the last backward pass of a step and before the optimizers. Enqueues, never waits.
  */
 export function reduceGradients(parameters: Iterable<DistributedTensor> | Module): void {
   const list = parameters instanceof Module ? distributedParameters(parameters) : parameters

@@ -24,6 +24,14 @@ namespace fabric {
 class Stream;
 struct StagingBuffer;
 
+/// What captured work needs beside memory: its capture keeps it, then its graph.
+class CapturedNeed {
+ public:
+  virtual ~CapturedNeed() = default;
+  /// Before each run of the graph: throws when it cannot run. May wait, bounded.
+  virtual void before_run() {}
+};
+
 class CaptureState {
  public:
   using Kept = std::vector<std::pair<StagingBuffer, Stream*>>;
@@ -42,10 +50,10 @@ class CaptureState {
   void release();
   /// Leaves `buffer`, which work on `stream` uses, to the capture; false outside one.
   bool keep(const StagingBuffer& buffer, Stream& stream);
-  /// Leaves what launched work needs to the capture and then to the graph.
-  void keep(std::shared_ptr<void> owned);
+  /// Leaves what launched work needs to the capture.
+  void keep(std::shared_ptr<CapturedNeed> need);
   Kept take_kept();
-  std::vector<std::shared_ptr<void>> take_owned();
+  std::vector<std::shared_ptr<CapturedNeed>> take_needs();
 
  private:
   std::atomic<uint64_t> id_{0};
@@ -53,7 +61,7 @@ class CaptureState {
   std::atomic<std::thread::id> thread_{};
   std::mutex mutex_;  // guards kept_, and id_ against keep()
   Kept kept_;
-  std::vector<std::shared_ptr<void>> owned_;
+  std::vector<std::shared_ptr<CapturedNeed>> needs_;
 };
 
 /// Captures of the process that have ended, by device.

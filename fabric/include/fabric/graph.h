@@ -38,9 +38,15 @@ class Graph {
   Graph& operator=(const Graph&) = delete;
 
   /// Enqueues one run, after the work so far on `streams` and before what follows on them; all
-  /// are streams of the graph's devices. Never blocks. Throws UsageError inside a capture.
+  /// are streams of the graph's devices. Blocks only as make_ready() does. Throws UsageError inside a
+  /// capture.
   void launch(std::span<Stream* const> streams);
-  /// The same for group/launch.cc, which holds launch_order() and gives all comm streams.
+  /// Makes what the captured calls need usable again after an abort or a fault, for which it waits,
+  /// bounded, until their group's work has ended; else returns at once. Throws the fault that nobody
+  /// was told.
+  void make_ready();
+  /// The same as launch() for group/launch.cc, which made it ready, holds launch_order() and gives all
+  /// comm streams.
   void launch_ordered(std::span<Stream* const> streams);
   const std::vector<Device*>& devices() const { return devices_; }
   uint32_t id() const { return id_; }
@@ -54,12 +60,12 @@ class Graph {
   GraphHandle handle_ = nullptr;
   Stream* origin_ = nullptr;
   std::vector<Device*> devices_;
-  std::vector<uint32_t> pools_;               // by device
-  std::vector<Stream*> comms_;                // comm streams that took part
-  CaptureState::Kept staging_;                // buffers that captured copies use
-  std::vector<std::shared_ptr<void>> owned_;  // what captured calls need
-  std::mutex mutex_;                          // one launch at a time enqueues
-  Event last_;                                // behind the latest launch
+  std::vector<uint32_t> pools_;                       // by device
+  std::vector<Stream*> comms_;                        // comm streams that took part
+  CaptureState::Kept staging_;                        // buffers that captured copies use
+  std::vector<std::shared_ptr<CapturedNeed>> needs_;  // each once
+  std::mutex mutex_;                                  // one launch at a time enqueues
+  Event last_;                                        // behind the latest launch
   std::atomic<uint64_t> launches_{0};
 };
 

@@ -37,7 +37,7 @@ extern "C" {
 
 typedef int32_t WeftStatus;
 #define WEFT_OK 0
-#define WEFT_ERROR 1          /* anything else */
+#define WEFT_FAILED 1         /* anything else */
 #define WEFT_ERROR_ARGUMENT 2 /* the caller's fault */
 #define WEFT_ERROR_MEMORY 3   /* out of memory */
 #define WEFT_ERROR_DEVICE 4   /* the device's runtime failed */
@@ -198,8 +198,8 @@ typedef struct WeftHost {
   /* Any time. */
   void (*set_error)(const char* text);
   void (*log)(int32_t level, const char* text);
-  /* In the plugin's open(). `algorithm` and `choice` are copied; what they point to is not. The
-   * first choice that fits decides. */
+  /* In the plugin's open(). `algorithm` and `choice` are copied; what they point to is not. A choice
+   * names an algorithm of the same plugin; the first that fits decides. */
   WeftStatus (*register_algorithm)(WeftRegistration* registration, const WeftAlgorithm* algorithm);
   WeftStatus (*add_choice)(WeftRegistration* registration, const WeftChoice* choice);
   /* In an algorithm's open(): `bytes` of zeroed memory on every device, mapped to all members that

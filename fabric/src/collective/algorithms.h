@@ -45,6 +45,9 @@ struct Chosen {
 /// integers.
 Chosen choose_algorithm(const CallShape& shape);
 
+/// How often an algorithm was unregistered so far.
+uint64_t unregistrations();
+
 /// What the last hop multiplies by.
 inline double last_scale(ReduceOp op, size_t ranks) {
   return op == ReduceOp::kAvg ? 1.0 / static_cast<double>(ranks) : 1.0;

@@ -5,6 +5,7 @@
 // meaning; unregistering leaves the name alone there, and whoever still uses the algorithm shares
 // it. A choice is made under a short lock; `supports` runs under it and must not call back.
 // Registering logs a `plugin` event with the place; group/launch.cc logs one for each choice.
+#include <atomic>
 #include <memory>
 #include <mutex>
 
@@ -48,9 +49,12 @@ class Registry {
     if (place == entries_.size() || !entries_[place]->supports) return false;
     removed = std::exchange(entries_[place], std::move(left));
     choices_.drop(name);
+    unregistrations_.fetch_add(1, std::memory_order_release);
     std::erase_if(forced_, [&](const Forced& each) { return each.name == name; });
     return true;
   }
+
+  uint64_t unregistrations() const { return unregistrations_.load(std::memory_order_acquire); }
 
   std::vector<AlgorithmPtr> all() {
     std::lock_guard lock(mutex_);
@@ -123,6 +127,7 @@ class Registry {
     return place < entries_.size() && entries_[place]->supports ? entries_[place].get() : nullptr;
   }
 
+  std::atomic<uint64_t> unregistrations_{0};
   std::mutex mutex_;  // guards what follows
   std::vector<AlgorithmPtr> entries_;
   std::vector<Forced> forced_;
@@ -140,6 +145,8 @@ void register_algorithm(const Algorithm& algorithm) {
 }
 
 bool unregister_algorithm(const std::string& name) { return Registry::instance().remove(name); }
+
+uint64_t unregistrations() { return Registry::instance().unregistrations(); }
 
 std::vector<AlgorithmPtr> algorithms() { return Registry::instance().all(); }
 

@@ -61,14 +61,14 @@ CaptureState::Kept CaptureState::take_kept() {
   return std::exchange(kept_, {});
 }
 
-void CaptureState::keep(std::shared_ptr<void> owned) {
+void CaptureState::keep(std::shared_ptr<CapturedNeed> need) {
   std::lock_guard lock(mutex_);
-  owned_.push_back(std::move(owned));
+  needs_.push_back(std::move(need));
 }
 
-std::vector<std::shared_ptr<void>> CaptureState::take_owned() {
+std::vector<std::shared_ptr<CapturedNeed>> CaptureState::take_needs() {
   std::lock_guard lock(mutex_);
-  return std::exchange(owned_, {});
+  return std::exchange(needs_, {});
 }
 
 uint64_t captures_ended() { return ends().count.load(std::memory_order_seq_cst); }

@@ -145,8 +145,11 @@ std::shared_ptr<Graph> Capture::end() {
   graph->pools_ = std::exchange(pools_, {});
   for (Device* device : claimed_) {
     for (auto& kept : device->captures().take_kept()) graph->staging_.push_back(kept);
-    for (auto& owned : device->captures().take_owned()) graph->owned_.push_back(std::move(owned));
+    for (auto& need : device->captures().take_needs()) graph->needs_.push_back(std::move(need));
   }
+  std::ranges::sort(graph->needs_);
+  const auto twice = std::ranges::unique(graph->needs_);
+  graph->needs_.erase(twice.begin(), twice.end());
   close();
   {
     std::lock_guard lock(graph_roster().mutex);
@@ -174,7 +177,7 @@ void Capture::close() {
   pooled_.clear();
   for (Device* device : std::exchange(claimed_, {})) {
     device->captures().release();
-    device->captures().take_owned();
+    device->captures().take_needs();
     for (auto& [buffer, stream] : device->captures().take_kept()) release_staging(buffer, stream);
   }
   for (size_t i = 0; i < pools_.size(); ++i) {
@@ -183,7 +186,12 @@ void Capture::close() {
   streams_.clear();
 }
 
+void Graph::make_ready() {
+  for (auto& need : needs_) need->before_run();
+}
+
 void Graph::launch(std::span<Stream* const> streams) {
+  make_ready();
   std::unique_lock<std::mutex> order;
   std::vector<Stream*> all(streams.begin(), streams.end());
   if (!comms_.empty()) {
@@ -237,7 +245,7 @@ Graph::~Graph() {
     // Memory of a graph that still runs must not be given back: a late one keeps it.
     if (last_ && !last_.synchronize(kDestroyMs)) return;
     origin_->device().driver().destroy_graph(handle_);
-    owned_.clear();
+    needs_.clear();
     for (size_t i = 0; i < devices_.size(); ++i) devices_[i]->allocator().release_pool(pools_[i]);
     for (auto& [buffer, stream] : staging_) release_staging(buffer, stream);
   } catch (const Error&) {  // a poisoned fabric: the process is to end, its memory with it

@@ -58,7 +58,7 @@ class Launch {
         slot_.started_event(static_cast<int>(r)) = Event(*devices_[r]);
         slot_.done_event(static_cast<int>(r)) = Event(*devices_[r]);
       }
-      if (args_[0].kind == CollectiveKind::kReplay) return;
+      if (args_[0].kind == CollectiveKind::kReplay) return args_[0].graph->make_ready();
       const CallShape shape = shape_of();
       const Chosen chosen = choose_algorithm(shape);
       path_counters::count_algorithm(chosen.place, bytes_);
@@ -67,7 +67,8 @@ class Launch {
       const CollectiveCall call{args_, devices_, slot_.sequence(), detail_, shape};
       if (chosen.algorithm->open) {
         GroupState& group = slot_.group();
-        prepared_ = group.sessions.session(chosen.algorithm, {group.id, devices_})->prepare(call);
+        session_ = group.sessions.ready(chosen.algorithm, {group.id, devices_});
+        prepared_ = session_->session().prepare(call);
       } else {
         prepared_ = chosen.algorithm->prepare(call);
       }
@@ -150,6 +151,7 @@ class Launch {
       if (slot_.producer(rank)) slot_.producer(rank).wait(comm(r));
       if (!slot_.captured()) slot_.started_event(rank).record(comm(r));
     }
+    if (session_ && slot_.captured()) devices_[0]->captures().keep(session_);
     if (prepared_) {
       prepared_->enqueue();
     } else {
@@ -205,6 +207,7 @@ class Launch {
   const uint64_t bytes_;
   const uint32_t detail_;
   uint64_t launch_ns_ = 0;
+  std::shared_ptr<OpenSession> session_;  // of an algorithm that keeps state for the group
   std::unique_ptr<PreparedCall> prepared_;
   bool enqueued_ = false;
   bool lost_ = false;

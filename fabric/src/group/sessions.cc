@@ -2,78 +2,57 @@
 #include "group/sessions.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "collective/algorithms.h"
 
 namespace fabric {
 
-std::shared_ptr<AlgorithmSession> Sessions::session(const AlgorithmPtr& algorithm,
-                                                    const GroupMembers& members) {
-  std::vector<Open> gone;  // closed after the lock
-  std::vector<std::pair<std::shared_ptr<AlgorithmSession>, uint64_t>> broken;
-  std::shared_ptr<AlgorithmSession> found;
-  std::optional<Error> untold;
-  const std::vector<AlgorithmPtr> registered = algorithms();
+std::shared_ptr<OpenSession> Sessions::ready(const AlgorithmPtr& algorithm,
+                                             const GroupMembers& members) {
+  std::vector<std::shared_ptr<OpenSession>> present, gone;  // `gone` is closed under no lock
+  const uint64_t unregistered = unregistrations();
+  const bool look = std::exchange(unregistered_, unregistered) != unregistered;
+  const std::vector<AlgorithmPtr> registered = look ? algorithms() : std::vector<AlgorithmPtr>{};
   {
     std::lock_guard lock(mutex_);
-    for (size_t i = 0; i < open_.size();) {
-      Open& each = open_[i];
-      if (std::find(registered.begin(), registered.end(), each.algorithm) == registered.end()) {
-        gone.push_back(std::move(each));
-        open_.erase(open_.begin() + static_cast<ptrdiff_t>(i));
-        continue;
-      }
-      std::optional<Error> fault = each.session->fault();
-      if (fault) each.session->abort();  // those that still wait for it leave too
-      if (fault && !told_ && !untold && each.aborts == 0) untold = std::move(fault);
-      if (each.aborts > 0 || each.session->fault()) {
-        broken.emplace_back(each.session, each.aborts);
-      }
-      if (each.algorithm == algorithm) found = each.session;
-      ++i;
+    if (look) {
+      const auto first_gone = std::stable_partition(open_.begin(), open_.end(), [&](auto& each) {
+        return std::ranges::find(registered, each->algorithm()) != registered.end();
+      });
+      gone.assign(std::make_move_iterator(first_gone), std::make_move_iterator(open_.end()));
+      open_.erase(first_gone, open_.end());
     }
+    present = open_;
   }
-  for (auto& [session, aborts] : broken) {
-    session->recover(kLeaveMs);
-    std::lock_guard lock(mutex_);
-    for (Open& each : open_) {
-      if (each.session == session) each.aborts -= aborts;  // those that came meanwhile stay
-    }
-    told_ = false;
+  for (auto& each : present) each->make_ready();
+  for (auto& each : present) {
+    if (each->algorithm() == algorithm) return each;
   }
-  if (untold) throw *untold;
-  if (found) return found;
-  found = algorithm->open(members);
+  auto opened = std::make_shared<OpenSession>(algorithm, members);
   std::lock_guard lock(mutex_);
-  open_.push_back({algorithm, found});
+  open_.push_back(opened);
   any_.store(true, std::memory_order_release);
-  return found;
+  return opened;
 }
 
 void Sessions::abort() {
   if (!any_.load(std::memory_order_acquire)) return;
   std::lock_guard lock(mutex_);
-  for (Open& each : open_) {
-    ++each.aborts;
-    each.session->abort();
-  }
+  for (auto& each : open_) each->abort();
 }
 
-std::optional<Error> Sessions::fault() {
+std::optional<Error> Sessions::fault() { return find_fault(true); }
+
+bool Sessions::faulted() { return find_fault(false).has_value(); }
+
+std::optional<Error> Sessions::find_fault(bool told) {
   if (!any_.load(std::memory_order_acquire)) return std::nullopt;
   std::lock_guard lock(mutex_);
-  for (Open& each : open_) {
-    if (auto error = each.session->fault()) {
-      told_ = true;
-      return error;
-    }
+  for (auto& each : open_) {
+    if (auto error = each->fault(told)) return error;
   }
   return std::nullopt;
-}
-
-bool Sessions::faulted() {
-  if (!any_.load(std::memory_order_acquire)) return false;
-  std::lock_guard lock(mutex_);
-  return std::any_of(open_.begin(), open_.end(),
-                     [](const Open& each) { return each.session->fault().has_value(); });
 }
 
 }  // namespace fabric

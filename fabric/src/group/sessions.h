@@ -1,14 +1,11 @@
-// The algorithms that a group has opened. group/launch.cc asks for the session of the algorithm that
-// it chose; slots ask for faults; abort and deadlines tell all sessions to leave.
+// The algorithms that a group has opened. group/launch.cc asks for the one of a call; slots ask for
+// faults; abort and deadlines tell all of them to leave.
 //
 // Design. One a group, kept by GroupState: slots of launched calls outlive the group with it.
-//  - session() is called by the thread that holds the group's turn, one at a time. It opens what is
-//    not open and drops sessions of algorithms that were unregistered.
-//  - abort(), fault(): any thread; mutex_ guards the list, a session guards itself.
-//  - After abort() or a fault the next session() recovers first: it waits, bounded, until nothing of
-//    the group runs. So kernels that left early never meet those of a new call. A fault that no
-//    caller has been told (nobody asked for a result, nobody aborted) fails that call; the one after
-//    it runs.
+//  - ready() is called by the thread that holds the group's turn, one at a time. It drops sessions of
+//    algorithms that were unregistered and makes the others ready (group/open_session.h), so kernels
+//    that left early never meet those of a new call.
+//  - abort(), fault(), faulted(): any thread; mutex_ guards the list.
 //  - A fault ends all calls of the group that are under way, also earlier ones whose result was there
 //    but not yet looked at.
 #pragma once
@@ -19,18 +16,15 @@
 #include <optional>
 #include <vector>
 
-#include "fabric/algorithm.h"
+#include "group/open_session.h"
 
 namespace fabric {
 
 class Sessions {
  public:
-  /// Limit for work that was told to leave.
-  static constexpr int64_t kLeaveMs = 10'000;
-
-  /// The session of `algorithm`, which has `open`. Throws what opening or recovering throws.
-  std::shared_ptr<AlgorithmSession> session(const AlgorithmPtr& algorithm,
-                                            const GroupMembers& members);
+  /// The session of `algorithm`, which has `open`: opened on the first call. Throws what opening and
+  /// make_ready() throw.
+  std::shared_ptr<OpenSession> ready(const AlgorithmPtr& algorithm, const GroupMembers& members);
   /// Tells all work of the group's sessions to leave.
   void abort();
   /// The first fault that work of a session has reported; whoever calls it tells somebody.
@@ -38,15 +32,12 @@ class Sessions {
   bool faulted();
 
  private:
-  struct Open {
-    AlgorithmPtr algorithm;
-    std::shared_ptr<AlgorithmSession> session;
-    uint64_t aborts = 0;  ///< since it was last recovered
-  };
+  std::optional<Error> find_fault(bool told);
+
   std::atomic<bool> any_{false};  // something is open: spares calls of other groups the lock
-  std::mutex mutex_;              // guards what follows
-  std::vector<Open> open_;
-  bool told_ = false;  // the present fault
+  uint64_t unregistered_ = 0;     // unregistrations() when the list was last cleared of those
+  std::mutex mutex_;              // guards open_
+  std::vector<std::shared_ptr<OpenSession>> open_;
 };
 
 }  // namespace fabric

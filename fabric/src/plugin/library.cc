@@ -7,6 +7,7 @@
 // from new calls at once and unmaps it when nothing uses it.
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -109,6 +110,14 @@ void publish(const WeftRegistration& registration, const std::shared_ptr<Library
   std::vector<Algorithm> wrapped;
   for (const WeftAlgorithm& each : registration.algorithms) {
     wrapped.push_back(plugin::wrap(each, library));
+  }
+  for (const Choice& each : registration.choices) {
+    const bool own = std::ranges::any_of(
+        wrapped, [&](const Algorithm& algorithm) { return algorithm.name == each.name; });
+    if (!own) {
+      fail(ErrorCode::kPlugin, "a WeftChoice names %s, which the plugin does not bring",
+           each.name.c_str());
+    }
   }
   try {
     for (const Algorithm& each : wrapped) {

@@ -103,7 +103,7 @@ struct Opened {
 };
 
 /// A call that was prepared; the graph shares it when it was captured.
-struct Prepared {
+struct Prepared final : CapturedNeed {
   Prepared(std::shared_ptr<Opened> session, const CollectiveCall& call)
       : opened(std::move(session)), view(call) {
     const WeftAlgorithm& algorithm = opened->bound->algorithm;
@@ -114,7 +114,7 @@ struct Prepared {
     });
   }
 
-  ~Prepared() {
+  ~Prepared() override {
     const WeftAlgorithm& algorithm = opened->bound->algorithm;
     try {
       if (algorithm.discard != nullptr) algorithm.discard(algorithm.ctx, opened->state, given);

@@ -28,7 +28,7 @@ WeftStatus status_of(ErrorCode code) {
     case ErrorCode::kDevice:
       return WEFT_ERROR_DEVICE;
     default:
-      return WEFT_ERROR;
+      return WEFT_FAILED;
   }
 }
 

@@ -37,7 +37,7 @@ WeftStatus answer(Body&& body) noexcept {
     return status_of(error.code());
   } catch (const std::exception& error) {
     set_error(error.what());
-    return WEFT_ERROR;
+    return WEFT_FAILED;
   }
 }
 

@@ -329,7 +329,9 @@ TEST_F(GroupTest, TheLogTellsWhichCopiesAndSumsBelongToACall) {
     }
     const std::string where = expected.call.text(3);
     EXPECT_EQ(chosen, expected.algorithm) << where;
-    if (expected.copies != 0) EXPECT_EQ(copies, expected.copies) << where;
+    if (expected.copies != 0) {
+      EXPECT_EQ(copies, expected.copies) << where;
+    }
     EXPECT_EQ(strangers, 0) << where;
     if (expected.copies != 0)
       EXPECT_EQ(sums, expected.sums) << where;

@@ -96,6 +96,7 @@ class Plugin : public test::CleanFabric {
     std::vector<CollectiveArgs> parts(2);
     for (int r = 0; r < 2; ++r) {
       streams.push_back(&group.device(r).compute());
+      memory_[r].reserve(1000);  // graphs captured before keep the address
       memory_[r].resize(count);
       parts[r].count = count;
       parts[r].in = parts[r].out = memory_[r].data();
@@ -228,6 +229,56 @@ TEST_F(Plugin, AFaultThatNobodyHeardFailsTheNextCall) {
   expect_sum(sum(*group, 64), 2);
 }
 
+// Kernels of a graph look at the same words as those of calls: without a fresh start they would leave
+// at once, at every run.
+TEST_F(Plugin, AGraphRunsAgainAfterADeadlineAndAnAbort) {
+  load_plugin(plugin_path("rank_sum"));
+  auto devices = test::host_devices(2);
+  auto group = Group::create(devices);
+  memory_[0].assign(100, 1);
+  memory_[1].assign(100, 2);
+  auto graph = captured(*group, 100);
+  EXPECT_THROW(sum(*group, 13, 80), Error);
+  launch(*graph, devices);  // 3
+  for (Device* device : devices) device->synchronize(10'000);
+  EXPECT_EQ(memory_[0][99], 3);
+  group->abort(Error(ErrorCode::kGroupAborted, "enough"));
+  group->reset();
+  std::vector<CollectiveArgs> parts(2);
+  for (int r = 0; r < 2; ++r) {
+    parts[r].kind = CollectiveKind::kReplay;
+    parts[r].graph = graph;
+    parts[r].stream = &devices[r]->compute();
+  }
+  for (auto& work : group->submit_all(parts)) EXPECT_TRUE(work->synchronize(10'000));  // 6
+  EXPECT_EQ(memory_[1][0], 6);
+  group.reset();  // the graph is made ready without its group too
+  launch(*graph, devices);
+  for (Device* device : devices) device->synchronize(10'000);
+  EXPECT_EQ(memory_[1][0], 12);
+}
+
+TEST_F(Plugin, AFaultThatNobodyHeardFailsTheNextRunOfAGraph) {
+  load_plugin(plugin_path("rank_sum"));
+  auto devices = test::host_devices(2);
+  auto group = Group::create(devices);
+  auto broken = captured(*group, 14);
+  auto graph = captured(*group, 100);
+  memory_[0].assign(100, 1);
+  memory_[1].assign(100, 2);
+  launch(*broken, devices);
+  for (Device* device : devices) device->synchronize(10'000);
+  try {
+    launch(*graph, devices);
+    FAIL() << "the fault was to be told";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kCollectiveTimeout) << error.message();
+  }
+  launch(*graph, devices);
+  for (Device* device : devices) device->synchronize(10'000);
+  EXPECT_EQ(memory_[0][99], 3);
+}
+
 TEST_F(Plugin, UnloadingTakesItAwayAtOnceAndUnmapsItWhenNothingUsesIt) {
   load_plugin(plugin_path("rank_sum"));
   auto group = Group::create(test::host_devices(2));
@@ -269,19 +320,20 @@ TEST_P(Refused, LeavesTheProcessAsItWas) {
 
 INSTANTIATE_TEST_SUITE_P(
     Plugins, Refused,
-    ::testing::Values(BadPlugin{"bad_plugin_0",
-                                "built for version 7.0 of the plugin interface, this weft has 1.0"},
-                      BadPlugin{"bad_plugin_1",
-                                "needs version 1.3 of the plugin interface, this weft has 1.0"},
-                      BadPlugin{"bad_plugin_2", "lacks a name, a version or open()"},
-                      BadPlugin{"bad_plugin_3", "the second half is missing"},
-                      BadPlugin{"bad_plugin_4", "copy-ring is registered already"},
-                      BadPlugin{"bad_plugin_5", "thrown in open"},
-                      BadPlugin{"bad_plugin_6", "says that it has 8 bytes"},
-                      BadPlugin{"bad_plugin_7", "says that it has 16 bytes"},
-                      BadPlugin{"bad_plugin_8", "exports no `weft_plugin`"},
-                      BadPlugin{"bad_plugin_9", "it gave no reason (status 77)"},
-                      BadPlugin{"no_such_plugin", "No such file"}),
+    ::testing::Values(
+        BadPlugin{"bad_plugin_0",
+                  "built for version 7.0 of the plugin interface, this weft has 1.0"},
+        BadPlugin{"bad_plugin_1", "needs version 1.3 of the plugin interface, this weft has 1.0"},
+        BadPlugin{"bad_plugin_2", "lacks a name, a version or open()"},
+        BadPlugin{"bad_plugin_3", "the second half is missing"},
+        BadPlugin{"bad_plugin_4", "copy-ring is registered already"},
+        BadPlugin{"bad_plugin_5", "thrown in open"},
+        BadPlugin{"bad_plugin_6", "says that it has 8 bytes"},
+        BadPlugin{"bad_plugin_7", "says that it has 16 bytes"},
+        BadPlugin{"bad_plugin_8", "exports no `weft_plugin`"},
+        BadPlugin{"bad_plugin_9", "it gave no reason (status 77)"},
+        BadPlugin{"bad_plugin_10", "names copy-ring, which the plugin does not bring"},
+        BadPlugin{"no_such_plugin", "No such file"}),
     [](const auto& info) { return info.param.file; });
 
 TEST_F(Plugin, AFileThatIsNoLibraryIsRefused) {
