@@ -87,7 +87,7 @@ napi_value initialize(napi_env env, napi_value exports) {
         work_functions,      snapshot_functions, memory_functions,      random_functions,
         precision_functions, gemm_functions,     reducer_functions,     joint_functions,
         graph_functions,     table_functions,    timed_event_functions, launch_probe_functions,
-        pair_functions,      plugin_functions}) {
+        pair_functions,      plugin_functions,   reduce_bench_functions}) {
     define(env, exports, state, list());
   }
   return exports;

@@ -133,6 +133,7 @@ FunctionList reducer_functions();
 FunctionList joint_functions();
 FunctionList pair_functions();
 FunctionList plugin_functions();
+FunctionList reduce_bench_functions();
 FunctionList graph_functions();
 FunctionList table_functions();
 

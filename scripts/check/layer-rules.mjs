@@ -40,6 +40,7 @@ const usesCuda = (header) => cudaHeaders.test(header) || cudaFolders.test(header
 /** The folders of native/, by which its headers are included. */
 export const nativeFolders = [
   'autograd',
+  'bench',
   'binding',
   'core',
   'cpu',

@@ -4,6 +4,7 @@
 import { Command, CommanderError } from 'commander'
 import { UsageError } from '../native/errors.js'
 import { packageVersion } from '../native/load.js'
+import { benchCommand } from './bench.js'
 import { devicesCommand } from './devices.js'
 import { doctorCommand } from './doctor.js'
 import { errorLines } from './error-report.js'
@@ -41,6 +42,7 @@ async function makeProgram(args: readonly string[]): Promise<Command> {
   doctorCommand(program)
   devicesCommand(program)
   inspectCommand(program)
+  benchCommand(program)
   // `weft doctor` must run where the addon crashes on loading.
   if (args.find((arg) => !arg.startsWith('-')) !== 'doctor') await addTrain(program)
   return program

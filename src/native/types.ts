@@ -3,6 +3,7 @@
 //
 // Hot calls pass their arguments through the call buffer ("words"): a Float64Array that native code
 // reads and writes directly. A handle is a number (generation * 2^24 + slot); 0 is never a handle.
+import type { BenchFunctions } from './bench-types.js'
 import type { GroupFunctions } from './group-types.js'
 import type { NativeLink } from './link-types.js'
 
@@ -106,7 +107,7 @@ export type HookHandle = object & { readonly hook: unique symbol }
 /** A loaded plugin: name, version, path, version of the interface, algorithms. */
 export type NativePlugin = [string, string, string, string, string[]]
 
-export interface Addon extends GroupFunctions {
+export interface Addon extends BenchFunctions, GroupFunctions {
   // Set-up, once an environment (thread)
   /** Registers the call buffer; it must stay as long as the environment. */
   setCallBuffer(words: Float64Array): void

@@ -111,7 +111,10 @@ struct Choice {
   std::optional<DType> dtype{};        ///< any
   std::optional<DriverKind> driver{};  ///< any
   uint32_t group = 0;                  ///< any
+  std::optional<bool> in_place{};      ///< any
 };
+/// Name of the algorithm that a call of this shape would get now. Throws UsageError when none can.
+std::string chosen_algorithm(const CallShape& shape);
 /// Measured lines, looked at before all others; replaces those of the last call.
 void set_choices(std::vector<Choice> measured);
 /// Lines of an algorithm, looked at after measured ones and before built-in ones, the latest first;

@@ -19,7 +19,8 @@ bool ChoiceTable::fits(const Choice& line, const CallShape& shape) {
          shape.ranks >= line.min_ranks && shape.ranks <= line.max_ranks &&
          (!line.dtype || *line.dtype == shape.dtype) &&
          (!line.driver || *line.driver == shape.driver) &&
-         (line.group == 0 || line.group == shape.group);
+         (line.group == 0 || line.group == shape.group) &&
+         (!line.in_place || *line.in_place == shape.in_place);
 }
 
 std::vector<Algorithm> built_in_algorithms() {

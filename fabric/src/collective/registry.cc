@@ -170,4 +170,8 @@ Chosen choose_algorithm(const CallShape& shape) {
   return chosen;
 }
 
+std::string chosen_algorithm(const CallShape& shape) {
+  return choose_algorithm(shape).algorithm->name;
+}
+
 }  // namespace fabric

@@ -1,0 +1,214 @@
+// See bench/reduce_bench.h.
+#include "bench/reduce_bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+
+#include "fabric/fabric.h"
+#include "fabric/graph.h"
+
+namespace weft::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double since_us(Clock::time_point start) {
+  return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
+}
+
+}  // namespace
+
+struct ReduceBench::Contestant {
+  Measured result;
+  bool nccl = false;
+  std::string forced{};  // an algorithm of weft
+  std::span<void* const> in, out;
+  std::shared_ptr<fabric::Graph> graph{};
+  bool good() const { return result.error.empty(); }
+};
+
+ReduceBench::ReduceBench(std::shared_ptr<fabric::Group> group, uint64_t max_bytes, DType dtype,
+                         bool in_place, std::shared_ptr<const Nccl> nccl)
+    : group_(std::move(group)),
+      max_bytes_(max_bytes),
+      dtype_(dtype),
+      in_place_(in_place),
+      pattern_(dtype, group_->size()) {
+  for (int r = 0; r < group_->size(); ++r) {
+    devices_.push_back(&group_->device(r));
+    streams_.push_back(&group_->device(r).compute());
+  }
+  try {
+    for (Device* device : devices_) {
+      for (std::vector<void*>* list : {&in_, &out_}) {
+        if (list == &out_ && in_place_) continue;
+        blocks_.push_back(device->allocator().allocate(max_bytes, device->compute()));
+        list->push_back(blocks_.back()->ptr);
+      }
+    }
+    if (in_place_) out_ = in_;
+    if (nccl) nccl_ = std::make_unique<NcclRanks>(std::move(nccl), devices_);
+  } catch (...) {
+    for (fabric::Block* block : blocks_) block->device->allocator().free(block);
+    throw;
+  }
+}
+
+ReduceBench::~ReduceBench() {
+  for (fabric::Block* block : blocks_) {
+    // Calls used them on the comm streams, whose work came before the compute stream's.
+    block->device->allocator().free(block);
+  }
+}
+
+fabric::CallShape ReduceBench::shape(uint64_t bytes, bool captured) const {
+  fabric::CallShape shape;
+  shape.dtype = dtype_;
+  shape.ranks = group_->size();
+  shape.count = bytes / dtype_bytes(dtype_);
+  shape.bytes = bytes;
+  shape.in_place = in_place_;
+  shape.captured = captured;
+  shape.driver = devices_[0]->kind();
+  for (const fabric::Link& link : fabric::topology(devices_)) {
+    shape.peers = shape.peers && link.peer_access;
+  }
+  shape.group = group_->id();
+  return shape;
+}
+
+void ReduceBench::drain_all() {
+  for (Device* device : devices_) drain(*device);
+}
+
+void ReduceBench::weft_reduce(uint64_t count) {
+  std::vector<fabric::CollectiveArgs> args(devices_.size());
+  for (size_t r = 0; r < args.size(); ++r) {
+    args[r].dtype = dtype_;
+    args[r].count = count;
+    args[r].in = in_[r];
+    args[r].out = out_[r];
+    args[r].stream = streams_[r];
+  }
+  const auto works = group_->submit_all(args);
+  for (const auto& work : works) work->wait_launched();
+  for (size_t r = 0; r < works.size(); ++r) works[r]->stream_wait(*streams_[r]);
+}
+
+void ReduceBench::enqueue(const Contestant& each, uint64_t bytes) {
+  const uint64_t count = bytes / dtype_bytes(dtype_);
+  if (each.nccl) return nccl_->all_reduce(each.in, each.out, count, dtype_);
+  weft_reduce(count);
+}
+
+std::vector<ReduceBench::Contestant> ReduceBench::contestants(const ReducePlan& plan) {
+  std::vector<Contestant> list;
+  const auto add = [&](Contestant each) {
+    const auto& only = plan.only;
+    const bool wanted =
+        only.empty() || std::find(only.begin(), only.end(), each.result.label) != only.end();
+    if (wanted) list.push_back(std::move(each));
+  };
+  Contestant chosen{{"weft"}, false, {}, in_, out_};
+  chosen.result.algorithm = fabric::chosen_algorithm(shape(plan.bytes, false));
+  add(std::move(chosen));
+  for (const fabric::AlgorithmPtr& algorithm : fabric::algorithms()) {
+    if (!algorithm->supports || !algorithm->supports(shape(plan.bytes, false))) continue;
+    Contestant each{{"weft " + algorithm->name}, false, algorithm->name, in_, out_};
+    each.result.algorithm = algorithm->name;
+    add(std::move(each));
+  }
+  if (!nccl_) return list;
+  for (const NcclMode mode : {NcclMode::kPlain, NcclMode::kRegistered, NcclMode::kSymmetric}) {
+    Contestant each{{std::string("nccl ") + nccl_mode_name(mode)}, true, {}, in_, out_};
+    each.result.error = nccl_->missing(mode);
+    if (mode != NcclMode::kPlain && each.good()) {
+      try {
+        const NcclBuffers& own = nccl_->buffers(mode, max_bytes_);
+        each.in = own.in;
+        each.out = in_place_ ? own.in : own.out;
+      } catch (const Error& error) {
+        each.result.error = error.message();
+      }
+    }
+    add(std::move(each));
+  }
+  return list;
+}
+
+// One call, or one run of the graph, into spoilt outputs. In place the inputs are made anew.
+void ReduceBench::check(Contestant& each, uint64_t bytes) {
+  for (size_t r = 0; r < devices_.size(); ++r) {
+    const bool kept = std::find(filled_.begin(), filled_.end(), each.in[r]) != filled_.end();
+    if (in_place_ || !kept) {
+      pattern_.fill(*devices_[r], static_cast<int>(r), each.in[r], in_place_ ? bytes : max_bytes_);
+      if (!in_place_) filled_.push_back(each.in[r]);
+    }
+    if (!in_place_) SumPattern::spoil(*devices_[r], each.out[r], bytes);
+  }
+  if (each.graph) {
+    each.graph->launch(streams_);
+  } else {
+    enqueue(each, bytes);
+  }
+  drain_all();
+  for (size_t r = 0; r < devices_.size(); ++r) {
+    each.result.wrong += pattern_.wrong(*devices_[r], each.out[r], bytes);
+  }
+}
+
+std::vector<Measured> ReduceBench::measure(const ReducePlan& plan) {
+  if (plan.bytes == 0 || plan.bytes > max_bytes_ || plan.bytes % dtype_bytes(dtype_) != 0) {
+    fail(ErrorCode::kUsage, "a bench with buffers of %llu bytes of %s cannot reduce %llu bytes",
+         static_cast<unsigned long long>(max_bytes_), dtype_name(dtype_),
+         static_cast<unsigned long long>(plan.bytes));
+  }
+  std::vector<Contestant> list = contestants(plan);
+  const auto forced = [&](Contestant& each, const std::function<void()>& run) {
+    if (!each.good()) return;
+    if (!each.forced.empty()) fabric::force_algorithm(each.forced, group_->id());
+    try {
+      run();
+    } catch (const Error& error) {
+      each.result.error = error.message();
+      each.graph = nullptr;
+    }
+    if (!each.forced.empty()) fabric::force_algorithm("", group_->id());
+  };
+  for (Contestant& each : list) {
+    forced(each, [&] {
+      check(each, plan.bytes);
+      if (plan.graph_calls == 0) return;
+      auto capture = fabric::Capture::begin(streams_);
+      for (int i = 0; i < plan.graph_calls; ++i) enqueue(each, plan.bytes);
+      each.graph = capture->end();
+      // In place a graph of several calls has no sum that can be foretold.
+      if (!in_place_ || plan.graph_calls == 1) check(each, plan.bytes);
+    });
+  }
+  for (int round = 0; round < plan.rounds; ++round) {
+    for (Contestant& each : list) {
+      forced(each, [&] {
+        const auto start = Clock::now();
+        for (int i = 0; i < plan.calls; ++i) enqueue(each, plan.bytes);
+        drain_all();
+        each.result.eager_us.push_back(since_us(start) / plan.calls);
+      });
+    }
+    for (Contestant& each : list) {
+      if (!each.graph) continue;
+      forced(each, [&] {
+        const auto start = Clock::now();
+        each.graph->launch(streams_);
+        drain_all();
+        each.result.graph_us.push_back(since_us(start) / plan.graph_calls);
+      });
+    }
+  }
+  std::vector<Measured> results;
+  for (Contestant& each : list) results.push_back(std::move(each.result));
+  return results;
+}
+
+}  // namespace weft::bench

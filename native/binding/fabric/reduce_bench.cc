@@ -1,0 +1,139 @@
+// All-reduces timed beside NCCL, and the measured choice of algorithms. src/fabric/reduce-bench.ts
+// and src/fabric/tune.ts call these. Open benches are the process's, by number; they block the caller.
+#include "bench/reduce_bench.h"
+
+#include <mutex>
+#include <sstream>
+#include <unordered_map>
+
+#include "binding/completion.h"
+#include "binding/entry.h"
+#include "binding/fabric/group_table.h"
+
+namespace weft::binding {
+namespace {
+
+struct Benches {
+  std::mutex mutex;  // guards the rest
+  std::unordered_map<uint32_t, std::shared_ptr<bench::ReduceBench>> open;
+  uint32_t next = 1;
+};
+Benches& benches() {
+  static auto* table = new Benches();
+  return *table;
+}
+
+uint32_t id_of(Frame& f) { return static_cast<uint32_t>(f.integer(0, 4294967295.0)); }
+
+std::vector<std::string> names_of(const std::string& text) {
+  std::vector<std::string> names;
+  std::istringstream in(text);
+  for (std::string name; std::getline(in, name, ',');) names.push_back(name);
+  return names;
+}
+
+// ncclVersion(path): number; opens the library, with multicast off
+napi_value nccl_version(Frame& f) {
+  return make_number(f.env, bench::Nccl::open(f.text(0))->version);
+}
+
+// reduceBenchOpen(group, maxBytes, dtype, inPlace, ncclPath): number; "" measures without NCCL
+napi_value bench_open(Frame& f) {
+  auto group = find_group(id_of(f));
+  const auto dtype = static_cast<DType>(f.integer(2, fabric::kDTypeCount - 1));
+  const std::string path = f.text(4);
+  std::shared_ptr<const bench::Nccl> nccl;
+  if (!path.empty()) nccl = bench::Nccl::open(path);
+  auto made = std::make_shared<bench::ReduceBench>(std::move(group), f.integer(1), dtype, f.flag(3),
+                                                   std::move(nccl));
+  Benches& table = benches();
+  std::lock_guard<std::mutex> guard(table.mutex);
+  table.open[table.next] = std::move(made);
+  return make_number(f.env, table.next++);
+}
+
+napi_value numbers(napi_env env, const std::vector<double>& list) {
+  napi_value out = make_array(env, list.size());
+  for (uint32_t i = 0; i < list.size(); ++i) set(env, out, i, make_number(env, list[i]));
+  return out;
+}
+
+// reduceBenchMeasure(id, bytes, rounds, calls, graphCalls, only): NativeMeasured[]
+napi_value bench_measure(Frame& f) {
+  std::shared_ptr<bench::ReduceBench> open;
+  {
+    std::lock_guard<std::mutex> guard(benches().mutex);
+    auto it = benches().open.find(id_of(f));
+    if (it != benches().open.end()) open = it->second;
+  }
+  if (!open) fail(ErrorCode::kDisposed, "the bench was closed");
+  bench::ReducePlan plan;
+  plan.bytes = f.integer(1);
+  plan.rounds = static_cast<int>(f.integer(2, 100'000));
+  plan.calls = static_cast<int>(f.integer(3, 100'000));
+  plan.graph_calls = static_cast<int>(f.integer(4, 10'000));
+  plan.only = names_of(f.text(5));
+  if (plan.rounds < 1 || plan.calls < 1) {
+    fail(ErrorCode::kUsage, "a bench needs at least one round of one call");
+  }
+  const std::vector<bench::Measured> results = open->measure(plan);
+  napi_value out = make_array(f.env, results.size());
+  for (uint32_t i = 0; i < results.size(); ++i) {
+    const bench::Measured& each = results[i];
+    napi_value row = make_object(f.env);
+    set(f.env, row, "label", make_text(f.env, each.label));
+    set(f.env, row, "algorithm", make_text(f.env, each.algorithm));
+    set(f.env, row, "wrong", make_number(f.env, static_cast<double>(each.wrong)));
+    set(f.env, row, "eagerUs", numbers(f.env, each.eager_us));
+    set(f.env, row, "graphUs", numbers(f.env, each.graph_us));
+    set(f.env, row, "error", make_text(f.env, each.error));
+    set(f.env, out, i, row);
+  }
+  return out;
+}
+
+// reduceBenchClose(id): void
+napi_value bench_close(Frame& f) {
+  std::shared_ptr<bench::ReduceBench> dying;
+  std::lock_guard<std::mutex> guard(benches().mutex);
+  auto it = benches().open.find(id_of(f));
+  if (it == benches().open.end()) return undefined(f.env);
+  dying = std::move(it->second);
+  benches().open.erase(it);
+  return undefined(f.env);
+}
+
+// setReduceChoices(names, count): void; words: {maxBytes, ranks, dtype, cuda, inPlace} a name
+napi_value set_choices(Frame& f) {
+  const std::vector<std::string> names = names_of(f.text(0));
+  const size_t count = f.integer(1, static_cast<double>(kCallWords / 5));
+  if (names.size() != count) {
+    fail(ErrorCode::kUsage, "%zu choices have %zu names", count, names.size());
+  }
+  const double* w = f.words();
+  std::vector<fabric::Choice> lines;
+  for (size_t i = 0; i < count; ++i, w += 5) {
+    fabric::Choice line;
+    line.name = names[i];
+    if (w[0] < 9007199254740992.0) line.max_bytes = static_cast<uint64_t>(w[0]);
+    line.min_ranks = line.max_ranks = static_cast<int>(w[1]);
+    line.dtype = static_cast<DType>(w[2]);
+    line.driver = w[3] != 0 ? fabric::DriverKind::kCuda : fabric::DriverKind::kHost;
+    line.in_place = w[4] != 0;
+    lines.push_back(std::move(line));
+  }
+  fabric::set_choices(std::move(lines));
+  return undefined(f.env);
+}
+
+constexpr Function kFunctions[] = {
+    {"ncclVersion", entry<nccl_version>},         {"reduceBenchOpen", entry<bench_open>},
+    {"reduceBenchMeasure", entry<bench_measure>}, {"reduceBenchClose", entry<bench_close>},
+    {"setReduceChoices", entry<set_choices>},
+};
+
+}  // namespace
+
+FunctionList reduce_bench_functions() { return kFunctions; }
+
+}  // namespace weft::binding

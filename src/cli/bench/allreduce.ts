@@ -1,0 +1,285 @@
+// `weft bench allreduce`: weft's all-reduce, each algorithm that it has, and NCCL in its three buffer modes, by
+// turns in one process; checked, timed eager and in graphs, and called from TypeScript. Timing is native/bench.
+import { writeFileSync } from 'node:fs'
+import { type Command, Option } from 'commander'
+import type { Fabric, Topology } from '../../fabric/fabric.js'
+import type { Group } from '../../fabric/group.js'
+import { UsageError } from '../../native/errors.js'
+import type { DType } from '../../tensor/dtype.js'
+import { deviceHelp } from '../devices.js'
+import { formatBytes } from '../format-bytes.js'
+import {
+  busFactor,
+  compare,
+  fromTypeScript,
+  makeRow,
+  parseBytes,
+  type Rates,
+  type ReduceRow,
+  sizesBetween,
+} from './figures.js'
+import { plotReduces } from './plot.js'
+import { comparisonLines, contestantLines, rateLine } from './report.js'
+
+interface Flags {
+  devices: string
+  virtual?: string
+  min: string
+  max?: string
+  factor: string
+  sizes?: string
+  dtype: 'f32' | 'f16' | 'bf16' | 'f64'
+  rounds?: string
+  only?: string
+  inPlace?: boolean
+  graph: boolean
+  plugin?: string[]
+  nccl?: string
+  json?: boolean
+  svg?: string
+}
+
+const elementBytes = { f32: 4, f16: 2, bf16: 2, f64: 8 }
+const multicast =
+  'multicast (NVLS, in-switch sums) is off for NCCL by NCCL_NVLS_ENABLE=0, and weft has none: figures compare ' +
+  'what both do over plain links; with it NCCL can be faster on machines that allow it'
+
+function number(name: string, text: string, least: number): number {
+  const value = Number(text)
+  if (Number.isFinite(value) && value >= least) return value
+  throw new UsageError(`--${name} ${JSON.stringify(text)}: give a number from ${least} on`)
+}
+
+function bytesOf(name: string, text: string): number {
+  const bytes = parseBytes(text)
+  if (bytes !== undefined && bytes > 0) return bytes
+  throw new UsageError(`--${name} ${JSON.stringify(text)}: give a size such as 8, 64K, 1M or 8G`)
+}
+
+/** How often a size is called: figures of small sizes need many calls, large ones take long. */
+export function plan(bytes: number, host: boolean): { calls: number; graphCalls: number } {
+  if (host) return bytes <= 2 ** 16 ? { calls: 10, graphCalls: 10 } : { calls: 2, graphCalls: 2 }
+  if (bytes <= 2 ** 20) return { calls: 50, graphCalls: 100 }
+  if (bytes <= 2 ** 26) return { calls: 20, graphCalls: 20 }
+  return bytes <= 2 ** 30 ? { calls: 5, graphCalls: 5 } : { calls: 2, graphCalls: 2 }
+}
+
+/** The slowest tested pair: a collective over all of them goes no faster. */
+export function ratesOf({ links }: Topology): Rates {
+  const least = (list: number[]) => (list.length === 0 ? 0 : Math.min(...list))
+  const tested = links.flatMap(({ probe }) => (probe === undefined ? [] : [probe]))
+  return {
+    copy: least(tested.map(({ copy }) => copy.bothGbps / 2)),
+    store: least(tested.map(({ kernel }) => kernel.bothGbps / 2)),
+    line: least(links.map((link) => link.nominalGbps)),
+  }
+}
+
+/** Microseconds a call from TypeScript, in place, and in a captured graph: a figure a round. */
+async function callFromTypeScript(
+  fabric: Fabric,
+  group: Group,
+  bytes: number,
+  dtype: DType,
+  { rounds, calls, graphCalls }: { rounds: number; calls: number; graphCalls: number },
+) {
+  const { zeros } = await import('../../tensor/operators/factory.js')
+  const { noGrad } = await import('../../autograd/no-grad.js')
+  const { captureGraph } = await import('../../graph/graph.js')
+  const count = bytes / elementBytes[dtype as Flags['dtype']]
+  const parts = group.devices.map((device) => zeros([count], { device, dtype }))
+  const reduce = () => noGrad(() => void group.allReduce(parts))
+  const timed = async (per: number, run: () => void) => {
+    run()
+    await fabric.synchronize()
+    const samples: number[] = []
+    for (let round = 0; round < rounds; round++) {
+      const start = performance.now()
+      run()
+      await fabric.synchronize()
+      samples.push(((performance.now() - start) * 1e3) / per)
+    }
+    return samples
+  }
+  try {
+    const eagerUs = await timed(calls, () => {
+      for (let i = 0; i < calls; i++) reduce()
+    })
+    if (graphCalls === 0) return { eagerUs, graphUs: [] }
+    const graph = captureGraph(
+      () => {
+        for (let i = 0; i < graphCalls; i++) reduce()
+      },
+      { devices: group.devices },
+    )
+    const graphUs = await timed(graphCalls, () => graph.replay())
+    graph.dispose()
+    return { eagerUs, graphUs }
+  } finally {
+    for (const part of parts) part.dispose()
+  }
+}
+
+function chosenSizes(flags: Flags, host: boolean, free: number, modes: number): number[] {
+  const element = elementBytes[flags.dtype]
+  if (flags.sizes !== undefined) {
+    return flags.sizes.split(',').map((kib) => number('sizes', kib, 1) * 1024)
+  }
+  // Inputs and outputs, the same again for each mode of NCCL's, the tensors of the TypeScript calls, scratch.
+  const fits = free > 0 ? Math.floor(free / (2 * modes + 4)) : 2 ** 30
+  const asked = flags.max === undefined ? (host ? 2 ** 20 : 2 ** 33) : bytesOf('max', flags.max)
+  const min = bytesOf('min', flags.min)
+  const sizes = sizesBetween(
+    min,
+    Math.min(asked, fits),
+    number('factor', flags.factor, 1.1),
+    element,
+  )
+  if (sizes.length > 0) return sizes
+  throw new UsageError(
+    `no size lies between --min ${flags.min} and ${formatBytes(Math.min(asked, fits))}` +
+      (fits < asked ? ', the most that memory allows' : ''),
+  )
+}
+
+async function benchAllReduce(flags: Flags): Promise<void> {
+  const { openFabric } = await import('../../fabric/fabric.js')
+  const { freeBytes } = await import('../../fabric/devices.js')
+  const { ReduceBench } = await import('../../fabric/reduce-bench.js')
+  const { findNccl, ncclEnvironment } = await import('../../fabric/nccl-library.js')
+  const say = (line: string) => void process.stdout.write(`${line}\n`)
+  const virtual = flags.virtual === undefined ? {} : { virtual: Number(flags.virtual) }
+  const fabric = await openFabric({ devices: flags.devices, ...virtual })
+  if (fabric.devices.length < 2) {
+    throw new UsageError(
+      `an all-reduce is between devices, and ${fabric.devices[0]?.name} is one: give more with -d or --virtual`,
+    )
+  }
+  for (const plugin of flags.plugin ?? []) fabric.loadPlugin(plugin)
+  const host = fabric.devices[0]?.driver === 'host'
+  const whole = fabric.devices.every((each) => each.virtualIndex < 0)
+  const nccl = host
+    ? 'NCCL is not measured: it runs on GPUs alone'
+    : !whole
+      ? 'NCCL is not measured: it takes one rank a GPU, these are parts of one'
+      : findNccl(flags.nccl)
+  const library = typeof nccl === 'string' ? undefined : nccl
+  const topology = await fabric.probe()
+  const rates = ratesOf(topology)
+  using group = fabric.group()
+  const free = Math.min(...fabric.devices.map((each) => freeBytes(each.name)))
+  const sizes = chosenSizes(flags, host, free, library ? 3 : 1)
+  const rounds = Math.floor(number('rounds', flags.rounds ?? (host ? '5' : '20'), 1))
+  const dtype = flags.dtype
+  const first = fabric.devices[0]!
+  say(`# ${group.size} devices: ${group.devices.join(', ')} (${first.model})`)
+  say(
+    library
+      ? `# NCCL ${library.version} at ${library.path}; all ranks from one thread`
+      : `# ${nccl}`,
+  )
+  if (library) say(`# ${multicast}`)
+  say(rateLine(rates))
+  say(
+    `# ${dtype}, sum, ${flags.inPlace ? 'in place' : 'out of place'} (from TypeScript in place); us a call over ${rounds} rounds`,
+  )
+  const rows: ReduceRow[] = []
+  const bench = new ReduceBench({
+    group,
+    maxBytes: Math.max(...sizes),
+    dtype,
+    inPlace: flags.inPlace === true,
+    ...(library && { nccl: library.path }),
+  })
+  const only = flags.only === undefined ? undefined : flags.only.split(',')
+  for (const bytes of sizes) {
+    const each = { rounds, ...plan(bytes, host) }
+    if (!flags.graph) each.graphCalls = 0
+    const facts = { bytes, elementBytes: elementBytes[dtype], dtype, ranks: group.size }
+    for (const found of bench.measure({ bytes, ...each, ...(only && { only }) })) {
+      rows.push(makeRow({ ...facts, ...found }))
+    }
+    if (only === undefined || only.includes(fromTypeScript)) {
+      const algorithm = rows.findLast((row) => row.label === 'weft')?.algorithm ?? ''
+      const label = fromTypeScript
+      try {
+        const times = await callFromTypeScript(fabric, group, bytes, dtype, each)
+        rows.push(makeRow({ ...facts, label, algorithm, ...times }))
+      } catch (error) {
+        const reason = (error as Error).message
+        rows.push(makeRow({ ...facts, label, algorithm, eagerUs: [], graphUs: [], error: reason }))
+      }
+    }
+    // A run that is cut off leaves what it measured.
+    const told = rows
+      .filter((row) => row.bytes === bytes && row.error === undefined)
+      .map(({ label, eager, graph }) => {
+        const times = [eager, graph].map((q) => q?.median.toFixed(1) ?? '-').join('/')
+        return `${label} ${times}`
+      })
+    say(`${formatBytes(bytes)} eager/graph us: ${told.join(', ')}`)
+  }
+  const labels = [...new Set(rows.map((row) => row.label))]
+  for (const label of labels) say(['', ...contestantLines(label, rows)].join('\n'))
+  const comparisons = compare(rows)
+  say(['', ...comparisonLines(comparisons, rows, rates, busFactor(group.size))].join('\n'))
+  if (flags.svg !== undefined) {
+    const title = `all-reduce, ${dtype}, ${group.size} x ${first.model}`
+    writeFileSync(flags.svg, plotReduces(title, rows))
+    say(`plot written to ${flags.svg}`)
+  }
+  const wrong = rows.reduce((sum, row) => sum + (row.wrong ?? 0), 0)
+  say(`# wrong elements: ${wrong}`)
+  if (flags.json) {
+    say(
+      JSON.stringify({
+        bench: 'allreduce',
+        devices: fabric.devices,
+        nccl: library
+          ? { ...library, multicast: false, environment: ncclEnvironment() }
+          : { reason: nccl },
+        plugins: fabric.plugins(),
+        rates,
+        inPlace: flags.inPlace === true,
+        rounds,
+        rows,
+        comparisons,
+      }),
+    )
+  }
+  bench.dispose()
+  if (wrong > 0) process.exitCode = 1
+}
+
+/** Adds `allreduce` to `weft bench`. */
+export function allReduceBench(bench: Command): void {
+  bench
+    .command('allreduce')
+    .description('time all-reduces of every algorithm beside NCCL, on the same buffers')
+    .option('-d, --devices <names>', deviceHelp, 'auto')
+    .option('--virtual <count>', 'split each GPU in so many virtual devices')
+    .option('--min <bytes>', 'smallest size a rank', '8')
+    .option(
+      '--max <bytes>',
+      'largest size; default 8G on GPUs as memory allows, 1M on host devices',
+    )
+    .option('--factor <number>', 'from one size to the next', '2')
+    .option('--sizes <KiB,...>', 'these sizes, in KiB')
+    .addOption(
+      new Option('--dtype <name>', 'of the elements')
+        .choices(Object.keys(elementBytes))
+        .default('f32'),
+    )
+    .option('--rounds <count>', 'figures a contestant and size; default 20, on host devices 5')
+    .option('--only <labels>', "contestants, such as 'weft,weft copy-ring,nccl plain'")
+    .option('--in-place', 'outputs are the inputs')
+    .option('--no-graph', 'leave captured graphs out')
+    .option('--plugin <names...>', 'load plugins, such as ringallreduce')
+    .option(
+      '--nccl <path>',
+      "NCCL's libnccl.so.2, or off; default WEFT_NCCL, then the usual places",
+    )
+    .option('--json', 'end with one JSON object on one line')
+    .option('--svg <file>', 'write a plot of latency and bandwidth')
+    .action(benchAllReduce)
+}

@@ -1,0 +1,50 @@
+// All-reduces timed by native code: weft's choice, each of its algorithms and NCCL by turns (native/bench). The
+// command line's `bench` and `tune` use it. Calls block the thread: a benchmark has nothing else to do.
+import { native } from '../native/addon.js'
+import type { NativeMeasured } from '../native/bench-types.js'
+import { type DType, dtypeId } from '../tensor/dtype.js'
+import type { Group } from './group.js'
+
+/** What one contestant took at one size. */
+export type MeasuredReduce = NativeMeasured
+
+export interface ReducePlan {
+  bytes: number
+  rounds: number
+  /** Calls of a round, one after the other. */
+  calls: number
+  /** Calls in the captured graph; 0: no graph. */
+  graphCalls: number
+  /** Labels to measure; all when missing. */
+  only?: readonly string[]
+}
+
+export interface ReduceBenchOptions {
+  group: Group
+  maxBytes: number
+  dtype: DType
+  inPlace?: boolean
+  /** Path of NCCL's library; weft alone when missing. */
+  nccl?: string
+}
+
+/** Buffers of a group and what is measured with them. Dispose of it. */
+export class ReduceBench {
+  readonly #id: number
+
+  constructor({ group, maxBytes, dtype, inPlace, nccl }: ReduceBenchOptions) {
+    const id = dtypeId(dtype)
+    this.#id = native.reduceBenchOpen(group.id, maxBytes, id, inPlace === true, nccl ?? '')
+  }
+
+  measure({ bytes, rounds, calls, graphCalls, only = [] }: ReducePlan): MeasuredReduce[] {
+    return native.reduceBenchMeasure(this.#id, bytes, rounds, calls, graphCalls, only.join(','))
+  }
+
+  dispose(): void {
+    native.reduceBenchClose(this.#id)
+  }
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}

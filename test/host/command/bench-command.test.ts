@@ -1,0 +1,67 @@
+// `weft bench allreduce` as a user runs it, on host devices: results are checked, the last line is one JSON object,
+// the plot is written, and what cannot be measured is said.
+
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+
+const command = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url))
+
+function bench(...args: string[]) {
+  const ended = spawnSync(process.execPath, [command, 'bench', ...args], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  })
+  return { ...ended, lines: ended.stdout.trimEnd().split('\n') }
+}
+
+test('every algorithm of weft is checked and timed at every size, eager and in a graph', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'weft-bench-'))
+  const svg = join(folder, 'plot.svg')
+  const sizes = ['--min', '8', '--max', '64K', '--factor', '8192']
+  const ended = bench(
+    'allreduce',
+    '-d',
+    'host:0-2',
+    ...sizes,
+    '--rounds',
+    '2',
+    '--json',
+    '--svg',
+    svg,
+  )
+  expect(ended.stderr).toBe('')
+  expect(ended.status).toBe(0)
+  const found = JSON.parse(ended.lines.at(-1) as string)
+  const labels = ['weft', 'weft copy-ring', 'weft copy-oneshot', 'weft from TypeScript']
+  for (const bytes of [8, 65536]) {
+    const rows = found.rows.filter((row: { bytes: number }) => row.bytes === bytes)
+    expect(rows.map((row: { label: string }) => row.label)).toEqual(labels)
+    for (const row of rows) {
+      expect(row.error).toBeUndefined()
+      expect(row.count).toBe(bytes / 4)
+      expect(row.eager.min).toBeGreaterThan(0)
+      expect(row.graph.p99).toBeGreaterThanOrEqual(row.graph.median)
+      if (row.label !== 'weft from TypeScript') expect(row.wrong).toBe(0)
+    }
+  }
+  expect(found.nccl.reason).toMatch(/runs on GPUs alone/)
+  expect(found.comparisons.map((each: { way: string }) => each.way)).toEqual([
+    ...['eager', 'graph', 'eager', 'graph'],
+  ])
+  expect(ended.stdout).toMatch(/size +count +type +redop .*algbw +busbw +#wrong/)
+  const plot = readFileSync(svg, 'utf8')
+  for (const label of labels) expect(plot).toContain(`>${label}<`)
+  rmSync(folder, { recursive: true })
+})
+
+test('one device, a size that is none and an unknown dtype are told in a line', () => {
+  expect(bench('allreduce', '-d', 'host:0').stderr).toMatch(/between devices/)
+  const size = bench('allreduce', '-d', 'host:0-1', '--max', 'much')
+  expect(size.status).toBe(2)
+  expect(size.stderr).toMatch(/--max "much": give a size such as/)
+  expect(bench('allreduce', '-d', 'host:0-1', '--dtype', 'f8').status).toBe(2)
+})
