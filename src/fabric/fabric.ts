@@ -27,6 +27,7 @@ import { requireKnownOptions, requireTimeout } from './option-checks.js'
 import { loadPlugin, type PluginInfo, plugins } from './plugins.js'
 import { Snapshot } from './snapshot.js'
 import { synchronize } from './synchronize.js'
+import { chooseTuning, refuseMeasured, type TuneChoice, usesTunedChoices } from './tuned-choices.js'
 
 const logModes = ['off', 'basic', 'timing'] as const
 
@@ -51,6 +52,12 @@ export interface FabricOptions {
    * as `deterministic` would. Before a GPU opens, too. WEFT_GEMM_CHOICES names one for all GPUs of the process.
    */
   gemmChoices?: string | URL
+  /**
+   * Which algorithm an all-reduce gets, for groups that this thread makes from now on: 'cached' (default) takes what
+   * `weft tune` measured on this machine, 'off' the built-in table, a path such a file. WEFT_TUNE says the same.
+   * With `deterministic` or `gemmChoices` only such a file is taken.
+   */
+  tune?: TuneChoice
 }
 
 /** Links between devices, by name. */
@@ -90,7 +97,10 @@ export async function openFabric(options: FabricOptions = {}): Promise<Fabric> {
     'log',
     'deterministic',
     'gemmChoices',
+    'tune',
   ])
+  if (options.tune !== undefined) chooseTuning(options.tune)
+  if (options.deterministic || options.gemmChoices !== undefined) refuseMeasured()
   checkPolicyOptions(options)
   const virtual = options.virtual ?? 0
   const log = options.log === undefined ? undefined : logModeNumber(options.log)
@@ -130,9 +140,12 @@ export class Fabric {
     throw new DeviceError(`${name} is not open here; there are ${this.#names().join(', ')}`)
   }
 
-  /** Are the bits that these devices compute free of measurements? True on host devices alone. */
+  /**
+   * Are the bits that these devices compute free of measurements? True on host devices alone, unless `weft tune` measured
+   * the order of their sums (FabricOptions.tune).
+   */
   get deterministic(): boolean {
-    return isDeterministic(this.#names())
+    return isDeterministic(this.#names()) && !usesTunedChoices()
   }
 
   /**

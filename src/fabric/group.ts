@@ -23,6 +23,7 @@ import { callLimits, callNumbers, writeCounts } from './collective-call.js'
 import { deviceIndex, deviceName } from './devices.js'
 import { ranksByColor } from './rank-colors.js'
 import { RankGroup } from './rank-group.js'
+import { applyTunedChoices, forgetTunedChoices } from './tuned-choices.js'
 import { Work } from './work.js'
 
 export interface SendReceiveOptions extends CollectiveOptions {
@@ -52,12 +53,10 @@ export class Group {
 
   /** A new group of distinct devices; enables peer access between them where possible. */
   static create(devices: readonly string[], name = ''): Group {
-    return new Group(
-      native.groupCreate(
-        devices.map((device) => deviceIndex(device)),
-        name,
-      ),
-    )
+    const indices = devices.map((device) => deviceIndex(device))
+    const id = native.groupCreate(indices, name)
+    applyTunedChoices(id, indices)
+    return new Group(id)
   }
 
   /** The group that another thread made. */
@@ -212,6 +211,7 @@ export class Group {
   dispose(): void {
     rememberAbort(this.id, undefined)
     native.groupDispose(this.id)
+    forgetTunedChoices(this.id)
   }
   [Symbol.dispose](): void {
     this.dispose()

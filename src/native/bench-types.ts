@@ -1,4 +1,4 @@
-// The native functions of benches: part of the addon's interface in types.ts. src/fabric/{reduce-bench,tune}.ts
+// The native functions of benches: part of the addon's interface in types.ts. src/fabric/{reduce-bench,tuned-choices}.ts
 // call them.
 
 /** One contestant's figures at one size. */
@@ -37,6 +37,6 @@ export interface BenchFunctions {
     only: string,
   ): NativeMeasured[]
   reduceBenchClose(id: number): void
-  /** Measured choices for all-reduce; words: {maxBytes, ranks, dtype, cuda, inPlace} a name. Replaces the last. */
-  setReduceChoices(names: string, count: number): void
+  /** The group's choices for all-reduce, {maxBytes, dtype, inPlace} a name; none: those of the table. */
+  tuneGroup(group: number, names: string, numbers: Float64Array): void
 }

@@ -1,5 +1,5 @@
 // All-reduces timed beside NCCL, and the measured choice of algorithms. src/fabric/reduce-bench.ts
-// and src/fabric/tune.ts call these. Open benches are the process's, by number; they block the caller.
+// and src/fabric/tuned-choices.ts call these. Open benches are the process's, by number; they block the caller.
 #include "bench/reduce_bench.h"
 
 #include <mutex>
@@ -103,33 +103,58 @@ napi_value bench_close(Frame& f) {
   return undefined(f.env);
 }
 
-// setReduceChoices(names, count): void; words: {maxBytes, ranks, dtype, cuda, inPlace} a name
-napi_value set_choices(Frame& f) {
-  const std::vector<std::string> names = names_of(f.text(0));
-  const size_t count = f.integer(1, static_cast<double>(kCallWords / 5));
-  if (names.size() != count) {
-    fail(ErrorCode::kUsage, "%zu choices have %zu names", count, names.size());
+struct TunedGroups {
+  std::mutex mutex;  // guards lines
+  std::unordered_map<uint32_t, std::vector<fabric::Choice>> lines;
+};
+TunedGroups& tuned_groups() {
+  static auto* table = new TunedGroups();
+  return *table;
+}
+
+// tuneGroup(group, names, numbers): void; {maxBytes, dtype, inPlace} a name; no names: as untuned
+napi_value tune_group(Frame& f) {
+  const uint32_t group = id_of(f);
+  const std::vector<std::string> names = names_of(f.text(1));
+  napi_typedarray_type type;
+  size_t count = 0;
+  void* data = nullptr;
+  WEFT_NAPI(napi_get_typedarray_info(f.env, f.values[2], &type, &count, &data, nullptr, nullptr));
+  if (type != napi_float64_array || count != 3 * names.size()) {
+    fail(ErrorCode::kUsage, "%zu choices have %zu numbers in a Float64Array, 3 each", names.size(),
+         count);
   }
-  const double* w = f.words();
+  const auto* w = static_cast<const double*>(data);
   std::vector<fabric::Choice> lines;
-  for (size_t i = 0; i < count; ++i, w += 5) {
-    fabric::Choice line;
-    line.name = names[i];
+  for (const std::string& name : names) {
+    fabric::Choice line{fabric::CollectiveKind::kAllReduce, name};
     if (w[0] < 9007199254740992.0) line.max_bytes = static_cast<uint64_t>(w[0]);
-    line.min_ranks = line.max_ranks = static_cast<int>(w[1]);
-    line.dtype = static_cast<DType>(w[2]);
-    line.driver = w[3] != 0 ? fabric::DriverKind::kCuda : fabric::DriverKind::kHost;
-    line.in_place = w[4] != 0;
+    line.dtype = static_cast<DType>(w[1]);
+    line.in_place = w[2] != 0;
+    line.group = group;
     lines.push_back(std::move(line));
+    w += 3;
   }
-  fabric::set_choices(std::move(lines));
+  TunedGroups& tuned = tuned_groups();
+  std::lock_guard<std::mutex> guard(tuned.mutex);
+  if (lines.empty() && !tuned.lines.contains(group)) return undefined(f.env);
+  if (lines.empty()) {
+    tuned.lines.erase(group);
+  } else {
+    tuned.lines[group] = std::move(lines);
+  }
+  std::vector<fabric::Choice> all;
+  for (const auto& [id, own] : tuned.lines) all.insert(all.end(), own.begin(), own.end());
+  fabric::set_choices(std::move(all));
   return undefined(f.env);
 }
 
 constexpr Function kFunctions[] = {
-    {"ncclVersion", entry<nccl_version>},         {"reduceBenchOpen", entry<bench_open>},
-    {"reduceBenchMeasure", entry<bench_measure>}, {"reduceBenchClose", entry<bench_close>},
-    {"setReduceChoices", entry<set_choices>},
+    {"ncclVersion", entry<nccl_version>},
+    {"reduceBenchOpen", entry<bench_open>},
+    {"reduceBenchMeasure", entry<bench_measure>},
+    {"reduceBenchClose", entry<bench_close>},
+    {"tuneGroup", entry<tune_group>},
 };
 
 }  // namespace

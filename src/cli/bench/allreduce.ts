@@ -13,11 +13,11 @@ import {
   compare,
   fromTypeScript,
   makeRow,
-  parseBytes,
   type Rates,
   type ReduceRow,
   sizesBetween,
 } from './figures.js'
+import { bytesOf, elementBytes, number, plan } from './flags.js'
 import { plotReduces } from './plot.js'
 import { comparisonLines, contestantLines, rateLine } from './report.js'
 
@@ -39,30 +39,9 @@ interface Flags {
   svg?: string
 }
 
-const elementBytes = { f32: 4, f16: 2, bf16: 2, f64: 8 }
 const multicast =
   'multicast (NVLS, in-switch sums) is off for NCCL by NCCL_NVLS_ENABLE=0, and weft has none: figures compare ' +
   'what both do over plain links; with it NCCL can be faster on machines that allow it'
-
-function number(name: string, text: string, least: number): number {
-  const value = Number(text)
-  if (Number.isFinite(value) && value >= least) return value
-  throw new UsageError(`--${name} ${JSON.stringify(text)}: give a number from ${least} on`)
-}
-
-function bytesOf(name: string, text: string): number {
-  const bytes = parseBytes(text)
-  if (bytes !== undefined && bytes > 0) return bytes
-  throw new UsageError(`--${name} ${JSON.stringify(text)}: give a size such as 8, 64K, 1M or 8G`)
-}
-
-/** How often a size is called: figures of small sizes need many calls, large ones take long. */
-export function plan(bytes: number, host: boolean): { calls: number; graphCalls: number } {
-  if (host) return bytes <= 2 ** 16 ? { calls: 10, graphCalls: 10 } : { calls: 2, graphCalls: 2 }
-  if (bytes <= 2 ** 20) return { calls: 50, graphCalls: 100 }
-  if (bytes <= 2 ** 26) return { calls: 20, graphCalls: 20 }
-  return bytes <= 2 ** 30 ? { calls: 5, graphCalls: 5 } : { calls: 2, graphCalls: 2 }
-}
 
 /** The slowest tested pair: a collective over all of them goes no faster. */
 export function ratesOf({ links }: Topology): Rates {
