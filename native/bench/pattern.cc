@@ -71,20 +71,20 @@ SumPattern::SumPattern(DType dtype, int ranks) : dtype_(dtype), ranks_(ranks) {
 }
 
 const std::vector<char>& SumPattern::table(int rank) {
-  if (held_ == rank) return table_;
+  std::vector<char>& table = tables_[rank];
+  if (!table.empty()) return table;
   const size_t element = dtype_bytes(dtype_);
   const size_t length = kPeriod + kPieceBytes / element;
-  table_.resize(length * element);
+  table.resize(length * element);
   for (size_t i = 0; i < length; ++i) {
     const size_t place = i % kPeriod;
     uint32_t number = 0;
     for (int r = 0; r < ranks_; ++r) {
       if (rank < 0 || r == rank) number += value(place, r);
     }
-    store(table_.data() + i * element, number, dtype_);
+    store(table.data() + i * element, number, dtype_);
   }
-  held_ = rank;
-  return table_;
+  return table;
 }
 
 void SumPattern::fill(Device& device, int rank, void* memory, size_t bytes) {

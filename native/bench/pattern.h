@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "core/tensor.h"
@@ -27,8 +28,7 @@ class SumPattern {
 
   DType dtype_;
   int ranks_;
-  int held_ = -2;            // which rank's values table_ holds; -1: the sums
-  std::vector<char> table_;  // one period and one piece
+  std::map<int, std::vector<char>> tables_;  // by rank, -1: the sums; one period and one piece
 };
 
 /// Blocks until the device's compute stream is idle; throws after a minute.

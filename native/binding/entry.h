@@ -134,6 +134,7 @@ FunctionList joint_functions();
 FunctionList pair_functions();
 FunctionList plugin_functions();
 FunctionList reduce_bench_functions();
+FunctionList pair_bench_functions();
 FunctionList graph_functions();
 FunctionList table_functions();
 

@@ -2,9 +2,11 @@
 // (`npm run bench`).
 import type { Command } from 'commander'
 import { allReduceBench } from './bench/allreduce.js'
+import { pairBench } from './bench/p2p.js'
 
 /** Adds `weft bench` to the program. */
 export function benchCommand(program: Command): void {
   const bench = program.command('bench').description('measure this machine')
   allReduceBench(bench)
+  pairBench(bench)
 }

@@ -1,4 +1,4 @@
-// The native functions of benches: part of the addon's interface in types.ts. src/fabric/{reduce-bench,tuned-choices}.ts
+// The native functions of benches: part of the addon's interface in types.ts. src/fabric/{reduce-bench,tuned-choices,pair-bench}.ts
 // call them.
 
 /** One contestant's figures at one size. */
@@ -13,6 +13,20 @@ export interface NativeMeasured {
   eagerUs: number[]
   graphUs: number[]
   /** Why there are no figures; '' when there are. */
+  error: string
+}
+
+/** One way of moving bytes over a pair, at one size. */
+export interface NativePairFigure {
+  /** 'copy' (engine), 'kernel copy', 'stores', 'tma'. */
+  way: string
+  /** 0: the way has no such number. */
+  ctas: number
+  /** Microseconds a push, one figure a round: one way, and both ways at once. */
+  oneUs: number[]
+  bothUs: number[]
+  /** Words of four bytes that did not arrive. */
+  wrong: number
   error: string
 }
 
@@ -39,4 +53,18 @@ export interface BenchFunctions {
   reduceBenchClose(id: number): void
   /** The group's choices for all-reduce, {maxBytes, dtype, inPlace} a name; none: those of the table. */
   tuneGroup(group: number, names: string, numbers: Float64Array): void
+
+  /** Two devices of one driver that reach each other; else PeerAccessError. */
+  pairBenchOpen(from: number, to: number, maxBytes: number): number
+  /** Blocks; `bytes` is a multiple of 16. */
+  pairBenchMeasure(
+    id: number,
+    bytes: number,
+    ctas: number[],
+    rounds: number,
+    calls: number,
+  ): NativePairFigure[]
+  /** Nanoseconds of an 8-byte flag one way; 0 on devices without kernels. */
+  pairBenchFlag(id: number, rounds: number): number
+  pairBenchClose(id: number): void
 }

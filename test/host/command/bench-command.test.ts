@@ -65,3 +65,26 @@ test('one device, a size that is none and an unknown dtype are told in a line', 
   expect(size.stderr).toMatch(/--max "much": give a size such as/)
   expect(bench('allreduce', '-d', 'host:0-1', '--dtype', 'f8').status).toBe(2)
 })
+
+test('a pair of devices: each way is checked and timed one way and both ways', () => {
+  const args = ['-d', 'host:0-1', '--min', '64', '--max', '1M', '--factor', '128', '--rounds', '2']
+  const ended = bench('p2p', ...args, '--json')
+  expect(ended.status, ended.stderr).toBe(0)
+  const { rows, flagNs } = JSON.parse(ended.lines.at(-1) as string)
+  expect(rows.map(({ bytes, way }: { bytes: number; way: string }) => [bytes, way])).toEqual([
+    [64, 'copy'],
+    [64, 'kernel copy'],
+    [8192, 'copy'],
+    [8192, 'kernel copy'],
+    [1048576, 'copy'],
+    [1048576, 'kernel copy'],
+  ])
+  for (const row of rows) {
+    expect(row.wrong).toBe(0)
+    expect(row.oneGBs).toBeCloseTo(row.bytes / row.oneUs / 1e3, 6)
+    expect(row.bothUs).toBeGreaterThan(0)
+  }
+  expect(flagNs).toBeUndefined()
+  expect(bench('p2p', '-d', 'host:0').stderr).toMatch(/a pair is two devices/)
+  expect(bench('p2p', '-d', 'host:0-1', '--ctas', '0').stderr).toMatch(/--ctas "0": give counts/)
+})
