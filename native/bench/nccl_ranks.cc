@@ -119,13 +119,12 @@ const NcclBuffers& NcclRanks::buffers(NcclMode mode, size_t bytes) {
 }
 
 void NcclRanks::all_reduce(std::span<void* const> in, std::span<void* const> out, size_t count,
-                           DType dtype) {
+                           DType dtype, std::span<Stream* const> streams) {
   const int type = nccl_dtype(dtype);
   nccl_->check(nccl_->group_start(), "ncclGroupStart");
   int result = 0;
   for (size_t r = 0; r < comms_.size() && result == 0; ++r) {
-    result = nccl_->all_reduce(in[r], out[r], count, type, 0, comms_[r],
-                               devices_[r]->compute().handle());
+    result = nccl_->all_reduce(in[r], out[r], count, type, 0, comms_[r], streams[r]->handle());
   }
   const int ended = nccl_->group_end();
   nccl_->check(result != 0 ? result : ended, "ncclAllReduce");

@@ -32,8 +32,9 @@ class NcclRanks {
   std::string missing(NcclMode mode) const;
   /// Memory from ncclMemAlloc, registered with ncclCommRegister or as symmetric windows.
   const NcclBuffers& buffers(NcclMode mode, size_t bytes);
-  /// Enqueues an all-reduce (sum) of all ranks on their compute streams.
-  void all_reduce(std::span<void* const> in, std::span<void* const> out, size_t count, DType dtype);
+  /// Enqueues an all-reduce (sum) of all ranks, each on its stream.
+  void all_reduce(std::span<void* const> in, std::span<void* const> out, size_t count, DType dtype,
+                  std::span<Stream* const> streams);
 
  private:
   void allocate(std::vector<void*>& list, size_t bytes);

@@ -82,24 +82,25 @@ void ReduceBench::drain_all() {
   for (Device* device : devices_) drain(*device);
 }
 
-void ReduceBench::weft_reduce(uint64_t count) {
+void ReduceBench::weft_reduce(uint64_t count, std::span<Stream* const> streams) {
   std::vector<fabric::CollectiveArgs> args(devices_.size());
   for (size_t r = 0; r < args.size(); ++r) {
     args[r].dtype = dtype_;
     args[r].count = count;
     args[r].in = in_[r];
     args[r].out = out_[r];
-    args[r].stream = streams_[r];
+    args[r].stream = streams[r];
   }
   const auto works = group_->submit_all(args);
   for (const auto& work : works) work->wait_launched();
-  for (size_t r = 0; r < works.size(); ++r) works[r]->stream_wait(*streams_[r]);
+  for (size_t r = 0; r < works.size(); ++r) works[r]->stream_wait(*streams[r]);
 }
 
-void ReduceBench::enqueue(const Contestant& each, uint64_t bytes) {
+void ReduceBench::enqueue(const Contestant& each, uint64_t bytes,
+                          std::span<Stream* const> streams) {
   const uint64_t count = bytes / dtype_bytes(dtype_);
-  if (each.nccl) return nccl_->all_reduce(each.in, each.out, count, dtype_);
-  weft_reduce(count);
+  if (each.nccl) return nccl_->all_reduce(each.in, each.out, count, dtype_, streams);
+  weft_reduce(count, streams);
 }
 
 std::vector<ReduceBench::Contestant> ReduceBench::contestants(const ReducePlan& plan) {
@@ -150,7 +151,7 @@ void ReduceBench::check(Contestant& each, uint64_t bytes) {
   if (each.graph) {
     each.graph->launch(streams_);
   } else {
-    enqueue(each, bytes);
+    enqueue(each, bytes, streams_);
   }
   drain_all();
   for (size_t r = 0; r < devices_.size(); ++r) {
@@ -181,7 +182,7 @@ std::vector<Measured> ReduceBench::measure(const ReducePlan& plan) {
       check(each, plan.bytes);
       if (plan.graph_calls == 0) return;
       auto capture = fabric::Capture::begin(streams_);
-      for (int i = 0; i < plan.graph_calls; ++i) enqueue(each, plan.bytes);
+      for (int i = 0; i < plan.graph_calls; ++i) enqueue(each, plan.bytes, streams_);
       each.graph = capture->end();
       // In place a graph of several calls has no sum that can be foretold.
       if (!in_place_ || plan.graph_calls == 1) check(each, plan.bytes);
@@ -191,7 +192,7 @@ std::vector<Measured> ReduceBench::measure(const ReducePlan& plan) {
     for (Contestant& each : list) {
       forced(each, [&] {
         const auto start = Clock::now();
-        for (int i = 0; i < plan.calls; ++i) enqueue(each, plan.bytes);
+        for (int i = 0; i < plan.calls; ++i) enqueue(each, plan.bytes, streams_);
         drain_all();
         each.result.eager_us.push_back(since_us(start) / plan.calls);
       });
@@ -209,6 +210,51 @@ std::vector<Measured> ReduceBench::measure(const ReducePlan& plan) {
   std::vector<Measured> results;
   for (Contestant& each : list) results.push_back(std::move(each.result));
   return results;
+}
+
+ReduceBench::Contestant ReduceBench::only(const std::string& label, uint64_t bytes) {
+  ReducePlan plan;
+  plan.bytes = bytes;
+  plan.only = {label};
+  auto list = contestants(plan);
+  if (bytes > max_bytes_ || list.empty()) {
+    fail(ErrorCode::kUsage, "nothing called '%s' can reduce %llu bytes here", label.c_str(),
+         static_cast<unsigned long long>(bytes));
+  }
+  if (!list[0].good()) fail(ErrorCode::kDevice, "%s", list[0].result.error.c_str());
+  return std::move(list[0]);
+}
+
+void ReduceBench::start(const std::string& label, uint64_t bytes, int calls,
+                        std::span<Stream* const> streams) {
+  const Contestant each = only(label, bytes);
+  if (streams.size() != devices_.size()) {
+    fail(ErrorCode::kUsage, "%zu ranks have %zu streams", devices_.size(), streams.size());
+  }
+  if (!each.forced.empty()) fabric::force_algorithm(each.forced, group_->id());
+  try {
+    for (int i = 0; i < calls; ++i) enqueue(each, bytes, streams);
+  } catch (...) {
+    if (!each.forced.empty()) fabric::force_algorithm("", group_->id());
+    throw;
+  }
+  if (!each.forced.empty()) fabric::force_algorithm("", group_->id());
+}
+
+void ReduceBench::spoil(const std::string& label, uint64_t bytes) {
+  const Contestant each = only(label, bytes);
+  for (size_t r = 0; r < devices_.size(); ++r) {
+    SumPattern::spoil(*devices_[r], each.out[r], bytes);
+  }
+}
+
+uint64_t ReduceBench::wrong(const std::string& label, uint64_t bytes) {
+  const Contestant each = only(label, bytes);
+  uint64_t wrong = 0;
+  for (size_t r = 0; r < devices_.size(); ++r) {
+    wrong += pattern_.wrong(*devices_[r], each.out[r], bytes);
+  }
+  return wrong;
 }
 
 }  // namespace weft::bench

@@ -48,13 +48,22 @@ class ReduceBench {
 
   std::vector<Measured> measure(const ReducePlan& plan);
 
+  // One contestant beside other work, by its label; measure() must have run it at this size.
+  /// Enqueues `calls` on the ranks' `streams` and returns.
+  void start(const std::string& label, uint64_t bytes, int calls, std::span<Stream* const> streams);
+  /// Overwrites its outputs; blocks.
+  void spoil(const std::string& label, uint64_t bytes);
+  /// Elements of its outputs that are not the sum, over all ranks; blocks.
+  uint64_t wrong(const std::string& label, uint64_t bytes);
+
  private:
   struct Contestant;
 
   std::vector<Contestant> contestants(const ReducePlan& plan);
   void check(Contestant& each, uint64_t bytes);
-  void enqueue(const Contestant& each, uint64_t bytes);
-  void weft_reduce(uint64_t count);
+  void enqueue(const Contestant& each, uint64_t bytes, std::span<Stream* const> streams);
+  void weft_reduce(uint64_t count, std::span<Stream* const> streams);
+  Contestant only(const std::string& label, uint64_t bytes);
   void drain_all();
   fabric::CallShape shape(uint64_t bytes, bool captured) const;
 

@@ -2,6 +2,7 @@
 // (`npm run bench`).
 import type { Command } from 'commander'
 import { allReduceBench } from './bench/allreduce.js'
+import { overlapBench } from './bench/overlap.js'
 import { pairBench } from './bench/p2p.js'
 
 /** Adds `weft bench` to the program. */
@@ -9,4 +10,5 @@ export function benchCommand(program: Command): void {
   const bench = program.command('bench').description('measure this machine')
   allReduceBench(bench)
   pairBench(bench)
+  overlapBench(bench)
 }

@@ -4,6 +4,7 @@ import { native } from '../native/addon.js'
 import type { NativeMeasured } from '../native/bench-types.js'
 import { type DType, dtypeId } from '../tensor/dtype.js'
 import type { Group } from './group.js'
+import type { Stream } from './stream.js'
 
 /** What one contestant took at one size. */
 export type MeasuredReduce = NativeMeasured
@@ -31,14 +32,32 @@ export interface ReduceBenchOptions {
 /** Buffers of a group and what is measured with them. Dispose of it. */
 export class ReduceBench {
   readonly #id: number
+  readonly #group: number
 
   constructor({ group, maxBytes, dtype, inPlace, nccl }: ReduceBenchOptions) {
     const id = dtypeId(dtype)
+    this.#group = group.id
     this.#id = native.reduceBenchOpen(group.id, maxBytes, id, inPlace === true, nccl ?? '')
   }
 
   measure({ bytes, rounds, calls, graphCalls, only = [] }: ReducePlan): MeasuredReduce[] {
     return native.reduceBenchMeasure(this.#id, bytes, rounds, calls, graphCalls, only.join(','))
+  }
+
+  /** Enqueues `calls` of the contestant on those streams, one a rank, and returns; measure() it first. */
+  start(label: string, bytes: number, calls: number, streams: readonly Stream[]): void {
+    const ids = streams.map((stream) => stream.id)
+    native.reduceBenchStart(this.#id, label, bytes, calls, this.#group, ids)
+  }
+
+  /** Overwrites the contestant's outputs, so that wrong() tells of what is started next. */
+  spoil(label: string, bytes: number): void {
+    native.reduceBenchSpoil(this.#id, label, bytes)
+  }
+
+  /** Elements of its outputs that are not the sum, over all ranks. */
+  wrong(label: string, bytes: number): number {
+    return native.reduceBenchWrong(this.#id, label, bytes)
   }
 
   dispose(): void {

@@ -50,6 +50,19 @@ export interface BenchFunctions {
     graphCalls: number,
     only: string,
   ): NativeMeasured[]
+  /** Enqueues calls of one contestant on those streams, one a rank of `group`, and returns. */
+  reduceBenchStart(
+    id: number,
+    label: string,
+    bytes: number,
+    calls: number,
+    group: number,
+    streams: number[],
+  ): void
+  /** Overwrites its outputs; blocks. */
+  reduceBenchSpoil(id: number, label: string, bytes: number): void
+  /** Elements of its outputs that are not the sum; blocks. */
+  reduceBenchWrong(id: number, label: string, bytes: number): number
   reduceBenchClose(id: number): void
   /** The group's choices for all-reduce, {maxBytes, dtype, inPlace} a name; none: those of the table. */
   tuneGroup(group: number, names: string, numbers: Float64Array): void

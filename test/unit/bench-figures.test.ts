@@ -9,6 +9,7 @@ import {
   quantiles,
   sizesBetween,
 } from '../../src/cli/bench/figures.js'
+import { overlapFigures } from '../../src/cli/bench/overlap.js'
 import { plotReduces } from '../../src/cli/bench/plot.js'
 import { comparisonLines, contestantLines } from '../../src/cli/bench/report.js'
 
@@ -80,4 +81,12 @@ test('the plot has a line and a legend for each contestant, also with one size',
   expect(plot.match(/<polyline /g)).toHaveLength(4)
   expect(plot).toContain('a &lt;b&gt;')
   expect(plot).not.toMatch(/NaN|Infinity/)
+})
+
+test('processors lost are the share of time that products took longer', () => {
+  const alone = { gemm: 1.5, reduce: 0.2 }
+  const figures = overlapFigures({ multiprocessors: 132 }, alone, { gemm: 2, reduce: 0.3 })
+  expect(figures.gemmSlowdown).toBeCloseTo(4 / 3, 9)
+  expect(figures.reduceSlowdown).toBeCloseTo(1.5, 9)
+  expect(figures.lostProcessors).toBeCloseTo(33, 9)
 })

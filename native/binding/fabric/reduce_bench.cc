@@ -58,15 +58,16 @@ napi_value numbers(napi_env env, const std::vector<double>& list) {
   return out;
 }
 
+std::shared_ptr<bench::ReduceBench> bench_at(Frame& f) {
+  std::lock_guard<std::mutex> guard(benches().mutex);
+  auto it = benches().open.find(id_of(f));
+  if (it == benches().open.end()) fail(ErrorCode::kDisposed, "the bench was closed");
+  return it->second;
+}
+
 // reduceBenchMeasure(id, bytes, rounds, calls, graphCalls, only): NativeMeasured[]
 napi_value bench_measure(Frame& f) {
-  std::shared_ptr<bench::ReduceBench> open;
-  {
-    std::lock_guard<std::mutex> guard(benches().mutex);
-    auto it = benches().open.find(id_of(f));
-    if (it != benches().open.end()) open = it->second;
-  }
-  if (!open) fail(ErrorCode::kDisposed, "the bench was closed");
+  auto open = bench_at(f);
   bench::ReducePlan plan;
   plan.bytes = f.integer(1);
   plan.rounds = static_cast<int>(f.integer(2, 100'000));
@@ -90,6 +91,31 @@ napi_value bench_measure(Frame& f) {
     set(f.env, out, i, row);
   }
   return out;
+}
+
+// reduceBenchStart(id, label, bytes, calls, group, streams: number[]): void; a stream a rank
+napi_value bench_start(Frame& f) {
+  auto group = find_group(static_cast<uint32_t>(f.integer(4, 4294967295.0)));
+  std::vector<Stream*> streams;
+  for (const uint16_t id : f.device_list(5)) {
+    const auto rank = static_cast<int>(streams.size());
+    Stream* stream = rank < group->size() ? group->device(rank).find_stream(id) : nullptr;
+    if (stream == nullptr) fail(ErrorCode::kUsage, "rank %d has no stream %d", rank, id);
+    streams.push_back(stream);
+  }
+  bench_at(f)->start(f.text(1), f.integer(2), static_cast<int>(f.integer(3, 100'000)), streams);
+  return undefined(f.env);
+}
+
+// reduceBenchSpoil(id, label, bytes): void
+napi_value bench_spoil(Frame& f) {
+  bench_at(f)->spoil(f.text(1), f.integer(2));
+  return undefined(f.env);
+}
+
+// reduceBenchWrong(id, label, bytes): number
+napi_value bench_wrong(Frame& f) {
+  return make_number(f.env, static_cast<double>(bench_at(f)->wrong(f.text(1), f.integer(2))));
 }
 
 // reduceBenchClose(id): void
@@ -150,11 +176,10 @@ napi_value tune_group(Frame& f) {
 }
 
 constexpr Function kFunctions[] = {
-    {"ncclVersion", entry<nccl_version>},
-    {"reduceBenchOpen", entry<bench_open>},
-    {"reduceBenchMeasure", entry<bench_measure>},
-    {"reduceBenchClose", entry<bench_close>},
-    {"tuneGroup", entry<tune_group>},
+    {"ncclVersion", entry<nccl_version>},         {"reduceBenchOpen", entry<bench_open>},
+    {"reduceBenchMeasure", entry<bench_measure>}, {"reduceBenchClose", entry<bench_close>},
+    {"reduceBenchStart", entry<bench_start>},     {"reduceBenchSpoil", entry<bench_spoil>},
+    {"reduceBenchWrong", entry<bench_wrong>},     {"tuneGroup", entry<tune_group>},
 };
 
 }  // namespace

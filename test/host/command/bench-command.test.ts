@@ -88,3 +88,25 @@ test('a pair of devices: each way is checked and timed one way and both ways', (
   expect(bench('p2p', '-d', 'host:0').stderr).toMatch(/a pair is two devices/)
   expect(bench('p2p', '-d', 'host:0-1', '--ctas', '0').stderr).toMatch(/--ctas "0": give counts/)
 })
+
+test('products and reductions beside each other: what each loses, with right sums', () => {
+  const args = ['-d', 'host:0-1', '--size', '128', '--bytes', '64K', '--rounds', '2', '--json']
+  const ended = bench('overlap', ...args)
+  expect(ended.status, ended.stderr).toBe(0)
+  const { rows } = JSON.parse(ended.lines.at(-1) as string)
+  const labels = rows.map(({ label }: { label: string }) => label)
+  expect(labels).toEqual(['weft', 'weft copy-ring', 'weft copy-oneshot'])
+  for (const row of rows) {
+    expect(row.error).toBeUndefined()
+    expect(row.wrong).toBe(0)
+    expect(row.gemmSlowdown).toBeCloseTo(row.gemmBesideMs / row.gemmMs, 9)
+    expect(row.reduceSlowdown).toBeCloseTo(row.reduceBesideMs / row.reduceMs, 9)
+    expect(row.covered).toBeGreaterThan(0)
+  }
+  expect(bench('overlap', '-d', 'host:0').stderr).toMatch(/between devices/)
+  const unknown = bench('overlap', '-d', 'host:0-1', '--only', 'nobody')
+  expect([unknown.status, unknown.stderr]).toEqual([
+    2,
+    expect.stringMatching(/nothing is called so/),
+  ])
+})

@@ -120,6 +120,23 @@ TEST(ReduceBench, AFailureIsItsOwnLine) {
   EXPECT_EQ(bench.measure(small_plan(1024)).size(), results.size());  // and works on
 }
 
+TEST(ReduceBench, RunsBesideOtherWorkOnStreamsOfItsOwn) {
+  auto group = make_group(2);
+  ReduceBench bench(group, 4096, DType::kF32, false, nullptr);
+  bench.measure(small_plan(4096));
+  std::vector<Stream*> sides = {&group->device(0).create_stream(),
+                                &group->device(1).create_stream()};
+  for (const char* label : {"weft", "weft copy-ring"}) {
+    bench.spoil(label, 4096);
+    EXPECT_EQ(bench.wrong(label, 4096), 2u * 1024u);
+    bench.start(label, 4096, 3, sides);
+    for (Stream* side : sides) side->synchronize();
+    EXPECT_EQ(bench.wrong(label, 4096), 0u) << label;
+  }
+  EXPECT_THROW(bench.start("nobody", 4096, 1, sides), Error);
+  EXPECT_THROW(bench.start("weft", 4096, 1, {sides.data(), 1}), Error);
+}
+
 TEST(ReduceBench, WhatCannotBeMeasuredIsRefused) {
   ReduceBench bench(make_group(2), 4096, DType::kF32, false, nullptr);
   EXPECT_THROW(bench.measure(small_plan(8192)), Error);
