@@ -1,5 +1,5 @@
-// The plugin `ringallreduce`: all-reduce inside kernels, as algorithms `oneshot` and `twoshot` of a
-// group of GPUs that reach each other. weft loads it over the C ABI; the kernels are in kernels/.
+// The plugin `ringallreduce`: all-reduce inside kernels, as algorithms `oneshot`, `twoshot` and `ring`
+// of a group of GPUs that reach each other. weft loads it over the C ABI; the kernels are in kernels/.
 //
 // A group's state holds one workspace a rank and the group's facts; a call holds the filled Args of
 // every rank, so that launch() only launches. The thread's current device is left as it was.
@@ -29,6 +29,8 @@ const Kernels kOneshot = {"oneshot", &shape_oneshot, &explain_oneshot, &launch_o
                           &resident_oneshot};
 const Kernels kTwoshot = {"twoshot", &shape_twoshot, &explain_twoshot, &launch_twoshot,
                           &resident_twoshot};
+
+const Kernels kRing = {"ring", &shape_ring, &explain_ring, &launch_ring, &resident_ring};
 
 struct State {
   uint32_t ranks;
@@ -91,6 +93,8 @@ int32_t supports_oneshot(void*, const WeftCall* call) {
 }
 
 int32_t supports_twoshot(void*, const WeftCall* call) { return can(*call); }
+
+int32_t supports_ring(void*, const WeftCall* call) { return can(*call) && call->alignment >= 16; }
 
 /// What every call shares; shape() fills the rest.
 Args common(const State& state, uint32_t rank) {
@@ -204,10 +208,10 @@ WeftStatus launch(void* ctx, void* opened, const WeftCall*, void* prepared) {
 const char* const kPhases[] = {"the input of a rank", "the sum of a rank", nullptr};
 
 WeftStatus add(WeftRegistration* registration, const Kernels& kernels,
-               int32_t (*supports)(void*, const WeftCall*)) {
+               int32_t (*supports)(void*, const WeftCall*), uint32_t flags) {
   WeftAlgorithm algorithm = {};
   algorithm.size = sizeof algorithm;
-  algorithm.flags = WEFT_ALGORITHM_RANK_ORDER;
+  algorithm.flags = flags;
   algorithm.name = kernels.name;
   algorithm.ctx = const_cast<Kernels*>(&kernels);
   algorithm.phases = kPhases;
@@ -235,8 +239,11 @@ WeftStatus prefer(WeftRegistration* registration, const char* name, uint32_t min
 
 WeftStatus open_plugin(const WeftHost* host, WeftRegistration* registration) {
   g_host = host;
-  WeftStatus status = add(registration, kOneshot, &supports_oneshot);
-  if (status == WEFT_OK) status = add(registration, kTwoshot, &supports_twoshot);
+  WeftStatus status = add(registration, kOneshot, &supports_oneshot, WEFT_ALGORITHM_RANK_ORDER);
+  if (status == WEFT_OK) {
+    status = add(registration, kTwoshot, &supports_twoshot, WEFT_ALGORITHM_RANK_ORDER);
+  }
+  if (status == WEFT_OK) status = add(registration, kRing, &supports_ring, 0);
   if (status == WEFT_OK) status = prefer(registration, "oneshot", 2, 2, 16u << 20);
   if (status == WEFT_OK) status = prefer(registration, "oneshot", 3, kMostRanks, 256u << 10);
   if (status == WEFT_OK) status = prefer(registration, "twoshot", 2, kMostRanks, 64u << 20);

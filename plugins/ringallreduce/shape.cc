@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "kernels/workspace.h"
+
 namespace ringallreduce {
 namespace {
 
@@ -12,11 +14,17 @@ constexpr uint64_t kLinesMore = 1u << 20;     // of more ranks, whose inboxes ta
 constexpr uint64_t kTwoshotLines = 2u << 20;  // two-shot: lines up to here
 constexpr uint32_t kChunk = 64u << 10;
 constexpr uint32_t kWindow = 2;
+constexpr uint32_t kRingCtas = 16;
+constexpr uint32_t kTile = 16u << 10;
+constexpr uint32_t kStages = 8;
 constexpr uint32_t kLineBytesOfThread = 30;  // 240 bytes by 8 threads
 
 uint32_t blocks(uint64_t bytes, uint64_t each, uint32_t most) {
   return static_cast<uint32_t>(std::clamp<uint64_t>((bytes + each - 1) / each, 1, most));
 }
+
+/// A hop takes as long as some 32 tiles of a CTA; between a tile's steps lie lag tiles of every step.
+uint32_t ring_lag(uint32_t ranks) { return 32 / ranks; }
 
 }  // namespace
 
@@ -27,6 +35,14 @@ Capacity oneshot_capacity(uint32_t ranks) { return {kWords, oneshot_limit(ranks)
 Capacity twoshot_capacity(uint32_t ranks, uint32_t multiprocessors) {
   // A two-shot of lines uses 2 * ceil(steps / ranks) steps of the inbox.
   return {512, 2 * (kTwoshotLines / ranks + 4096), multiprocessors * kWindow, kChunk};
+}
+
+Capacity ring_capacity(uint32_t ranks, uint32_t multiprocessors) {
+  Capacity capacity = {512, kStepBytes, 1, 128};
+  capacity.ring_ctas = std::min(multiprocessors, kRingCtas);
+  capacity.tiles = capacity.ring_ctas * least_window(ranks, ring_lag(ranks));
+  capacity.tile_bytes = kTile;
+  return capacity;
 }
 
 void shape_oneshot(Args& args, uint64_t bytes, uint32_t multiprocessors) {
@@ -66,6 +82,18 @@ void shape_twoshot(Args& args, uint64_t bytes, uint32_t multiprocessors) {
          bytes / args.ranks / args.ctas < 2 * uint64_t{args.chunk_bytes}) {
     args.chunk_bytes /= 2;
   }
+}
+
+void shape_ring(Args& args, uint64_t bytes, uint32_t multiprocessors) {
+  args.capacity = ring_capacity(args.ranks, multiprocessors);
+  args.format = Format::kTiles;
+  args.threads = kRingThreads;
+  args.unroll = 1;
+  args.chunk_bytes = kTile;
+  args.window = least_window(args.ranks, ring_lag(args.ranks));
+  args.stages = kStages;
+  args.lag = ring_lag(args.ranks);
+  args.ctas = blocks(bytes / args.ranks, kTile, args.capacity.ring_ctas);
 }
 
 }  // namespace ringallreduce

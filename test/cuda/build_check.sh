@@ -47,7 +47,7 @@ objects=$(for s in $sources; do echo "$out/$(echo "$s" | tr '/' '-').o"; done)
 $nvcc -cudart static -o "$out/$program" $objects -lpthread -ldl -lrt
 if [[ $program == plugin_check ]]; then
   plugin=plugins/ringallreduce
-  compile="$compile -I $plugin"
+  compile="$compile -I $plugin -isystem ${CUTLASS:-.weft/cutlass/cutlass_library/source}/include"
   sources=$(ls $plugin/*.cc $plugin/kernels/*.cu)
   echo "$sources" | xargs -P "${JOBS:-4}" -I{} bash -c 'one {}'
   objects=$(for s in $sources; do echo "$out/$(echo "$s" | tr '/' '-').o"; done)

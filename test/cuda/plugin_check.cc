@@ -234,19 +234,19 @@ int main(int argc, char** argv) {
                 info.abi_major, info.abi_minor);
     const bool split = names[0].find('/') != std::string::npos;
     Rig rig(names, (split ? size_t{32} : size_t{256}) << 20);
-    for (const char* name : {"oneshot", "twoshot"}) {
+    for (const char* name : {"oneshot", "twoshot", "ring"}) {
       check_bits(rig, name);
       check_replays(rig, name);
       check_faults(rig, name);
     }
     std::printf("%d failed\n", g_failed);
-    std::printf("  KiB: chosen, called/in a graph us; oneshot, twoshot, copies in a graph\n");
+    std::printf("  KiB: chosen, called/in a graph us; oneshot, twoshot, ring, copies in a graph\n");
     for (uint64_t kib : {1, 8, 64, 256, 1024, 4096, 16384, 65536, 262144}) {
       if (split || kib << 10 > size_t{256} << 20) break;
       force_algorithm("");
       const auto [called, replayed] = rig.times(kib << 10, DType::kF32);
       std::printf("%9llu: %.2f/%.2f;", static_cast<unsigned long long>(kib), called, replayed);
-      for (const char* name : {"oneshot", "twoshot", "copy-ring"}) {
+      for (const char* name : {"oneshot", "twoshot", "ring", "copy-ring"}) {
         force_algorithm(name);
         std::printf(" %.2f", rig.times(kib << 10, DType::kF32).second);
       }

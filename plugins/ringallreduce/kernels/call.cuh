@@ -45,6 +45,7 @@ const void* oneshot_words_kernel(const Args& args);
 const void* oneshot_lines_kernel(const Args& args);
 const void* twoshot_lines_kernel(const Args& args);
 const void* twoshot_chunks_kernel(const Args& args);
+const void* ring_kernel(const Args& args);
 /// Largest CTA of that instance.
 uint32_t most_threads(Format format, uint32_t ranks, Op op);
 

@@ -35,11 +35,11 @@ const char* explain_common(const Args& a) {
   return nullptr;
 }
 
-cudaError_t start(const void* kernel, const Args& args, cudaStream_t stream) {
+cudaError_t start(const void* kernel, const Args& args, cudaStream_t stream, size_t shared = 0) {
   if (args.count == 0) return cudaSuccess;
   Call call{args, layout_of(args.capacity, args.ranks)};
   void* parameters[] = {&call};
-  return cudaLaunchKernel(kernel, dim3(args.ctas), dim3(args.threads), parameters, 0, stream);
+  return cudaLaunchKernel(kernel, dim3(args.ctas), dim3(args.threads), parameters, shared, stream);
 }
 
 const void* oneshot_of(const Args& a) {
@@ -50,9 +50,11 @@ const void* twoshot_of(const Args& a) {
   return a.format == Format::kChunks ? twoshot_chunks_kernel(a) : twoshot_lines_kernel(a);
 }
 
-cudaError_t resident(const void* kernel, const Args& args, int* ctas_per_sm) {
+uint32_t ring_memory(const Args& a) { return (a.stages + a.stages / 2) * a.chunk_bytes; }
+
+cudaError_t resident(const void* kernel, const Args& args, int* ctas_per_sm, size_t shared = 0) {
   return cudaOccupancyMaxActiveBlocksPerMultiprocessor(ctas_per_sm, kernel,
-                                                       static_cast<int>(args.threads), 0);
+                                                       static_cast<int>(args.threads), shared);
 }
 
 }  // namespace
@@ -60,6 +62,7 @@ cudaError_t resident(const void* kernel, const Args& args, int* ctas_per_sm) {
 uint32_t most_threads(Format format, uint32_t ranks, Op op) {
   if (format == Format::kWords) return 512;
   if (format == Format::kChunks) return 1024;
+  if (format == Format::kTiles) return kRingThreads;
   return ranks == 2 && (op == Op::kSum || op == Op::kAvg) ? 1024 : 512;
 }
 
@@ -107,6 +110,35 @@ const char* explain_twoshot(const Args& a) {
   return nullptr;
 }
 
+uint32_t least_window(uint32_t ranks, uint32_t lag) {
+  // Credits come back by quarters of the window.
+  return (((ranks - 1) * (lag + 1) + 1) * 4 + 2) / 3;
+}
+
+const char* explain_ring(const Args& a) {
+  if (const char* why = explain_common(a)) return why;
+  if (a.format != Format::kTiles) return "the ring travels as tiles";
+  if (a.threads != kRingThreads) return "the ring needs 384 threads";
+  if (a.stages != 4 && a.stages != 8 && a.stages != 16) return "stages must be 4, 8 or 16";
+  if (a.lag == 0 || a.lag > 1024) return "lag must be 1 to 1024";
+  if (a.chunk_bytes == 0 || a.chunk_bytes % 128 != 0 || a.chunk_bytes > a.capacity.tile_bytes) {
+    return "a tile must be a multiple of 128 bytes up to the capacity's";
+  }
+  if (ring_memory(a) > 220u << 10) return "stages * tile do not fit shared memory";
+  if (a.ctas > a.capacity.ring_ctas) return "ctas must be 1 to capacity.ring_ctas";
+  if (a.window < least_window(a.ranks, a.lag)) return "window is below least_window()";
+  if (uint64_t{a.ctas} * a.window > a.capacity.tiles) {
+    return "ctas * window must be up to capacity.tiles";
+  }
+  if (a.count == 0) return nullptr;
+  uintptr_t all = reinterpret_cast<uintptr_t>(a.input);
+  for (uint32_t r = 0; r < a.ranks; ++r) {
+    if (a.outputs[r] == nullptr) return "the ring needs the outputs of all ranks";
+    all |= reinterpret_cast<uintptr_t>(a.outputs[r]);
+  }
+  return all % 16 != 0 ? "the ring needs buffers aligned to 16 bytes" : nullptr;
+}
+
 cudaError_t launch_oneshot(const Args& args, cudaStream_t stream) {
   if (explain_oneshot(args) != nullptr) return cudaErrorInvalidValue;
   return start(oneshot_of(args), args, stream);
@@ -117,12 +149,26 @@ cudaError_t launch_twoshot(const Args& args, cudaStream_t stream) {
   return start(twoshot_of(args), args, stream);
 }
 
+cudaError_t launch_ring(const Args& args, cudaStream_t stream) {
+  if (explain_ring(args) != nullptr) return cudaErrorInvalidValue;
+  return start(ring_kernel(args), args, stream, ring_memory(args));
+}
+
 cudaError_t resident_oneshot(const Args& args, int* ctas_per_sm) {
   return resident(oneshot_of(args), args, ctas_per_sm);
 }
 
 cudaError_t resident_twoshot(const Args& args, int* ctas_per_sm) {
   return resident(twoshot_of(args), args, ctas_per_sm);
+}
+
+// Shared memory beyond 48 KiB is asked for by kernel and device; this comes before every launch.
+cudaError_t resident_ring(const Args& args, int* ctas_per_sm) {
+  const void* kernel = ring_kernel(args);
+  const cudaError_t status =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 220 << 10);
+  if (status != cudaSuccess) return status;
+  return resident(kernel, args, ctas_per_sm, ring_memory(args));
 }
 
 }  // namespace ringallreduce

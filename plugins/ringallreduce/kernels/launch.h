@@ -13,6 +13,7 @@
 namespace ringallreduce {
 
 constexpr uint32_t kMostRanks = 8;
+constexpr uint32_t kRingThreads = 384;
 
 enum class Type : uint32_t { kF32, kF16, kBF16 };
 /// Numbers as in the C ABI.
@@ -23,6 +24,7 @@ enum class Format : uint32_t {
   kWords,   // 4 bytes of data and 4 of epoch in each 64-bit word
   kLines,   // 120 bytes of data and 8 of epoch in each 128-byte line
   kChunks,  // plain stores, one flag a chunk
+  kTiles,   // bulk copies by TMA, counters
 };
 
 /// What a wait was for; Control::phase.
@@ -51,7 +53,10 @@ struct Capacity {
   uint64_t
       lines_bytes;  // largest payload of a one-shot as lines; two-shot takes ranks/2 times that
   uint32_t slots;   // chunks on the way from each peer: CTAs * window
-  uint32_t chunk_bytes;  // largest chunk: a multiple of 128
+  uint32_t chunk_bytes;     // largest chunk: a multiple of 128
+  uint32_t tiles = 0;       // ring: tiles on the way from the rank before: CTAs * window
+  uint32_t ring_ctas = 0;   // ring: most CTAs
+  uint32_t tile_bytes = 0;  // ring: largest tile: a multiple of 128
 };
 
 struct Args {
@@ -61,7 +66,7 @@ struct Args {
   Op op;
   Format format;
   uint64_t count;  // elements; 0 launches nothing
-  /// 2-byte aligned; `output` is `input` or does not overlap it.
+  /// 2-byte aligned (the ring: 16); `output` is `input` or does not overlap it.
   const void* input;
   void* outputs[kMostRanks];     // of every rank; one-shot and lines write their own alone
   void* workspaces[kMostRanks];  // of every rank, as this rank reaches them
@@ -69,10 +74,14 @@ struct Args {
   uint64_t limit_ns;  // longest wait, by the device's clock
   Capacity capacity;
   uint32_t ctas;
-  uint32_t threads;      // a multiple of 32; chunks: exactly 1024
-  uint32_t unroll;       // steps of a warp in flight, for one-shot lines: 1, 2 or 4
-  uint32_t chunk_bytes;  // for chunks: a multiple of 128, at most capacity.chunk_bytes
-  uint32_t window;       // for chunks: chunks of a CTA in flight; ctas * window <= capacity.slots
+  uint32_t threads;  // a multiple of 32; chunks: exactly 1024; ring: exactly kRingThreads
+  uint32_t unroll;   // steps of a warp in flight, for one-shot lines: 1, 2 or 4
+  uint32_t
+      chunk_bytes;  // for chunks: a multiple of 128, at most capacity.chunk_bytes; ring: of a tile
+  uint32_t window;  // for chunks: chunks of a CTA in flight; ctas * window <= capacity.slots;
+                    // ring: tiles that a CTA may have under way to the next rank
+  uint32_t stages;  // ring: tiles in shared memory: 4, 8 or 16
+  uint32_t lag;     // ring: tiles between a tile's steps at neighbours, at least 1
 };
 
 /// Bytes of each rank's workspace. It starts as zeros. After a kernel has left early, and when
@@ -85,13 +94,18 @@ uint64_t protocol_bytes(const Capacity& capacity, uint32_t ranks);
 /// the rules above (explain() says which).
 cudaError_t launch_oneshot(const Args& args, cudaStream_t stream);
 cudaError_t launch_twoshot(const Args& args, cudaStream_t stream);
+cudaError_t launch_ring(const Args& args, cudaStream_t stream);
 /// Null where the arguments are good.
 const char* explain_oneshot(const Args& args);
 const char* explain_twoshot(const Args& args);
+const char* explain_ring(const Args& args);
 
 /// CTAs of this shape that run at once on one SM of the current device; loads the kernel too, which
 /// must have happened on every device before the first launch of a call.
 cudaError_t resident_oneshot(const Args& args, int* ctas_per_sm);
 cudaError_t resident_twoshot(const Args& args, int* ctas_per_sm);
+cudaError_t resident_ring(const Args& args, int* ctas_per_sm);
+/// Tiles that a ring of this shape needs in `window`, so that no two neighbours wait for each other.
+uint32_t least_window(uint32_t ranks, uint32_t lag);
 
 }  // namespace ringallreduce

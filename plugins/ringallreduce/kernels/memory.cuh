@@ -1,6 +1,7 @@
 // Accesses that the protocols are made of, each named by what it promises; used by every kernel.
 // WEFT_MUTATION=n breaks one of them, for tests that must then fail:
 //   1 a flag is set without release       2 a flag is released to its own GPU alone
+//   3 bulk stores count as complete once they have read their source
 //   4 the wait for results is left out    5 the epoch does not advance    6 banks do not alternate
 #pragma once
 
@@ -71,6 +72,13 @@ __device__ __forceinline__ void release_flag(uint64_t* flag, uint64_t value) {
 __device__ __forceinline__ uint64_t load_flag(const uint64_t* flag) {
   uint64_t value;
   asm volatile("ld.relaxed.sys.global.b64 %0, [%1];" : "=l"(value) : "l"(flag) : "memory");
+  return value;
+}
+
+/// For one look at a flag that a relaxed load found set: cheaper than a fence, which waits for stores.
+__device__ __forceinline__ uint64_t acquire_flag(const uint64_t* flag) {
+  uint64_t value;
+  asm volatile("ld.acquire.sys.global.b64 %0, [%1];" : "=l"(value) : "l"(flag) : "memory");
   return value;
 }
 

@@ -3,13 +3,14 @@
 //
 //   header | words [bank][source][packet of 16] | lines [bank][source][step of 1024]
 //          | contribution flags [source][slot] | result flags [source][slot]      (128 bytes each)
-//          | chunks [source][slot][chunk]
+//          | ring counters: arrived [cta], credit [cta], done [source][cta]         (128 bytes each)
+//          | chunks [source][slot][chunk] | tiles [cta][window][tile]
 //
 // A word or line belongs to the bank of its epoch's parity. A rank may write bank e&1 for epoch e+2
 // because its own call e+1 is over: that needed data which every rank, itself or through another,
 // sends only in its call e+1, hence after its call e, which read the bank.
 // Chunk slots have one bank: a slot is written again only after the result of the chunk before, which
-// its reader sends after reading; a call waits for all results before it ends.
+// its reader sends after reading; a call waits for all results before it ends. Ring: see ring.cu.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +46,8 @@ struct Layout {
   uint64_t words, words_source;  // start of the part; bytes of one source in one bank
   uint64_t lines, lines_source;
   uint64_t contribution_flags, result_flags;
-  uint64_t chunks;
+  uint64_t arrived, credit, done;
+  uint64_t chunks, tiles;
   uint64_t bytes;
 };
 
@@ -62,8 +64,12 @@ RINGALLREDUCE_BOTH Layout layout_of(const Capacity& capacity, uint32_t ranks) {
   at.contribution_flags = at.lines + 2 * ranks * at.lines_source;
   const uint64_t flags = round_up(uint64_t{ranks} * capacity.slots * kFlagBytes, 512);
   at.result_flags = at.contribution_flags + flags;
-  at.chunks = at.result_flags + flags;
-  at.bytes = at.chunks + round_up(uint64_t{ranks} * capacity.slots * capacity.chunk_bytes, 512);
+  at.arrived = at.result_flags + flags;
+  at.credit = at.arrived + capacity.ring_ctas * kFlagBytes;
+  at.done = at.credit + capacity.ring_ctas * kFlagBytes;
+  at.chunks = round_up(at.done + ranks * capacity.ring_ctas * kFlagBytes, 512);
+  at.tiles = at.chunks + round_up(uint64_t{ranks} * capacity.slots * capacity.chunk_bytes, 512);
+  at.bytes = at.tiles + round_up(uint64_t{capacity.tiles} * capacity.tile_bytes, 512);
   return at;
 }
 

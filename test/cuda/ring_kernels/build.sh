@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Builds the kernel checks without CMake, from the repository root:
-#   [NVCC=nvcc] [ARCH=90a] [JOBS=4] [MUTATION=0] test/cuda/ring_kernels/build.sh <folder>
+#   [NVCC=nvcc] [ARCH=90a] [JOBS=4] [MUTATION=0] [CUTLASS=folder] test/cuda/ring_kernels/build.sh <folder>
 # A mutation breaks the protocol in one place (plugins/ringallreduce/kernels/memory.cuh): its program
 # must fail.
 set -euo pipefail
 export out=${1:?output folder} kernels=plugins/ringallreduce/kernels checks=test/cuda/ring_kernels
+cutlass=${CUTLASS:-.weft/cutlass/cutlass_library/source}
 nvcc=${NVCC:-nvcc} arch=${ARCH:-90a}
 mkdir -p "$out"
 export compile="$nvcc -std=c++20 -O3 -DNDEBUG -DWEFT_MUTATION=${MUTATION:-0} -diag-suppress=177,445 -Xptxas=-v \
-  -gencode arch=compute_$arch,code=sm_$arch -I $kernels -I $checks"
+  -gencode arch=compute_$arch,code=sm_$arch --expt-relaxed-constexpr -I $kernels -I $checks -isystem $cutlass/include"
 one() {
   log=$out/$(basename "$1").log
   $compile -c "$1" -o "$out/$(basename "$1").o" >"$log" 2>&1 || { cat "$log"; exit 1; }

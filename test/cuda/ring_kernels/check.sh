@@ -9,7 +9,7 @@ build=${1:?build folder} logs=${2:?log folder}
 here=test/cuda/ring_kernels
 export NVCC=${NVCC:-nvcc}
 mkdir -p "$build" "$logs"
-mutations="1 2 4 5 6"
+mutations="1 2 3 4 5 6"
 cores=$(nproc)
 
 JOBS=$cores $here/build.sh "$build/0" >"$logs/build.txt" 2>&1 || { tail -n 20 "$logs/build.txt"; exit 1; }

@@ -160,13 +160,13 @@ void run_replay(Rig& rig, Tally& tally) {
       RIG_CHECK(cudaGraphLaunch(graphs[i], rig[i].stream));
     }
     if (replay % 20 == 0) {  // called between replays
-      for (size_t i = 0; i < rig.size(); ++i) start(rig, kKernels[replay / 20 % 4], i);
+      for (size_t i = 0; i < rig.size(); ++i) start(rig, kKernels[replay / 20 % kKinds], i);
     }
   }
   rig.finish("replays");
   rig.print_control();
   const bool good = rig.clean() && right(rig);
-  tally.note(good, "200 replays of 12 calls");
+  tally.note(good, "200 replays of 15 calls");
   printf("replay ranks %zu: %s\n", rig.size(), good ? "good" : "FAILED");
   for (size_t i = 0; i < rig.size(); ++i) {
     rig.use(i);

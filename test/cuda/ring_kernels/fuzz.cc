@@ -21,10 +21,10 @@ struct Case {
     char line[256];
     snprintf(
         line, sizeof line,
-        "%s ranks %zu %s %s count %llu ctas %u threads %u unroll %u chunk %u window %u chain %d%s "
-        "offsets %zu/%zu %zu/%zu",
+        "%s ranks %zu %s %s count %llu ctas %u threads %u unroll %u chunk %u window %u stages %u lag %u "
+        "chain %d%s offsets %zu/%zu %zu/%zu",
         name(kernel), rig.size(), name(type), name(op), static_cast<unsigned long long>(count),
-        shape.ctas, shape.threads, shape.unroll, shape.chunk_bytes, shape.window, chain,
+        shape.ctas, shape.threads, shape.unroll, shape.chunk_bytes, shape.window, shape.stages, shape.lag, chain,
         in_place ? " in place" : "", in_offset[0], out_offset[0], in_offset[1], out_offset[1]);
     return line;
   }
@@ -94,7 +94,10 @@ bool run(Rig& rig, const Case& c, Random& random) {
   }
   std::vector<char> wanted(bytes);
   for (int k = 0; k < c.chain; ++k) {
-    for (size_t i = 0; i < c.count; ++i) reduced(c.type, c.op, inputs, i, wanted.data() + i * size);
+    const auto reference = c.kernel == Kernel::kRing ? &reduced_by_ring : &reduced;
+    for (size_t i = 0; i < c.count; ++i) {
+      reference(c.type, c.op, inputs, i, wanted.data() + i * size);
+    }
     for (size_t r = 0; r < n; ++r) inputs[r] = wanted;
   }
   std::vector<char> got(bytes + 128), first;
@@ -140,7 +143,7 @@ bool run(Rig& rig, const Case& c, Random& random) {
 
 Case random_case(Rig& rig, Random& random) {
   Case c{};
-  c.kernel = kKernels[random.below(4)];
+  c.kernel = kKernels[random.below(kKinds)];
   c.type = static_cast<Type>(random.below(3));
   c.op = random.below(4) != 0 ? static_cast<Op>(random.below(2))
                               : static_cast<Op>(2 + random.below(3));
@@ -153,7 +156,7 @@ Case random_case(Rig& rig, Random& random) {
   c.in_place = random.below(3) == 0;
   c.any_bits = random.below(4) != 0;
   c.delays = random.below(2) == 0;
-  const bool odd = random.below(2) == 0;
+  const bool odd = random.below(2) == 0 && c.kernel != Kernel::kRing;
   for (size_t i = 0; i < rig.size(); ++i) {
     c.in_offset[i] = odd ? 2 * random.below(24) : 16 * random.below(3);
     c.out_offset[i] = odd ? 2 * random.below(24) : 16 * random.below(3);
@@ -165,8 +168,10 @@ Case random_case(Rig& rig, Random& random) {
   c.shape.unroll = 1u << random.below(3);
   c.shape.chunk_bytes = 128u << random.below(10);
   c.shape.window = 1 + static_cast<uint32_t>(random.below(4));
+  c.shape.stages = 4u << random.below(3);
+  c.shape.lag = 1 + static_cast<uint32_t>(random.below(4));
   const Args a = rig.args(0, c.kernel, c.type, c.op, c.count, c.shape);
-  const uint32_t most_ctas = std::min(rig.most_ctas(c.kernel, a), 132u);
+  const uint32_t most_ctas = std::min(rig.most_ctas(c.kernel, a), c.kernel == Kernel::kRing ? rig.capacity().ring_ctas : 132u);
   c.shape.ctas = 1 + static_cast<uint32_t>(random.below(most_ctas));
   if (random.below(3) == 0) c.shape.ctas = std::min(c.shape.ctas, 3u);
   return c;
@@ -177,7 +182,7 @@ Case random_case(Rig& rig, Random& random) {
 void run_fuzz(Rig& rig, Tally& tally, uint64_t seed, double seconds) {
   const auto start = std::chrono::steady_clock::now();
   Random random(seed);
-  int cases[4] = {}, bad[4] = {};
+  int cases[kKinds] = {}, bad[kKinds] = {};
   rig.reset(0xfffffff0u, 0xffffff00ull);  // the wrap comes early
   while (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() <
          seconds) {
@@ -221,7 +226,7 @@ void run_edges(Rig& rig, Tally& tally) {
           c.chain = 2;
           c.shape.threads = 256;
           const Args a = rig.args(0, kernel, type, c.op, count, c.shape);
-          c.shape.ctas = std::min(rig.most_ctas(kernel, a), in_place ? 5u : 64u);
+          c.shape.ctas = std::min(rig.most_ctas(kernel, a), in_place ? 5u : 32u);
           ++all;
           const bool good = run(rig, c, random);
           failed += !good;

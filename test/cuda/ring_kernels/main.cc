@@ -42,7 +42,7 @@ int main(int argc, char** argv) {
 
   Tally tally;
   {
-    const Capacity capacity{512u << 10, 4u << 20, 132 * 4, 65536};
+    const Capacity capacity{512u << 10, 4u << 20, 132 * 4, 65536, 32 * 64, 32, 16384};
     Rig rig(devices, capacity, 24u << 20);
     printf("ranks %zu, workspace %.1f MiB of which %.1f are protocol\n", rig.size(),
            workspace_bytes(capacity, devices.size()) / 1048576.0,
@@ -54,7 +54,7 @@ int main(int argc, char** argv) {
   }
   if (wants("timing")) {
     const bool shared = devices[0] == devices[1];
-    Rig rig(devices, {512u << 10, 16u << 20, 132 * 8, 65536}, shared ? 64u << 20 : 512u << 20);
+    Rig rig(devices, {512u << 10, 16u << 20, 132 * 8, 65536, 132 * 48, 132, 32768}, shared ? 64u << 20 : 512u << 20);
     run_timing(rig, tally, timing);
   }
   printf("%d passed, %d failed\n", tally.passed, tally.failed);

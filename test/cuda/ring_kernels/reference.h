@@ -67,6 +67,21 @@ inline void reduced(Type type, Op op, const std::vector<std::vector<char>>& inpu
   narrowed(type, sum * scale, to);
 }
 
+/// The same in ring order: the rank whose slice it is begins, each hop rounds to the type.
+inline void reduced_by_ring(Type type, Op op, const std::vector<std::vector<char>>& inputs, size_t i,
+                            char* to) {
+  const size_t size = element(type), n = inputs.size(), packs = (inputs[0].size() + 15) / 16;
+  const size_t slice = i * size / 16 / (((packs + n - 1) / n + 7) / 8 * 8);
+  memcpy(to, inputs[slice].data() + i * size, size);
+  for (size_t hop = 1; hop < n; ++hop) {
+    const char* own = inputs[(slice + hop) % n].data() + i * size;
+    const float sum = combined(op, widened(type, to), widened(type, own));
+    const bool average = op == Op::kAvg && hop + 1 == n;
+    const volatile float scale = average ? 1.0f / static_cast<float>(n) : 1.0f;
+    narrowed(type, sum * scale, to);
+  }
+}
+
 /// Bits, or both NaN: which NaN an addition gives is the machine's choice.
 inline bool same(Type type, const char* a, const char* b) {
   if (memcmp(a, b, element(type)) == 0) return true;

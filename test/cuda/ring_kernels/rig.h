@@ -39,17 +39,20 @@ inline const char* name(Op op) {
   return names[static_cast<int>(op)];
 }
 
-enum class Kernel { kOneshotWords, kOneshotLines, kTwoshotLines, kTwoshotChunks };
+enum class Kernel { kOneshotWords, kOneshotLines, kTwoshotLines, kTwoshotChunks, kRing };
 inline const char* name(Kernel kernel) {
   static const char* const names[] = {"oneshot-words", "oneshot-lines", "twoshot-lines",
-                                      "twoshot-chunks"};
+                                      "twoshot-chunks", "ring"};
   return names[static_cast<int>(kernel)];
 }
 constexpr Kernel kKernels[] = {Kernel::kOneshotWords, Kernel::kOneshotLines, Kernel::kTwoshotLines,
-                               Kernel::kTwoshotChunks};
+                               Kernel::kTwoshotChunks, Kernel::kRing};
+constexpr int kKinds = 5;
 
 struct Shape {
   uint32_t ctas = 1, threads = 256, unroll = 1, chunk_bytes = 65536, window = 4;
+  uint32_t stages = 8, lag = 4;  // ring; its tiles are of chunk_bytes up to 16 KiB, its window is the
+                                 // least and `window` more
 };
 
 struct Rank {
@@ -141,6 +144,7 @@ class Rig {
     a.op = op;
     a.format = kernel == Kernel::kOneshotWords    ? Format::kWords
                : kernel == Kernel::kTwoshotChunks ? Format::kChunks
+               : kernel == Kernel::kRing          ? Format::kTiles
                                                   : Format::kLines;
     a.count = count;
     a.input = ranks_[rank].in;
@@ -156,15 +160,24 @@ class Rig {
     a.unroll = shape.unroll;
     a.chunk_bytes = shape.chunk_bytes;
     a.window = shape.window;
+    a.stages = shape.stages;
+    a.lag = shape.lag;
+    if (kernel == Kernel::kRing) {
+      a.threads = kRingThreads;
+      a.chunk_bytes = std::min({shape.chunk_bytes, capacity_.tile_bytes,
+                                (220u << 10) / (shape.stages * 3 / 2) / 128 * 128});
+      a.window = least_window(a.ranks, shape.lag) + shape.window;
+    }
     return a;
   }
 
   static bool oneshot(Kernel k) { return k == Kernel::kOneshotWords || k == Kernel::kOneshotLines; }
   static const char* explain(Kernel k, const Args& a) {
-    return oneshot(k) ? explain_oneshot(a) : explain_twoshot(a);
+    return k == Kernel::kRing ? explain_ring(a) : oneshot(k) ? explain_oneshot(a) : explain_twoshot(a);
   }
   /// The device must be the rank's.
   static cudaError_t start(Kernel k, const Args& a, cudaStream_t stream) {
+    if (k == Kernel::kRing) return launch_ring(a, stream);
     return oneshot(k) ? launch_oneshot(a, stream) : launch_twoshot(a, stream);
   }
 
@@ -174,7 +187,9 @@ class Rig {
     for (size_t i = 0; i < size(); ++i) {
       use(i);
       int each = 0, sms = 0;
-      RIG_CHECK(oneshot(k) ? resident_oneshot(a, &each) : resident_twoshot(a, &each));
+      RIG_CHECK(k == Kernel::kRing ? resident_ring(a, &each)
+                : oneshot(k)       ? resident_oneshot(a, &each)
+                                   : resident_twoshot(a, &each));
       RIG_CHECK(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, ranks_[i].device));
       least = std::min(least, each * (sms / sharing()));
     }

@@ -97,6 +97,21 @@ std::vector<Shape> shapes(Kernel kernel, size_t bytes, size_t ranks) {
     }
     return all;
   }
+  if (kernel == Kernel::kRing) {
+    if (bytes < 1u << 20) return all;
+    for (uint32_t ctas : {8u, 16u, 24u, 32u, 64u, 128u}) {
+      for (uint32_t tile : {8192u, 16384u}) {
+        if (uint64_t{ctas} * tile > bytes / ranks) continue;
+        for (uint32_t lag : {4u, 8u, 16u}) {
+          Shape shape{ctas, kRingThreads, 1, tile, 4};
+          shape.stages = tile == 8192 ? 16 : 8;
+          shape.lag = lag;
+          all.push_back(shape);
+        }
+      }
+    }
+    return all;
+  }
   const bool words = kernel == Kernel::kOneshotWords;
   for (uint32_t threads : {128u, 256u, 512u, 1024u}) {
     if (threads == 1024 && (kernel != Kernel::kOneshotLines || ranks != 2)) continue;
@@ -124,10 +139,12 @@ void run_timing(Rig& rig, Tally& tally, double seconds) {
   rig.reset();
   const double begin = now();
   const size_t n = rig.size();
+  const char* only = getenv("ONLY");  // one kernel's name
   for (size_t bytes = 1024; bytes <= rig.bytes(); bytes *= bytes < 65536         ? 8
                                                            : bytes >= 256u << 20 ? 2
                                                                                  : 4) {
     for (Kernel kernel : kKernels) {
+      if (only != nullptr && strcmp(only, name(kernel)) != 0) continue;
       Time best;
       Shape chosen;
       int tried = 0;
@@ -138,9 +155,9 @@ void run_timing(Rig& rig, Tally& tally, double seconds) {
         const Time t = measure(rig, kernel, Type::kF32, bytes / 4, shape);
         ++tried;
         printf(
-            "  %s %zu B ctas %u threads %u unroll %u chunk %u window %u: min %.2f median %.2f us\n",
+            "  %s %zu B ctas %u threads %u unroll %u chunk %u window %u lag %u: min %.2f median %.2f us\n",
             name(kernel), bytes, shape.ctas, shape.threads, shape.unroll, shape.chunk_bytes,
-            shape.window, t.least, t.median);
+            shape.window, shape.lag, t.least, t.median);
         if (t.median == 0) {
           tally.note(false, "a kernel left early while timed");
           continue;
@@ -151,10 +168,10 @@ void run_timing(Rig& rig, Tally& tally, double seconds) {
       printf(
           "BEST ranks %zu %-15s %10zu B  min %9.2f  median %9.2f us  bus %6.1f GB/s  (ctas %u "
           "threads %u"
-          " unroll %u chunk %u window %u; %d shapes)\n",
+          " unroll %u chunk %u window %u lag %u; %d shapes)\n",
           n, name(kernel), bytes, best.least, best.median,
           best.median > 0 ? bytes * 2.0 * (n - 1) / n / best.median / 1e3 : 0, chosen.ctas,
-          chosen.threads, chosen.unroll, chosen.chunk_bytes, chosen.window, tried);
+          chosen.threads, chosen.unroll, chosen.chunk_bytes, chosen.window, chosen.lag, tried);
       fflush(stdout);
     }
   }
