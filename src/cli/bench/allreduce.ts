@@ -157,7 +157,12 @@ async function benchAllReduce(flags: Flags): Promise<void> {
       ? `# NCCL ${library.version} at ${library.path}; all ranks from one thread`
       : `# ${nccl}`,
   )
-  if (library) say(`# ${multicast}`)
+  if (library) {
+    // Opening it set NCCL_NVLS_ENABLE, so that variable is told too.
+    const variables = Object.entries(ncclEnvironment()).map(([name, value]) => `${name}=${value}`)
+    say(`# its environment: ${variables.join(' ')}`)
+    say(`# ${multicast}`)
+  }
   say(rateLine(rates))
   say(
     `# ${dtype}, sum, ${flags.inPlace ? 'in place' : 'out of place'} (from TypeScript in place); us a call over ${rounds} rounds`,
