@@ -90,6 +90,8 @@ export {
 } from './tensor/operators/factory.js'
 // Tensors
 export * as functional from './tensor/operators/functional.js'
+export type { PluginOperator } from './tensor/operators/plugin-operators.js'
+export { ops } from './tensor/operators/plugin-operators.js'
 export type { GeneratorState } from './tensor/operators/random.js'
 export {
   generatorState,

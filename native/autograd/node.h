@@ -48,6 +48,7 @@ class Node : public RefCounted {
   GradFn formula = nullptr;
   /// Custom nodes (collectives): grads of outputs -> grads of inputs.
   std::function<void(std::span<Tensor> grads, std::span<Tensor> results)> custom;
+  std::shared_ptr<void> held;  // what the formula of a plugin's operator needs until then
   const char* name = "";
   uint64_t sequence = 0;     // grows with creation: later nodes run first
   uint16_t device = 0;       // where it runs

@@ -89,6 +89,8 @@ void Recording::begin(const OpCall& call, const RowData& row) {
   auto node = make_ref<Node>();
   node->op = call.op;
   node->formula = row.row.gradient;
+  if (row.hold != nullptr) [[unlikely]]
+    node->held = row.hold(call.op);
   node->name = op_name(call.op);
   node->sequence = next_sequence();
   for (size_t i = 0; i < call.tensors.size(); ++i) {

@@ -95,7 +95,7 @@ void decode(OpCall& call, Words& words) {
 }
 
 napi_value call_operator(Frame& f) {
-  uint64_t op = f.integer(0, kOpCount - 1);
+  uint64_t op = f.integer(0, op_count() - 1);
   uint64_t count = f.integer(1, kCallWords);
   OpCall call(static_cast<Op>(op));
   double* buffer = f.words();

@@ -45,7 +45,7 @@ void throw_async_error(const Device& device) {
   std::lock_guard<std::mutex> guard(slot.mutex);
   if (!slot.set.load(std::memory_order_relaxed)) return;
   slot.set.store(false, std::memory_order_relaxed);
-  const char* name = slot.op < kOpCount ? op_name(static_cast<Op>(slot.op)) : "operator";
+  const char* name = slot.op < op_count() ? op_name(static_cast<Op>(slot.op)) : "operator";
   fail(ErrorCode::kUsage,
        "%s on %s met index %lld, which is not in 0..%lld; the work since then used zeros in its "
        "place",

@@ -1,5 +1,5 @@
 // The operator table: names, parsed schemas and rows. Filled once by ensure_registered(); read by
-// dispatch() and by the binding without locks.
+// dispatch() and by the binding without locks. Plugins add rows behind the built-in ones (op_rows.h).
 #include "dispatch/op_table.h"
 
 #include <array>
@@ -12,6 +12,7 @@
 #endif
 #include "dispatch/op_rows.h"
 #include "ops/ops.h"
+#include "plugin/registrar.h"
 
 namespace weft {
 namespace {
@@ -41,10 +42,29 @@ ArgKind parse_kind(const std::string& type, bool* mutated) {
   if (type == "bool") return ArgKind::kBool;
   if (type == "dtype") return ArgKind::kDType;
   if (type == "device") return ArgKind::kDevice;
-  fail(ErrorCode::kUsage, "operators.def: unknown argument type '%s'", type.c_str());
+  fail(ErrorCode::kUsage, "schema: unknown argument type '%s'", type.c_str());
 }
 
-void parse(const char* schema, RowData& row) {
+std::array<RowData, kOpCount>& rows() {
+  static auto* table = [] {
+    auto* t = new std::array<RowData, kOpCount>();
+    for (int i = 0; i < kOpCount; ++i) {
+      (*t)[i].name = kNames[i];
+      (*t)[i].schema = kSchemas[i];
+      parse_schema(kSchemas[i], (*t)[i]);
+    }
+    return t;
+  }();
+  return *table;
+}
+
+std::atomic<RowData*> g_added[kMaxAddedOps];
+std::atomic<int> g_count{kOpCount};
+std::mutex g_adding;
+
+}  // namespace
+
+void parse_schema(const char* schema, RowData& row) {
   std::string text = schema;
   size_t open = text.find('('), close = text.find(')'), arrow = text.find("->");
   std::string args = text.substr(open + 1, close - open - 1);
@@ -59,21 +79,32 @@ void parse(const char* schema, RowData& row) {
   row.visible_outputs = text.back() == '*' ? kAnyOutputs : std::atoi(text.c_str() + arrow + 2);
 }
 
-std::array<RowData, kOpCount>& rows() {
-  static auto* table = [] {
-    auto* t = new std::array<RowData, kOpCount>();
-    for (int i = 0; i < kOpCount; ++i) parse(kSchemas[i], (*t)[i]);
-    return t;
-  }();
-  return *table;
+Op add_row(RowData& row) {
+  std::lock_guard lock(g_adding);
+  const int id = g_count.load(std::memory_order_relaxed);
+  if (id == kOpCount + kMaxAddedOps) {
+    fail(
+        ErrorCode::kPlugin,
+        "no place for operator %s: a process takes %d operators of plugins, those of unloaded ones "
+        "included",
+        row.name, kMaxAddedOps);
+  }
+  g_added[id - kOpCount].store(&row, std::memory_order_release);
+  g_count.store(id + 1, std::memory_order_release);
+  return static_cast<Op>(id);
 }
 
-}  // namespace
+int op_count() { return g_count.load(std::memory_order_acquire); }
 
-RowData& row_data(Op op) { return rows()[static_cast<size_t>(op)]; }
+RowData& row_data(Op op) {
+  const int id = static_cast<int>(op);
+  if (id < kOpCount) [[likely]]
+    return rows()[static_cast<size_t>(id)];
+  return *g_added[id - kOpCount].load(std::memory_order_acquire);
+}
 
-const char* op_name(Op op) { return kNames[static_cast<size_t>(op)]; }
-const char* op_schema(Op op) { return kSchemas[static_cast<size_t>(op)]; }
+const char* op_name(Op op) { return row_data(op).name; }
+const char* op_schema(Op op) { return row_data(op).schema; }
 
 void implement(Op op, const OpRow& row) { row_data(op).row = row; }
 
@@ -106,6 +137,7 @@ void ensure_registered() {
     ops::register_conversion_ops();
     ops::register_inplace_ops();
     ops::register_optimizer_ops();
+    plugin::install();
     register_cpu_kernels();
 #if defined(WEFT_HAVE_CUDA)
     register_cuda_kernels();

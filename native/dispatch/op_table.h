@@ -26,6 +26,8 @@ enum class Op : uint16_t {
   kCount
 };
 inline constexpr int kOpCount = static_cast<int>(Op::kCount);
+/// Ids below it name an operator: the built-in ones, then those that plugins brought so far.
+int op_count();
 const char* op_name(Op op);
 const char* op_schema(Op op);
 
@@ -105,6 +107,7 @@ class GradCall {
   int64_t integer(int arg) const;
   bool flag(int arg) const;
   Dims dims(int arg) const;
+  const Node& node() const { return node_; }
 
  private:
   Node& node_;

@@ -1,4 +1,4 @@
-// Plugins: libraries that bring collective algorithms over weft's C interface (docs/plugins.md). They are the
+// Plugins: libraries that bring collective algorithms and operators over weft's C interface (docs/plugins.md). They are the
 // process's, whatever fabric or worker loads them. Fabric's methods call these.
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -17,10 +17,12 @@ export interface PluginInfo {
   abi: string
   /** Names of the collective algorithms that it brought. */
   algorithms: string[]
+  /** Names of the operators that it brought: 'ns::op' is called as ops.ns.op(…). */
+  operators: string[]
 }
 
-const describe = ([name, version, path, abi, algorithms]: NativePlugin): PluginInfo => ({
-  ...{ name, version, path, abi, algorithms },
+const describe = ([name, version, path, abi, algorithms, operators]: NativePlugin): PluginInfo => ({
+  ...{ name, version, path, abi, algorithms, operators },
 })
 
 /** A name without a folder is one of weft's own plugins, which lie beside the addon. */

@@ -104,8 +104,8 @@ export type NativeHook = (grad: Handle) => number
 /** Names a registered hook. Opaque. */
 export type HookHandle = object & { readonly hook: unique symbol }
 
-/** A loaded plugin: name, version, path, version of the interface, algorithms. */
-export type NativePlugin = [string, string, string, string, string[]]
+/** A loaded plugin: name, version, path, version of the interface, algorithms, operators. */
+export type NativePlugin = [string, string, string, string, string[], string[]]
 
 export interface Addon extends BenchFunctions, GroupFunctions {
   // Set-up, once an environment (thread)
@@ -258,6 +258,8 @@ export interface Addon extends BenchFunctions, GroupFunctions {
   loadPlugin(path: string): NativePlugin
   unloadPlugin(name: string): void
   plugins(): NativePlugin[]
+  /** Operators of plugins that can be called now. */
+  pluginOperators(): [op: number, schema: string][]
   algorithms(): string[]
   /** Forces one algorithm by name; "" gives the choice back. */
   forceAlgorithm(name: string): void

@@ -27,7 +27,7 @@ extern "C" {
 #endif
 
 #define WEFT_ABI_MAJOR 1u
-#define WEFT_ABI_MINOR 0u
+#define WEFT_ABI_MINOR 1u
 
 #if defined(_WIN32)
 #define WEFT_PLUGIN_EXPORT __declspec(dllexport)
@@ -183,6 +183,112 @@ typedef struct WeftChoice {
   const char* algorithm;
 } WeftChoice;
 
+/* ---- Operators (1.1) ---------------------------------------------------------------------- */
+
+#define WEFT_MAX_DIMS 8
+#define WEFT_MAX_OPERANDS 4
+
+/* Laid out as DLPack's DLDevice (type 1: host, 2: cuda) and DLTensor; strides in elements, never
+ * NULL; byte_offset is 0. data is memory of the device: only work on the call's stream may touch it. */
+typedef struct WeftDevice {
+  int32_t type;
+  int32_t id;
+} WeftDevice;
+
+typedef struct WeftTensor {
+  void* data;
+  WeftDevice device;
+  int32_t ndim;
+  WeftDtype dtype;
+  int64_t* shape;
+  int64_t* strides;
+  uint64_t byte_offset;
+} WeftTensor;
+
+/* Where an argument of the schema lies: a tensor in `input`, anything else in `number`. */
+typedef struct WeftArgument {
+  uint32_t first;
+  uint32_t count; /* of an int[]; else 1 */
+} WeftArgument;
+
+/* One call of an operator, or of its gradient; good until the function returns. */
+typedef struct WeftOperatorCall {
+  uint32_t size;
+  uint32_t driver;
+  int32_t ordinal; /* of the GPU, or of the host device; on cuda it is the current device */
+  uint32_t arguments;
+  uint32_t inputs;
+  uint32_t numbers;
+  uint32_t outputs; /* that the schema tells */
+  uint32_t reserved;
+  void* stream;                 /* cudaStream_t; opaque on the host */
+  const WeftArgument* argument; /* [arguments], by position in the schema */
+  const WeftTensor* const*
+      input;            /* [inputs]; NULL: absent. In a gradient data is NULL when not kept */
+  const double* number; /* [numbers]; bool is 0 or 1 */
+  const WeftTensor* const* output;  /* gradient: [outputs], NULL when not kept. Forward: NULL */
+  const WeftTensor* const* arrived; /* gradient: [outputs], the gradient of each; NULL: none came */
+  const uint8_t* needed;            /* gradient: [inputs], 1: its gradient is asked for */
+} WeftOperatorCall;
+
+/* A loop over up to four operands, written operand first: broadcast, sorted so that dimension 0 is
+ * the fastest, dimensions merged where every operand allows it. */
+typedef struct WeftIterator {
+  uint32_t size;
+  uint32_t operands;
+  int32_t ndim;        /* 0 when count is 1 */
+  uint32_t contiguous; /* 1: element i of each operand lies at data + i * its size */
+  int64_t count;
+  int64_t shape[WEFT_MAX_DIMS];
+  void* data[WEFT_MAX_OPERANDS];
+  int64_t strides[WEFT_MAX_OPERANDS][WEFT_MAX_DIMS]; /* bytes; 0 where broadcast */
+  WeftDtype dtype[WEFT_MAX_OPERANDS];
+} WeftIterator;
+
+/* What operators call while one of their functions runs; WeftHost.operators. */
+typedef struct WeftOperatorHost {
+  uint32_t size;
+  uint32_t reserved;
+  /* Makes result `index`: a new tensor on the call's device, dense, its content undefined. In a
+   * gradient: the gradient of input `index`; weft sums what that input was broadcast over. */
+  WeftStatus (*output)(const WeftOperatorCall* call, uint32_t index, int32_t ndim,
+                       const int64_t* shape, WeftDtype dtype, const WeftTensor** made);
+  /* The shape that `count` tensors broadcast to (shape has WEFT_MAX_DIMS places), and the dtype that
+   * their values combine in. */
+  WeftStatus (*broadcast)(const WeftOperatorCall* call, uint32_t count,
+                          const WeftTensor* const* tensors, int32_t* ndim, int64_t* shape,
+                          WeftDtype* dtype);
+  /* `tensor` in another dtype; itself when it has it. */
+  WeftStatus (*convert)(const WeftOperatorCall* call, const WeftTensor* tensor, WeftDtype dtype,
+                        const WeftTensor** converted);
+  /* The loop over operands[0], which is written and has the whole shape, and the others. The caller
+   * sets iterator->size. */
+  WeftStatus (*iterate)(const WeftOperatorCall* call, uint32_t count,
+                        const WeftTensor* const* operands, WeftIterator* iterator);
+  /* Host driver only: fn(a copy of `bytes` at `argument`, at most 1024) in the order of the stream,
+   * at every replay again when the call is captured. fn cannot fail: check before. */
+  WeftStatus (*enqueue)(const WeftOperatorCall* call, void (*fn)(const void* argument),
+                        const void* argument, uint64_t bytes);
+} WeftOperatorHost;
+
+/* An operator. Schema: "ns::op(Tensor a, Tensor? b, float alpha = 1, int n, int[] dims, bool flag)
+ * -> 1", with the number of results, 1 to 4; "Tensor!" as the first argument is written in place, then
+ * there are 0. All tensors of a call lie on one device. Functions check, make the results and enqueue;
+ * results of a call that failed are dropped. */
+typedef struct WeftOperator {
+  uint32_t size;
+  uint32_t flags; /* 0 */
+  const char* schema;
+  void* ctx;
+  WeftStatus (*host)(void* ctx, const WeftOperatorCall* call); /* NULL: not on this driver */
+  WeftStatus (*cuda)(void* ctx, const WeftOperatorCall* call);
+  /* NULL: results have no gradient. Makes, by output(), the gradient of each needed input that has
+   * one; look at call->driver. */
+  WeftStatus (*gradient)(void* ctx, const WeftOperatorCall* call);
+  uint32_t keep_inputs;  /* bit i: the gradient reads input i */
+  uint32_t keep_outputs; /* bit i: the gradient reads result i */
+} WeftOperator;
+
 /* ---- The host ----------------------------------------------------------------------------- */
 
 typedef struct WeftRegistration WeftRegistration; /* good while open() runs */
@@ -215,6 +321,9 @@ typedef struct WeftHost {
    * another rank without looking at WeftControl.abort. */
   WeftStatus (*enqueue)(const WeftCall* call, uint32_t rank, void (*fn)(void* argument),
                         void* argument);
+  /* 1.1. In the plugin's open(); the struct is copied, what it points to is not. */
+  WeftStatus (*register_operator)(WeftRegistration* registration, const WeftOperator* op);
+  const WeftOperatorHost* operators;
 } WeftHost;
 
 /* ---- The library -------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 // exception leaves one.
 #include "plugin/host_table.h"
 
+#include <atomic>
 #include <cstdio>
 
 #include "fabric/host_queue.h"
@@ -66,6 +67,17 @@ WeftStatus add_choice(WeftRegistration* registration, const WeftChoice* choice) 
   });
 }
 
+WeftStatus add_operator(WeftRegistration* registration, const WeftOperator* op) {
+  return answer([&] {
+    check(registration != nullptr && op != nullptr,
+          "register_operator needs the registration and an operator");
+    check(op->size == sizeof(WeftOperator), "a WeftOperator lies about its size");
+    check(op->flags == 0, "a WeftOperator has flags that this weft does not know");
+    check(op->schema != nullptr && op->schema[0] != '\0', "a WeftOperator lacks its schema");
+    registration->operators.push_back(*op);
+  });
+}
+
 WeftStatus workspace(const WeftGroup* group, uint64_t bytes, void** by_rank) {
   return answer([&] {
     check(group != nullptr && bytes > 0 && by_rank != nullptr,
@@ -109,14 +121,36 @@ WeftStatus enqueue(const WeftCall* call, uint32_t rank, void (*fn)(void*), void*
   });
 }
 
+std::atomic<const OperatorRegistrar*> g_registrar{nullptr};
+
 }  // namespace
 
+const OperatorRegistrar* operator_registrar() {
+  return g_registrar.load(std::memory_order_acquire);
+}
+
 const WeftHost& host_table() {
-  static const WeftHost table = {
-      sizeof(WeftHost), WEFT_ABI_MAJOR, WEFT_ABI_MINOR, 0,        &set_error, &log_text,
-      &add_algorithm,   &add_choice,    &workspace,     &scratch, &order,     &enqueue,
-  };
+  static const WeftHost table = [] {
+    const OperatorRegistrar* registrar = operator_registrar();
+    return WeftHost{
+        sizeof(WeftHost), WEFT_ABI_MAJOR,
+        WEFT_ABI_MINOR,   0,
+        &set_error,       &log_text,
+        &add_algorithm,   &add_choice,
+        &workspace,       &scratch,
+        &order,           &enqueue,
+        &add_operator,    registrar == nullptr ? nullptr : registrar->host,
+    };
+  }();
   return table;
 }
 
 }  // namespace fabric::plugin
+
+namespace fabric {
+
+void install_operators(const OperatorRegistrar& registrar) {
+  plugin::g_registrar.store(&registrar, std::memory_order_release);
+}
+
+}  // namespace fabric

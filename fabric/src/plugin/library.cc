@@ -3,7 +3,8 @@
 //
 // Design. One mutex for loading and unloading, held while the plugin's open() runs; open() must not
 // load another plugin. A Library closes the handle when its last owner goes: the table of plugins,
-// an algorithm that a group opened, a graph that holds its calls. So unloading takes the plugin away
+// an algorithm that a group opened, an operator that runs or is
+// part of a gradient graph, a graph that holds its calls. So unloading takes the plugin away
 // from new calls at once and unmaps it when nothing uses it.
 #include <dlfcn.h>
 
@@ -104,6 +105,20 @@ Table& table() {
   return *instance;
 }
 
+void publish_operators(const WeftRegistration& registration,
+                       const std::shared_ptr<Library>& library, PluginInfo& info) {
+  if (registration.operators.empty()) return;
+  const OperatorRegistrar* registrar = plugin::operator_registrar();
+  if (registrar == nullptr) {
+    fail(ErrorCode::kPlugin, "it brings operators, and this process has no tensors");
+  }
+  info.operators = registrar->publish(info.name, registration.operators, library);
+}
+
+void withdraw_operators(const PluginInfo& info) {
+  if (!info.operators.empty()) plugin::operator_registrar()->withdraw(info.operators);
+}
+
 // All of them or none.
 void publish(const WeftRegistration& registration, const std::shared_ptr<Library>& library,
              PluginInfo& info) {
@@ -124,8 +139,10 @@ void publish(const WeftRegistration& registration, const std::shared_ptr<Library
       register_algorithm(each);
       info.algorithms.push_back(each.name);
     }
+    publish_operators(registration, library, info);
     add_choices(registration.choices);
   } catch (...) {
+    withdraw_operators(info);
     for (const std::string& name : info.algorithms) unregister_algorithm(name);
     throw;
   }
@@ -150,7 +167,7 @@ PluginInfo load_plugin(const std::string& path) {
                       each.info.path);
     }
   }
-  PluginInfo info{plugin.name, plugin.version, whole.string(), plugin.major, plugin.minor, {}};
+  PluginInfo info{plugin.name, plugin.version, whole.string(), plugin.major, plugin.minor, {}, {}};
   try {
     WeftRegistration registration;
     library->open(registration);
@@ -172,6 +189,7 @@ void unload_plugin(const std::string& name) {
   for (auto it = loaded.begin(); it != loaded.end(); ++it) {
     if (it->info.name != name) continue;
     for (const std::string& algorithm : it->info.algorithms) unregister_algorithm(algorithm);
+    withdraw_operators(it->info);
     gone = std::move(*it);
     loaded.erase(it);
     return;

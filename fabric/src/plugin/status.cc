@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "fabric/plugin.h"
+
 namespace fabric::plugin {
 namespace {
 thread_local std::string g_text;
@@ -48,3 +50,15 @@ void fail_thrown(const std::string& who, const char* what, const char* text) {
 }
 
 }  // namespace fabric::plugin
+
+namespace fabric {
+
+void ask_plugin(const std::string& who, const char* what, const std::function<WeftStatus()>& call) {
+  plugin::ask(who, what, call);
+}
+
+WeftStatus answer_plugin(const std::function<void()>& body) noexcept {
+  return plugin::answer(body);
+}
+
+}  // namespace fabric
