@@ -1,7 +1,7 @@
 // Operators of a plugin in C: called from TypeScript, with gradients, views and errors; the faults that
 // such a plugin can have, each a PluginError that leaves the process as it was.
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -176,4 +176,48 @@ test('an operator that fails half-way, or makes no result, is a PluginError', as
     expect(() => add(a, a).sum().backward()).toThrow(/the gradient of input 0 is f32 \(17,\)/)
   }, 'gradient')
   expect(await a.add(1).toArray()).toEqual([2, 3])
+})
+
+test('a plugin of version 1.0 loads, one of a newer minor is refused with both numbers', async () => {
+  const fabric = await openFabric({ devices: 'host:0-1' })
+  const source = readFileSync(file('test/cpp/fixtures/plugins/rank_sum.c'), 'utf8')
+  const ofMinor = (minor: string): string => {
+    const path = join(folder, `minor-${minor}.c`)
+    writeFileSync(path, source.replaceAll('WEFT_ABI_MINOR', minor))
+    const flags = ['-std=c11', '-O2', '-shared', '-fPIC', '-I', file('fabric/include')]
+    execFileSync('cc', [...flags, '-o', `${path}.so`, path], { timeout: 60_000 })
+    return `${path}.so`
+  }
+  expect(fabric.loadPlugin(ofMinor('0u'))).toMatchObject({ abi: '1.0', operators: [] })
+  fabric.unloadPlugin('rank-sum')
+  expect(() => fabric.loadPlugin(ofMinor('2u'))).toThrow(/needs version 1\.2 .* this weft has 1\.1/)
+  expect(fabric.plugins()).toEqual([])
+})
+
+test('an exception that leaves an operator is a PluginError, and the next call works', async () => {
+  const fabric = await openFabric({ devices: 'host:0-1' })
+  const path = join(folder, 'throws.cc')
+  writeFileSync(
+    path,
+    `#include <fabric/plugin_abi.h>
+#include <stdexcept>
+static WeftStatus forward(void*, const WeftOperatorCall*) { throw std::runtime_error("thrown"); }
+static WeftStatus open_plugin(const WeftHost* host, WeftRegistration* to) {
+  WeftOperator op = {};
+  op.size = sizeof op;
+  op.schema = "bad::throws(Tensor a) -> 1";
+  op.host = forward;
+  return host->register_operator(to, &op);
+}
+extern "C" const WeftPlugin weft_plugin = {sizeof(WeftPlugin), 1, 1, 0, "throws", "1", open_plugin, nullptr};
+`,
+  )
+  const flags = ['-std=c++20', '-shared', '-fPIC', '-I', file('fabric/include')]
+  execFileSync('c++', [...flags, '-o', `${path}.so`, path], { timeout: 60_000 })
+  fabric.loadPlugin(`${path}.so`)
+  const a = tensor([1, 2], { device })
+  expect(() => ops.bad!.throws!(a)).toThrow(PluginError)
+  expect(() => ops.bad!.throws!(a)).toThrow(/operator bad::throws: an exception left it .*thrown/)
+  expect(await a.add(1).toArray()).toEqual([2, 3])
+  fabric.unloadPlugin('throws')
 })
