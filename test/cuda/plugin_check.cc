@@ -124,7 +124,8 @@ class Rig {
   }
 
   template <typename T>
-  void check_sum(DType dtype, uint64_t count, uint64_t offset, bool in_place, const char* name) {
+  void check_sum(DType dtype, uint64_t count, uint64_t offset, bool in_place, const char* name,
+                 const char* when = "") {
     std::vector<std::vector<T>> values(devices_.size());
     uint32_t state = static_cast<uint32_t>(count * 2654435761u + 1);
     for (int r = 0; r < ranks(); ++r) {
@@ -145,7 +146,7 @@ class Rig {
         if (std::memcmp(&want, &got[i], sizeof(T)) != 0) ++wrong;
       }
     }
-    expect(wrong == 0, std::string(name) + " " + dtype_name(dtype) + " count " +
+    expect(wrong == 0, std::string(name) + when + " " + dtype_name(dtype) + " count " +
                            std::to_string(count) + ": " + std::to_string(wrong) + " wrong");
   }
 
@@ -238,7 +239,7 @@ void check_faults(Rig& rig, const char* name) {
     gate->open();
     rig.drain();
     if (abort) rig.group().reset();
-    rig.check_sum<float>(DType::kF32, 1000, 0, true, "after a fault");
+    rig.check_sum<float>(DType::kF32, 1000, 0, true, name, ", after a fault");
   }
 }
 
