@@ -53,6 +53,7 @@ export const nativeFolders = [
   'optim',
   'graph',
   'parallel',
+  'plugin',
   'random',
 ]
 
