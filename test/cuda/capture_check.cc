@@ -12,6 +12,9 @@
 #include <thread>
 #include <vector>
 
+#include <cuda_runtime.h>
+
+#include "cuda/capture_edges.h"
 #include "fabric/algorithm.h"
 #include "fabric/allocator.h"
 #include "fabric/fabric.h"
@@ -290,6 +293,40 @@ void check_untested_pair(Device& device, Device& other) {
   std::printf("measured %.1f GB/s\n", driver.measured_gbps(device.ordinal(), other.ordinal()));
 }
 
+/// 200 collectives of a compute and a communication stream: each call's edges, not all earlier ones'.
+void check_edges(Device& device) {
+  constexpr size_t kCalls = 200;
+  auto* compute = static_cast<cudaStream_t>(device.compute().handle());
+  auto* comm = static_cast<cudaStream_t>(device.comm().handle());
+  cudaEvent_t there = nullptr, back = nullptr;
+  Block* block = device.allocator().allocate(4096, device.compute());
+  bool good = cudaEventCreateWithFlags(&there, cudaEventDisableTiming) == cudaSuccess &&
+              cudaEventCreateWithFlags(&back, cudaEventDisableTiming) == cudaSuccess &&
+              cudaStreamBeginCapture(compute, cudaStreamCaptureModeRelaxed) == cudaSuccess;
+  for (size_t call = 0; good && call < kCalls; ++call) {
+    good = cudaEventRecord(there, compute) == cudaSuccess &&
+           cudaStreamWaitEvent(comm, there) == cudaSuccess;
+    cuda::drop_implied_dependencies(comm);
+    good = good && cudaMemsetAsync(block->ptr, 1, 4096, comm) == cudaSuccess &&
+           cudaMemsetAsync(block->ptr, 2, 4096, comm) == cudaSuccess &&
+           cudaEventRecord(back, comm) == cudaSuccess &&
+           cudaStreamWaitEvent(compute, back) == cudaSuccess;
+    cuda::drop_implied_dependencies(compute);
+  }
+  cudaGraph_t graph = nullptr;
+  size_t nodes = 0, edges = 0;
+  good = good && cudaStreamEndCapture(compute, &graph) == cudaSuccess &&
+         cudaGraphGetNodes(graph, nullptr, &nodes) == cudaSuccess &&
+         cudaGraphGetEdges(graph, nullptr, nullptr, nullptr, &edges) == cudaSuccess;
+  std::printf("%zu nodes, %zu edges\n", nodes, edges);
+  check("a captured chain over two streams has one edge a node",
+        good && nodes == 2 * kCalls && edges == nodes - 1);
+  cudaGraphDestroy(graph);
+  cudaEventDestroy(there);
+  cudaEventDestroy(back);
+  device.allocator().free(block);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -302,6 +339,7 @@ int main(int argc, char** argv) {
     check_pieces(device);
     check_races(device);
     check_order(name);
+    check_edges(device);
   } catch (const Error& error) {
     check(error.what(), false);
   }

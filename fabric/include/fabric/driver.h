@@ -102,6 +102,8 @@ class Driver {
   virtual void destroy_event(EventHandle event) = 0;
   virtual void record(EventHandle event, StreamHandle stream) = 0;
   virtual void wait(StreamHandle stream, EventHandle event) = 0;
+  /// The same where both belong to a capture.
+  virtual void wait_captured(StreamHandle stream, EventHandle event) { wait(stream, event); }
   virtual bool query_event(EventHandle event) = 0;  ///< true when its latest record() has completed
   virtual bool synchronize_event(EventHandle event, int64_t timeout_ms) = 0;
   virtual double elapsed_ms(EventHandle start, EventHandle stop) = 0;  ///< both timing and complete

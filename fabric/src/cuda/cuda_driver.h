@@ -45,6 +45,7 @@ class CudaDriver final : public Driver {
   void destroy_event(EventHandle event) override;
   void record(EventHandle event, StreamHandle stream) override;
   void wait(StreamHandle stream, EventHandle event) override;
+  void wait_captured(StreamHandle stream, EventHandle event) override;
   bool query_event(EventHandle event) override;
   bool synchronize_event(EventHandle event, int64_t timeout_ms) override;
   double elapsed_ms(EventHandle start, EventHandle stop) override;

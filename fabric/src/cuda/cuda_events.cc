@@ -1,4 +1,5 @@
 // Events of the cuda driver, and what passes between its streams and the host (stream_signals.h).
+#include "cuda/capture_edges.h"
 #include "cuda/cuda_driver.h"
 #include "fabric/cuda_launch.h"
 
@@ -28,6 +29,11 @@ void CudaDriver::record(EventHandle event, StreamHandle stream) {
 
 void CudaDriver::wait(StreamHandle stream, EventHandle event) {
   check(cudaStreamWaitEvent(raw_stream(stream), raw_event(event), 0), "cudaStreamWaitEvent");
+}
+
+void CudaDriver::wait_captured(StreamHandle stream, EventHandle event) {
+  wait(stream, event);
+  drop_implied_dependencies(raw_stream(stream));
 }
 
 bool CudaDriver::query_event(EventHandle event) {

@@ -79,7 +79,11 @@ void Event::wait(Stream& stream) const {
          "%s: a captured stream cannot wait for work of %s that was enqueued outside the capture",
          waiting.name().c_str(), device_->name().c_str());
   }
-  waiting.driver().wait(stream.handle(), handle_);
+  if (capture_ != 0) [[unlikely]] {
+    waiting.driver().wait_captured(stream.handle(), handle_);
+  } else {
+    waiting.driver().wait(stream.handle(), handle_);
+  }
   event_log::log(EventKind::kEventWait, stream.device().index(), stream.id(), device_->index(), 0,
                  reinterpret_cast<uint64_t>(handle_));
 }
