@@ -160,9 +160,11 @@ void run_on_devices(GraphTask&& task, const BackwardOptions& options) {
       }
     }
   }
-  const GraphTask done = std::move(pass->task);  // its nodes end here, not with the last worker
+  // The nodes and the error end here, not with the last worker.
+  const GraphTask done = std::move(pass->task);
+  const std::exception_ptr error = std::exchange(pass->error, nullptr);
   lock.unlock();
-  if (pass->error) std::rethrow_exception(pass->error);
+  if (error) std::rethrow_exception(error);
 }
 
 }  // namespace weft
