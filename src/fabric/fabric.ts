@@ -11,6 +11,7 @@ import { deviceNames } from './device-names.js'
 import type { DeviceInfo } from './devices.js'
 import { driverFacts, openDevice, preferDevice } from './devices.js'
 import { type EventOptions, EventStream } from './event-stream.js'
+import { recordFailures } from './failure-recorder.js'
 import type { GemmChoices } from './gemm-choices.js'
 import {
   checkPolicyOptions,
@@ -58,6 +59,12 @@ export interface FabricOptions {
    * With `deterministic` or `gemmChoices` only such a file is taken.
    */
   tune?: TuneChoice
+  /**
+   * A folder for the flight recorder: when a collective of this thread fails, a snapshot of that moment is written
+   * there, the error names the file (`error.flightRecord`), and `weft inspect` reads it. Turns the event log on where
+   * it is off. WEFT_FLIGHT_RECORDER says the same for all threads. At most 16 files a thread.
+   */
+  flightRecorder?: string
 }
 
 /** Links between devices, by name. */
@@ -98,7 +105,10 @@ export async function openFabric(options: FabricOptions = {}): Promise<Fabric> {
     'deterministic',
     'gemmChoices',
     'tune',
+    'flightRecorder',
   ])
+  const flights = options.flightRecorder ?? process.env.WEFT_FLIGHT_RECORDER
+  if (flights) recordFailures(flights)
   if (options.tune !== undefined) chooseTuning(options.tune)
   if (options.deterministic || options.gemmChoices !== undefined) refuseMeasured()
   checkPolicyOptions(options)
@@ -109,6 +119,7 @@ export async function openFabric(options: FabricOptions = {}): Promise<Fabric> {
   preferDevice(names[0] as string)
   const fabric = new Fabric(devices)
   if (log !== undefined) native.setLogMode(log)
+  if (flights && fabric.logMode === 'off') fabric.logMode = 'basic'
   return fabric
 }
 

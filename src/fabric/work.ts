@@ -6,6 +6,12 @@
 // one, since its call is over on the host.
 import { native } from '../native/addon.js'
 import { enqueued } from '../tensor/operators/enqueued.js'
+import { recordFailure } from './failure-recorder.js'
+
+function report(error: unknown): never {
+  recordFailure(error)
+  throw error
+}
 
 /** One collective call on its way; awaiting it waits for the result. Belongs to the thread that made it. */
 export class Work implements PromiseLike<void> {
@@ -24,7 +30,7 @@ export class Work implements PromiseLike<void> {
    * FabricPoisonedError or the error of an abort. Later operators on the tensors do not need it: streams are ordered.
    */
   get done(): Promise<void> {
-    this.#done ??= native.workDone(this.#id)
+    this.#done ??= native.workDone(this.#id).catch(report)
     return this.#done
   }
 
@@ -47,7 +53,11 @@ export class Work implements PromiseLike<void> {
    * rejects. For worker threads; on the main thread use `done`.
    */
   waitLaunched(): void {
-    native.workWaitLaunched(this.#id)
+    try {
+      native.workWaitLaunched(this.#id)
+    } catch (error) {
+      report(error)
+    }
   }
 
   /** The current stream of the rank's device waits for the result. The work must be launched. */
@@ -57,7 +67,7 @@ export class Work implements PromiseLike<void> {
 
   /** waitLaunched() and streamWait(): afterwards operators of this thread see the result. */
   wait(): void {
-    native.workWaitLaunched(this.#id)
+    this.waitLaunched()
     native.workStreamWait(this.#id)
   }
 

@@ -5,6 +5,8 @@
 export class WeftError extends Error {
   readonly code: string
   readonly fields: Readonly<Record<string, unknown>>
+  /** The file that the flight recorder wrote when this came (`openFabric({ flightRecorder })`). */
+  declare flightRecord?: string
 
   constructor(code: string, message: string, fields: Readonly<Record<string, unknown>> = {}) {
     super(message)
