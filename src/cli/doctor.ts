@@ -1,5 +1,5 @@
 // `weft doctor`: what this machine has and lacks to build and run weft: the checks of set-up, the packaged
-// BLAS, the addon (loaded in a process of its own, as it may crash) and the state of CUDA.
+// BLAS, the addon (loaded in a process of its own, as it may crash), plugins (doctor-plugins.ts) and the state of CUDA.
 import { execFile } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { cpus, release, totalmem } from 'node:os'
@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url'
 import type { Command } from 'commander'
 import { addonCandidates, findAddon, packageRoot } from '../native/load.js'
 import type { BuildInfo, NvmlReport } from '../native/types.js'
+import { examinePlugins, type PluginReport } from './doctor-plugins.js'
 import { formatBytes } from './format-bytes.js'
 
 const loadLimitMs = 30_000
@@ -174,21 +175,25 @@ function nvidiaDriver(): string | undefined {
   )
 }
 
-async function examine(): Promise<Finding[]> {
+async function examine(named: string[]): Promise<{ findings: Finding[]; plugins: PluginReport[] }> {
   const [required, native] = await Promise.all([requirements(), addon()])
   const nvml = native.info?.nvml
   const driver = nvidiaDriver() ?? (nvml?.driverVersion || undefined)
   const { cuda: built = false, deviceCode = '' } = native.info ?? {}
   const cuda = describeCuda({ driver, built, deviceCode, nvml })
-  return [...machine(), ...required, ...native.findings, ...cuda]
+  const { plugins, findings } = await examinePlugins(native.info && findAddon(), named)
+  return {
+    findings: [...machine(), ...required, ...native.findings, ...findings, ...cuda],
+    plugins,
+  }
 }
 
-async function doctor(flags: { json?: boolean }): Promise<void> {
-  const findings = await examine()
+async function doctor(flags: { json?: boolean; plugin?: string[] }): Promise<void> {
+  const { findings, plugins } = await examine(flags.plugin ?? [])
   const ok = findings.every((each) => each.state !== 'missing')
   if (!ok) process.exitCode = 1
   if (flags.json) {
-    process.stdout.write(`${JSON.stringify({ ok, findings })}\n`)
+    process.stdout.write(`${JSON.stringify({ ok, findings, plugins })}\n`)
     return
   }
   const marks = { ok: 'ok', missing: 'MISSING', note: '' }
@@ -204,6 +209,7 @@ export function doctorCommand(program: Command): void {
   program
     .command('doctor')
     .description('tell what this machine has and lacks to build and run weft')
+    .option('--plugin <names...>', 'plugins of yours that should load, beside those of weft')
     .option('--json', 'print one JSON object')
     .action(doctor)
 }

@@ -1,0 +1,70 @@
+// `weft doctor --plugin` as a user runs it: what a plugin brings, and a wrong one named with its PluginError.
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, expect, test } from 'vitest'
+
+const file = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
+const folder = mkdtempSync(join(tmpdir(), 'weft-doctor-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+function compiled(name: string, source: string): string {
+  const library = join(folder, `${name}.so`)
+  const flags = ['-std=c11', '-O2', '-shared', '-fPIC', '-I', file('fabric/include')]
+  execFileSync('cc', [...flags, '-o', library, source], { timeout: 60_000 })
+  return library
+}
+
+function doctor(...plugins: string[]) {
+  const args = [file('dist/cli/main.js'), 'doctor', '--json', '--plugin', ...plugins]
+  const { stdout } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 60_000 })
+  return JSON.parse(stdout)
+}
+
+const fixture = (name: string) => file(`test/cpp/fixtures/plugins/${name}.c`)
+
+test('a plugin that loads stands there with interface, algorithms and operators', () => {
+  const operators = compiled('operators', fixture('scaled_add'))
+  const algorithms = compiled('algorithms', fixture('rank_sum'))
+  const { plugins, findings } = doctor(operators, algorithms)
+  const named = plugins.filter(({ plugin }: { plugin: string }) => plugin.startsWith(folder))
+  expect(named).toEqual([
+    expect.objectContaining({
+      ...{ plugin: operators, name: 'scaled-add', version: '1.0.0', abi: '1.1' },
+      ...{ algorithms: [], operators: ['demo::scaled_add'] },
+    }),
+    expect.objectContaining({ name: 'rank-sum', algorithms: ['rank-sum'], operators: [] }),
+  ])
+  expect(findings).toContainEqual({
+    ...{ name: 'plugin', state: 'ok', remedy: '' },
+    detail: `scaled-add 1.0.0, interface 1.1, no algorithms, operators demo::scaled_add, ${operators}`,
+  })
+})
+
+test('plugins that do not load are named with their error, and the others are still looked at', () => {
+  const good = compiled('good', fixture('scaled_add'))
+  const source = join(folder, 'crash.c')
+  writeFileSync(
+    source,
+    `#include <stdlib.h>
+__attribute__((constructor)) static void crash(void) { abort(); }\n`,
+  )
+  const crash = compiled('crash', source)
+  const { ok, plugins, findings } = doctor('./none.so', crash, 'carrier-pigeon', good, good)
+  expect(ok).toBe(false)
+  const answer = (plugin: string) =>
+    plugins.filter((each: { plugin: string }) => each.plugin === plugin)
+  expect(answer('./none.so')[0].error).toMatch(/^PluginError: .*No such file/)
+  expect(answer(crash)[0].error).toBe('loading it ended the process by SIGABRT')
+  expect(answer('carrier-pigeon')[0].error).toMatch(/^PluginError: .*no plugin carrier-pigeon/)
+  const [first, second] = answer(good)
+  expect(first.error).toBeUndefined()
+  expect(second.error).toMatch(/^PluginError: .*scaled-add is loaded already/)
+  const missing = findings.filter(
+    (each: { name: string; state: string }) => each.name === 'plugin' && each.state === 'missing',
+  )
+  expect(missing).toHaveLength(4)
+  for (const each of missing) expect(each.remedy).toMatch(/plugin_abi\.h/)
+})
