@@ -24,7 +24,7 @@ await runMain(async () => {
     ['device-configure', ['-S', '.', '-B', folder, '-DWEFT_BUILD_ADDON=OFF', ...options], 300],
     [
       'device-compile',
-      ['--build', folder, '--target', 'weft_core', 'ringallreduce', '--parallel', String(parallelJobs)],
+      ['--build', folder, '--target', 'weft_core', 'ringallreduce', 'swiglu', '--parallel', String(parallelJobs)],
       4000,
     ],
   ]) {

@@ -259,8 +259,8 @@ export class Fabric {
 
   /**
    * Loads a plugin's library (docs/plugins.md): its collective algorithms take part in the choice at once, for all
-   * groups of the process. A name without a folder is one of weft's own: 'ringallreduce'. All or nothing:
-   * PluginError says what was wrong.
+   * groups of the process, its operators are called as ops.ns.op(…). A name without a folder is one of weft's
+   * own: 'ringallreduce', 'swiglu'. All or nothing: PluginError says what was wrong.
    */
   loadPlugin(plugin: string | URL): PluginInfo {
     return loadPlugin(plugin)

@@ -7,7 +7,7 @@ import { PluginError } from '../native/errors.js'
 import { findAddon } from '../native/load.js'
 
 /** Names of weft's own plugins. */
-export const ownPlugins = ['ringallreduce'] as const
+export const ownPlugins = ['ringallreduce', 'swiglu'] as const
 
 const ownPath = (name: string): string => join(dirname(findAddon() ?? ''), `${name}.so`)
 
