@@ -35,6 +35,7 @@ export { Snapshot } from './fabric/snapshot.js'
 export type { Stream } from './fabric/stream.js'
 export { createStream, currentStream, streamWait, withStream } from './fabric/stream.js'
 export { synchronize } from './fabric/synchronize.js'
+export { tag } from './fabric/tag.js'
 export { TimedEvent } from './fabric/timed-event.js'
 export { Work } from './fabric/work.js'
 // Captured work

@@ -27,6 +27,7 @@
 #include <thread>
 #include <utility>
 
+#include "fabric/event_tags.h"
 #include "fabric/fabric.h"
 
 namespace weft {
@@ -49,7 +50,8 @@ struct Pass : std::enable_shared_from_this<Pass> {
   Pass(GraphTask&& t, const BackwardOptions& o) : task(std::move(t)), options(o) {}
   GraphTask task;
   BackwardOptions options;
-  std::mutex mutex;              // guards all below and the task's states
+  uint32_t tag = fabric::event_log::current_tag();  // the caller's, for what workers log
+  std::mutex mutex;                                 // guards all below and the task's states
   std::condition_variable wake;  // signalled on done, error, and a node for the caller
   std::deque<GraphTask::State*> for_caller;
   int outstanding = 0;
@@ -107,6 +109,7 @@ void schedule(Pass& pass, GraphTask::State* state) {
 }
 
 void run_item(const std::shared_ptr<Pass>& pass, GraphTask::State* state) {
+  fabric::event_log::TagScope tag(pass->tag);
   GraphTask::Results results;
   try {
     GradList grads;

@@ -5,9 +5,13 @@ import type { Command } from 'commander'
 import { writeAtomically } from '../checkpoint/atomic-write.js'
 import { Snapshot } from '../fabric/snapshot.js'
 import { perfettoTrace } from '../inspect/perfetto.js'
+import type { DeviceStep, StepSummary } from '../inspect/steps.js'
 import { type InspectSummary, summarize } from '../inspect/summary.js'
 import { UsageError } from '../native/errors.js'
 import { formatBytes } from './format-bytes.js'
+
+/** So many steps have a line of their own. */
+const newestSteps = 8
 
 interface InspectFlags {
   json?: boolean
@@ -19,6 +23,41 @@ const time = (ns: number): string =>
 
 function section(title: string, rows: readonly string[]): string[] {
   return rows.length === 0 ? [] : [title, ...rows.map((row) => `  ${row}`)]
+}
+
+/** Of a step: the slowest device's time, exposed communication by device, lateness by device. */
+function stepLine({ step, devices }: StepSummary): string {
+  const exposed = devices.flatMap((d) => (d.exposedNs === undefined ? [] : time(d.exposedNs)))
+  const late = devices.flatMap((d) => (d.calls === 0 ? [] : [`${d.device} ${time(d.meanLateNs)}`]))
+  return [
+    `step ${step}: ${time(Math.max(...devices.map((d) => d.ns)))}`,
+    ...(exposed.length > 0 ? [`exposed communication ${exposed.join(' | ')}`] : []),
+    ...(late.length > 0 ? [`late ${late.join(' | ')}`] : []),
+  ].join(', ')
+}
+
+/** Means by device, then the newest steps one by one. */
+function stepLines(steps: readonly StepSummary[]): string[] {
+  const rows = new Map<string, DeviceStep[]>()
+  for (const each of steps.flatMap((step) => step.devices)) {
+    rows.set(each.device, [...(rows.get(each.device) ?? []), each])
+  }
+  const mean = (list: DeviceStep[], of: (step: DeviceStep) => number) =>
+    time(list.reduce((sum, each) => sum + of(each), 0) / list.length)
+  const left = steps.length - newestSteps
+  return section('steps', [
+    ...[...rows].map(([device, list]) => {
+      const timed = list.filter((each) => each.exposedNs !== undefined)
+      const communication =
+        timed.length === 0
+          ? ''
+          : `, communication ${mean(timed, (each) => each.communicationNs!)}, of which no computation covered ` +
+            mean(timed, (each) => each.exposedNs!)
+      return `${device}: ${list.length} steps of ${mean(list, (each) => each.ns)} on average${communication}`
+    }),
+    ...steps.slice(-newestSteps).map(stepLine),
+    ...(left > 0 ? [`(${left} earlier ones: --json)`] : []),
+  ])
 }
 
 /** The text that people read. */
@@ -66,6 +105,14 @@ export function summaryLines(s: InspectSummary): string[] {
           `${device}: ${time(ns)}, of which no computation covered ${time(exposedNs)}`,
       ),
     ),
+    ...section(
+      'tags',
+      s.tags.map(
+        ({ tag, records, busyNs }) =>
+          `${tag}: ${records} records${timed ? `, busy ${time(busyNs)}` : ''}`,
+      ),
+    ),
+    ...stepLines(s.steps),
     ...section(
       'arrival at collectives',
       s.arrivals.map(

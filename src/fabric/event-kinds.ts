@@ -20,6 +20,7 @@ export const eventKinds = [
   'error',
   'collective_combine',
   'redistribute',
+  'step',
 ] as const
 
 /** Kind of one event. */

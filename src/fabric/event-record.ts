@@ -24,7 +24,7 @@ export interface SnapshotEvent {
   peer: number
   bytes: number
   /**
-   * Tensor handle, operator id or, for collective events and the copies of a collective, the number
+   * Tensor handle, operator id, number of the step or, for collective events and the copies of a collective, the number
    * of the call in its group.
    */
   id: number
@@ -35,7 +35,8 @@ export interface SnapshotEvent {
    */
   deviceNs: number
   detail: number
-  flags: number
+  /** What tag() named it, 'forward/attention'; undefined: nothing. */
+  tag: string | undefined
   /**
    * Duration in ns where known, else 0. Of a `plugin` event the position of the algorithm that was
    * registered or, when `name` is there, chosen for a call.
@@ -43,8 +44,12 @@ export interface SnapshotEvent {
   extra: number
 }
 
-/** Decodes the record at byte `at`. */
-export function decodeEvent(v: DataView, at: number): SnapshotEvent {
+/** Decodes the record at byte `at`; `tagName` knows the tags by number. */
+export function decodeEvent(
+  v: DataView,
+  at: number,
+  tagName: (number: number) => string | undefined,
+): SnapshotEvent {
   const kind = eventKinds[v.getUint16(at + 40, true)] ?? 'error'
   const device = v.getUint16(at + 42, true)
   const peer = v.getUint16(at + 46, true)
@@ -61,7 +66,7 @@ export function decodeEvent(v: DataView, at: number): SnapshotEvent {
     hostNs: u64(v, at + 8),
     deviceNs: u64(v, at + 16),
     detail,
-    flags: v.getUint32(at + 52, true),
+    tag: tagName(v.getUint32(at + 52, true)),
     extra: u64(v, at + 56),
   }
 }

@@ -10,6 +10,7 @@ import { UsageError } from '../native/errors.js'
 import type { EventKind } from './event-kinds.js'
 import { eventKinds } from './event-kinds.js'
 import { decodeEvent, eventBytes, type SnapshotEvent } from './event-record.js'
+import { tagName } from './tag.js'
 
 const batch = 8192
 const pauseMs = 5
@@ -64,7 +65,7 @@ export class EventStream implements AsyncIterable<SnapshotEvent> {
       const count = this.#read(room)
       for (let i = 0; i < count && !this.#closed; i++) {
         const at = i * eventBytes
-        if (this.#kinds.has(view.getUint16(at + 40, true))) yield decodeEvent(view, at)
+        if (this.#kinds.has(view.getUint16(at + 40, true))) yield decodeEvent(view, at, tagName)
       }
       await this.#pause(count === batch ? 0 : pauseMs)
     }

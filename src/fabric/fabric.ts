@@ -291,6 +291,17 @@ export class Fabric {
     native.setLogMode(logModeNumber(mode))
   }
 
+  /**
+   * Step `step` of the program (1, 2, …) begins: what is enqueued on these devices from here on belongs to it, until the
+   * next mark. Without a number no step goes on. `weft inspect` then tells communication and lateness by step.
+   */
+  markStep(step = 0): void {
+    if (!Number.isSafeInteger(step) || step < 0) {
+      throw new UsageError(`markStep(${String(step)}): number the steps 1, 2, …`)
+    }
+    for (const device of this.devices) native.markStep(device.index, step)
+  }
+
   /** Nanoseconds that one record costs in the present mode: logs `count` records and times them. */
   measureLogCost(count = 1000): number {
     return native.appendTestEvents(count)

@@ -49,12 +49,13 @@ export interface SnapshotStream {
 export type SnapshotMemory = { device: number } & DeviceMemory
 
 const magic = 0x50534657
-const version = 3
+const version = 4
 const oldest = 1
 const headerBytes = 64
 const section = {
   ...{ strings: 1, devices: 2, links: 3, streams: 4, memory: 5, counters: 6, events: 7 },
   ...{ groups: 8, seats: 9, calls: 10, arrivals: 11, graphs: 12, algorithms: 13, poison: 14 },
+  ...{ tags: 15 },
 }
 const logModes = ['off', 'basic', 'timing'] as const
 
@@ -247,7 +248,12 @@ export class Snapshot {
 
   /** All events, oldest first; decoded once. */
   get events(): readonly SnapshotEvent[] {
-    this.#events ??= this.#rows(section.events, eventBytes, (at) => decodeEvent(this.#view, at))
+    if (this.#events !== undefined) return this.#events
+    const tags = this.#rows(section.tags, 8, (at) => this.#text(at))
+    const tagName = (number: number) => tags[number - 1]
+    this.#events = this.#rows(section.events, eventBytes, (at) =>
+      decodeEvent(this.#view, at, tagName),
+    )
     return this.#events
   }
 

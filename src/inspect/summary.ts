@@ -1,8 +1,11 @@
 // What a snapshot says, in numbers: lanes, longest waits, bytes between devices, communication that no
-// computation covered, who arrives late at collectives, memory. `weft inspect` prints it. Pure.
+// computation covered, tags, steps, who arrives late at collectives, memory. `weft inspect` prints it. Pure.
 import { describeCall } from '../fabric/open-calls.js'
 import type { Snapshot } from '../fabric/snapshot.js'
-import { deviceNamer, isWork, type Lane, lanesOf, type Span, waitsOf } from './timeline.js'
+import { arrivalsOf } from './arrivals.js'
+import { communicationOf } from './communication.js'
+import { type StepSummary, stepsOf } from './steps.js'
+import { deviceNamer, isWork, type Lane, lanesOf, waitsOf } from './timeline.js'
 
 const longest = 8
 
@@ -21,6 +24,10 @@ export interface InspectSummary {
   links: { device: string; peer: string; copies: number; bytes: number; gbps: number | undefined }[]
   /** Communication during which the device computed nothing; only with device times. */
   communication: { device: string; ns: number; exposedNs: number }[]
+  /** Work by the program's own tags, the longest first; a tag inside another counts apart. */
+  tags: { tag: string; records: number; busyNs: number }[]
+  /** Steps that the program marked. */
+  steps: StepSummary[]
   /** How long after the first rank each device came to collectives. */
   arrivals: { device: string; calls: number; meanLateNs: number; last: number }[]
   memory: {
@@ -52,8 +59,10 @@ export function summarize(snapshot: Snapshot): InspectSummary {
       .slice(0, longest)
       .map(({ lane, on, what, ns }) => ({ lane, on, what, ns })),
     links: linksOf(lanes, nameOf),
-    communication: communicationOf(lanes, nameOf),
-    arrivals: arrivalsOf(snapshot, nameOf),
+    communication: byDevice(lanes, nameOf),
+    tags: tagsOf(lanes),
+    steps: stepsOf(events, lanes, nameOf),
+    arrivals: latenessOf(snapshot, nameOf),
     memory: snapshot.memory.map((row) => ({
       device: nameOf(row.device),
       allocatedBytes: row.allocatedBytes,
@@ -92,63 +101,35 @@ function linksOf(lanes: readonly Lane[], nameOf: (index: number) => string) {
   }))
 }
 
-/** A copy or sum that belongs to a collective. */
-const communicates = ({ event }: Span) =>
-  event.kind === 'collective_combine' || (event.kind === 'copy' && event.name !== undefined)
-
-function communicationOf(lanes: readonly Lane[], nameOf: (index: number) => string) {
+function byDevice(lanes: readonly Lane[], nameOf: (index: number) => string) {
   const devices = [...new Set(lanes.map((lane) => lane.device))]
   return devices.flatMap((device) => {
-    const spans = lanes
-      .filter((lane) => lane.device === device)
-      .flatMap((lane) => lane.spans)
-      .filter((span) => isWork(span.event) && span.endNs > span.startNs)
-    const [ns, exposedNs] = covered(spans)
-    return ns === 0 ? [] : [{ device: nameOf(device), ns, exposedNs }]
+    const spans = lanes.filter((lane) => lane.device === device).flatMap((lane) => lane.spans)
+    const communication = communicationOf(spans)
+    return communication.ns === 0 ? [] : [{ device: nameOf(device), ...communication }]
   })
 }
 
-/** Length of the union of communication, and of its part that no other work overlaps. */
-function covered(spans: readonly Span[]): [all: number, exposed: number] {
-  const edges = spans.flatMap((span) => {
-    const comm = communicates(span)
-    return [
-      { at: span.startNs, comm, by: 1 },
-      { at: span.endNs, comm, by: -1 },
-    ]
-  })
-  edges.sort((a, b) => a.at - b.at)
-  let [communicating, computing, all, exposed, before] = [0, 0, 0, 0, 0]
-  for (const { at, comm, by } of edges) {
-    if (communicating > 0) all += at - before
-    if (communicating > 0 && computing === 0) exposed += at - before
-    if (comm) communicating += by
-    else computing += by
-    before = at
+function tagsOf(lanes: readonly Lane[]) {
+  const tags = new Map<string, { tag: string; records: number; busyNs: number }>()
+  for (const { event, startNs, endNs } of lanes.flatMap((lane) => lane.spans)) {
+    if (event.tag === undefined || !isWork(event)) continue
+    const row = tags.get(event.tag) ?? { tag: event.tag, records: 0, busyNs: 0 }
+    row.records++
+    row.busyNs += endNs - startNs
+    tags.set(event.tag, row)
   }
-  return [all, exposed]
+  return [...tags.values()].sort((a, b) => b.busyNs - a.busyNs || b.records - a.records)
 }
 
-function arrivalsOf(snapshot: Snapshot, nameOf: (index: number) => string) {
-  const calls = new Map<string, { device: number; ns: number }[]>()
-  for (const event of snapshot.events) {
-    if (event.kind !== 'collective_arrive') continue
-    const key = `${event.detail >>> 8} ${event.id}`
-    const list = calls.get(key) ?? []
-    list.push({ device: event.device, ns: event.hostNs })
-    calls.set(key, list)
-  }
+function latenessOf(snapshot: Snapshot, nameOf: (index: number) => string) {
   const rows = new Map<number, { calls: number; lateNs: number; last: number }>()
-  for (const list of calls.values()) {
-    const first = Math.min(...list.map((each) => each.ns))
-    const last = Math.max(...list.map((each) => each.ns))
-    for (const { device, ns } of list) {
-      const row = rows.get(device) ?? { calls: 0, lateNs: 0, last: 0 }
-      row.calls++
-      row.lateNs += ns - first
-      if (ns === last) row.last++
-      rows.set(device, row)
-    }
+  for (const { device, lateNs, last } of arrivalsOf(snapshot.events)) {
+    const row = rows.get(device) ?? { calls: 0, lateNs: 0, last: 0 }
+    row.calls++
+    row.lateNs += lateNs
+    if (last) row.last++
+    rows.set(device, row)
   }
   return [...rows].map(([device, row]) => ({
     ...{ device: nameOf(device), calls: row.calls, last: row.last },

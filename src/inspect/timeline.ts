@@ -27,7 +27,7 @@ export interface Lane {
 
 const onStreams = new Set<string>([
   ...['operator', 'copy', 'event_record', 'event_wait', 'collective_launch'],
-  ...['collective_combine', 'graph'],
+  ...['collective_combine', 'graph', 'step'],
 ])
 const works = new Set<string>(['operator', 'copy', 'collective_combine', 'graph'])
 
@@ -37,6 +37,7 @@ export const isWork = (event: SnapshotEvent): boolean => works.has(event.kind)
 /** What an event does, for people: its operator or collective, else its kind. */
 export function label(event: SnapshotEvent): string {
   if (event.kind === 'operator') return event.name ?? 'operator'
+  if (event.kind === 'step') return event.id === 0 ? 'end of steps' : `step ${event.id}`
   const what = event.kind === 'collective_combine' ? 'combine' : event.kind
   return event.name === undefined ? what : `${event.name}.${what}`
 }
@@ -73,7 +74,10 @@ function settle(lane: Lane): void {
   let end = 0
   for (const span of lane.spans) {
     const { event } = span
-    if (event.deviceNs === 0) continue
+    if (event.deviceNs === 0) {
+      span.startNs = span.endNs = Math.max(end, event.hostNs)
+      continue
+    }
     span.startNs = Math.max(end, event.hostNs)
     span.endNs = Math.max(span.startNs, event.deviceNs)
     end = span.endNs

@@ -236,6 +236,14 @@ export interface Addon extends BenchFunctions, GroupFunctions {
   snapshot(since: number, limit: number): ArrayBuffer
   /** Oldest events from `since` on (0: none); words: how many, next sequence, how many lost. */
   followEvents(since: number, records: ArrayBuffer): void
+  /** Number of a tag, the same in all threads. */
+  tagNumber(name: string): number
+  /** Tag of what this thread logs, 0: none; returns the one before. */
+  setTag(tag: number): number
+  /** Names of the tags above number `known`. */
+  tagNames(known: number): string[]
+  /** Logs that step `step` begins on the device; 0: that none goes on. */
+  markStep(device: number, step: number): void
   /** Logs `count` events and returns nanoseconds an event. For the benchmark. */
   appendTestEvents(count: number): number
 

@@ -89,8 +89,8 @@ test('a view into a larger buffer decodes too', () => {
 test('other data, other versions and cut files are refused', () => {
   expect(() => Snapshot.decode(new ArrayBuffer(100))).toThrow(CheckpointError)
   const newer = packed([])
-  new DataView(newer).setUint32(4, 4, true)
-  expect(() => Snapshot.decode(newer)).toThrow(/version 4/)
+  new DataView(newer).setUint32(4, 5, true)
+  expect(() => Snapshot.decode(newer)).toThrow(/version 5/)
   expect(() => Snapshot.decode(packed([]).slice(0, 100))).toThrow(/cut short/)
 })
 

@@ -14,7 +14,7 @@
 //
 // Device times (mode `timing`). A record tells when its stream had done what it names; that is
 // known later. After append() wrote the record, it asks the device's driver for a stamp
-// (src/device_time.h, Driver::stamp), and the driver calls set_device_time() with the sequence when
+// (src/log/device_time.h, Driver::stamp), and the driver calls set_device_time() with the sequence when
 // the stream has got there: the host driver from the stream's own thread, the cuda driver from
 // whoever collects finished stamps (a later stamp, or a snapshot by collect_device_times()). The
 // time lies in one word of the slot, as 20 bits of the ticket's lap around the ring and 44 bits of
@@ -25,7 +25,7 @@
 //  - Readers take the word whatever the marker did meanwhile and ignore a lap that is not theirs.
 //  - What breaks it: a stamp that comes 2^20 laps (7e10 records) late.
 //  - Which kinds: operator, copy, event_record, event_wait, collective_launch, collective_combine,
-//    graph. Others name nothing that runs on a stream. Work that is captured into a graph gets none:
+//    graph, step. Others name nothing that runs on a stream. Work that is captured into a graph gets none:
 //    it has not run.
 #pragma once
 
@@ -57,8 +57,8 @@ struct EventRecord {
   uint16_t stream;  ///< stream id within the device
   uint16_t peer;    ///< other device index or kNoDevice
   uint32_t detail;  ///< kind specific: operator id, error code, collective kind
-  uint32_t flags;
-  uint64_t extra;  ///< kind specific: duration in ns where known
+  uint32_t tag;     ///< of the thread that logged it: fabric/event_tags.h; 0: none
+  uint64_t extra;   ///< kind specific: duration in ns where known
 };
 static_assert(sizeof(EventRecord) == 64);
 

@@ -22,6 +22,7 @@
 #include <thread>
 
 #include "collective/algorithms.h"
+#include "fabric/event_tags.h"
 #include "fabric/graph.h"
 #include "fabric/path_counters.h"
 #include "group/desync.h"
@@ -189,7 +190,9 @@ class Launch {
                      slot_.sequence(), detail_, launch_ns_ - slot_.first_arrival_ns());
       if (device.capturing()) continue;  // a callback belongs to one run, not to every replay
       auto log_done = [index = device.index(), id = stream.id(), bytes = bytes_,
-                       launch_ns = launch_ns_, sequence = slot_.sequence(), detail = detail_] {
+                       launch_ns = launch_ns_, sequence = slot_.sequence(), detail = detail_,
+                       tag = event_log::current_tag()] {
+        event_log::TagScope scope(tag);
         event_log::log(EventKind::kCollectiveDone, index, id, kNoDevice, bytes, sequence, detail,
                        event_log::now_ns() - launch_ns);
       };

@@ -10,6 +10,7 @@
 #include <ctime>
 #include <memory>
 
+#include "fabric/event_tags.h"
 #include "log/device_time.h"
 
 namespace fabric::event_log {
@@ -33,7 +34,7 @@ constexpr bool runs_on_a_stream(EventKind kind) {
   return kind == EventKind::kOperator || kind == EventKind::kCopy ||
          kind == EventKind::kEventRecord || kind == EventKind::kEventWait ||
          kind == EventKind::kCollectiveLaunch || kind == EventKind::kCollectiveCombine ||
-         kind == EventKind::kGraph;
+         kind == EventKind::kGraph || kind == EventKind::kStep;
 }
 
 struct alignas(64) Slot {
@@ -69,7 +70,7 @@ bool load(const Slot& slot, uint64_t ticket, EventRecord& into) {
   into.stream = static_cast<uint16_t>(words[4] >> 32);
   into.peer = static_cast<uint16_t>(words[4] >> 48);
   into.detail = static_cast<uint32_t>(words[5]);
-  into.flags = static_cast<uint32_t>(words[5] >> 32);
+  into.tag = static_cast<uint32_t>(words[5] >> 32);
   into.extra = words[6];
   return true;
 }
@@ -115,7 +116,7 @@ void append(EventKind kind, uint16_t device, uint16_t stream, uint16_t peer, uin
   put(3, id);
   put(4, static_cast<uint64_t>(kind) | static_cast<uint64_t>(device) << 16 |
              static_cast<uint64_t>(stream) << 32 | static_cast<uint64_t>(peer) << 48);
-  put(5, detail);
+  put(5, detail | static_cast<uint64_t>(current_tag()) << 32);
   put(6, extra);
   slot.marker.store(2 * ticket + 2, std::memory_order_release);
   if (g_mode.load(std::memory_order_relaxed) == static_cast<int>(LogMode::kTiming) &&

@@ -1,4 +1,4 @@
-// Event log and snapshots: devices, links, streams, memory, groups with their open calls, graphs,
+// Snapshots: devices, links, streams, memory, groups with their open calls, graphs,
 // counters and events in one packed buffer. src/fabric/snapshot.ts decodes it; the layout is
 // snapshot_layout.h. The buffer is also the snapshot file.
 #include <chrono>
@@ -10,6 +10,7 @@
 #include "binding/tensor/gemm_policy.h"
 #include "fabric/algorithm.h"
 #include "fabric/event_log.h"
+#include "fabric/event_tags.h"
 #include "fabric/fabric.h"
 #include "fabric/path_counters.h"
 #include "fabric/report.h"
@@ -39,6 +40,7 @@ class Packer {
   std::vector<GraphRow> graphs;
   std::vector<AlgorithmRow> algorithms;
   std::vector<Text> poison;  ///< the reason, none when not poisoned
+  std::vector<Text> tags;
 
   void count(const std::string& name, double value) { counters.push_back({text(name), value}); }
 
@@ -65,6 +67,7 @@ class Packer {
         {kAlgorithms, algorithms.data(), algorithms.size(),
          algorithms.size() * sizeof(AlgorithmRow)},
         {kPoison, poison.data(), poison.size(), poison.size() * sizeof(Text)},
+        {kTags, tags.data(), tags.size(), tags.size() * sizeof(Text)},
     };
     Section sections[kSections];
     size_t at = sizeof(Header) + sizeof(sections);
@@ -188,6 +191,9 @@ napi_value snapshot(Frame& f) {
   if (scratch.size() < room) scratch.resize(room);
   size_t count = 0;
   fabric::EventSlice slice = fabric::event_log::read(since, room, scratch.data(), &count);
+  for (const std::string& tag : fabric::event_log::tag_names()) {
+    packer.tags.push_back(packer.text(tag));
+  }
 
   Header header{};
   header.magic = kMagic;
@@ -205,49 +211,7 @@ napi_value snapshot(Frame& f) {
   return packer.pack(f.env, header, scratch.data(), count);
 }
 
-/// The oldest `limit` records from `since` on, into the buffer given; words: how many, the next
-/// sequence, how many were lost. For a reader that follows the log.
-napi_value follow_events(Frame& f) {
-  void* data = nullptr;
-  size_t bytes = 0;
-  WEFT_NAPI(napi_get_arraybuffer_info(f.env, f.values[1], &data, &bytes));
-  size_t count = 0;
-  const fabric::EventSlice slice = fabric::event_log::follow(
-      f.integer(0), bytes / sizeof(EventRecord), static_cast<EventRecord*>(data), &count);
-  double* w = f.words();
-  w[0] = static_cast<double>(count);
-  w[1] = static_cast<double>(slice.next_sequence);
-  w[2] = static_cast<double>(slice.dropped);
-  return undefined(f.env);
-}
-
-napi_value set_log_mode(Frame& f) {
-  fabric::event_log::set_mode(static_cast<fabric::LogMode>(f.integer(0, 2)));
-  return undefined(f.env);
-}
-
-napi_value log_mode(Frame& f) {
-  return make_number(f.env, static_cast<int>(fabric::event_log::mode()));
-}
-
-napi_value append_test_events(Frame& f) {
-  uint64_t count = f.integer(0, 1e9);
-  uint64_t start = fabric::event_log::now_ns();
-  for (uint64_t i = 0; i < count; ++i) {
-    fabric::event_log::log(fabric::EventKind::kOperator, fabric::kNoDevice, 0, fabric::kNoDevice, i,
-                           i);
-  }
-  double ns = static_cast<double>(fabric::event_log::now_ns() - start);
-  return make_number(f.env, count > 0 ? ns / static_cast<double>(count) : 0);
-}
-
-constexpr Function kFunctions[] = {
-    {"snapshot", entry<snapshot>},
-    {"followEvents", entry<follow_events>},
-    {"setLogMode", entry<set_log_mode>},
-    {"logMode", entry<log_mode>},
-    {"appendTestEvents", entry<append_test_events>},
-};
+constexpr Function kFunctions[] = {{"snapshot", entry<snapshot>}};
 
 }  // namespace
 

@@ -11,8 +11,9 @@ namespace weft::binding::snapshot_layout {
 
 constexpr uint32_t kMagic = 0x50534657;  // "WFSP"
 // 2: links tell lanes, nominal GB/s and what lies between. 3: groups with their open calls, graphs,
-// algorithms, poison, counters of the paths taken.
-constexpr uint32_t kVersion = 3;
+// algorithms, poison, counters of the paths taken. 4: tags by the number in records, less 1; memory
+// by pool.
+constexpr uint32_t kVersion = 4;
 enum SectionKind : uint32_t {
   kStrings = 1,
   kDevices,
@@ -29,7 +30,9 @@ enum SectionKind : uint32_t {
   kGraphs,
   kAlgorithms,
   kPoison,
-  kLastSection = kPoison
+  // From version 4 on.
+  kTags,
+  kLastSection = kTags
 };
 constexpr uint32_t kSections = kLastSection;
 

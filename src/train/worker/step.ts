@@ -3,7 +3,9 @@
 // of the message, and the event loop turns once a step.
 import { setImmediate as turn } from 'node:timers/promises'
 import { noGrad } from '../../autograd/no-grad.js'
+import { deviceIndex } from '../../fabric/devices.js'
 import type { GradientReducer } from '../../fabric/reducer.js'
+import { native } from '../../native/addon.js'
 import { UsageError, WeftError } from '../../native/errors.js'
 import { clipGradNorm } from '../../optim/clip.js'
 import { zeros } from '../../tensor/operators/factory.js'
@@ -44,6 +46,7 @@ export class Stepper {
   readonly #parts: StepParts
   readonly #parameters: Tensor[]
   readonly #baseLr: number
+  readonly #device: number
   readonly #graph: GraphMode | undefined
   #deviceWait = 0
   #hostWait = 0
@@ -54,6 +57,7 @@ export class Stepper {
     this.#parts = parts
     this.#parameters = parts.trainable.map((entry) => entry.tensor)
     this.#baseLr = parts.optimizer.lr
+    this.#device = deviceIndex(parts.device)
     if (!parts.graph) return
     const { group, rank, device, timeoutMs, reducer } = parts
     this.#graph = new GraphMode({
@@ -98,6 +102,7 @@ export class Stepper {
         if (votes.ended && epochs !== undefined && feed.epoch + 1 >= epochs) ended = 'epochs'
         await turn()
       }
+      native.markStep(this.#device, 0)
       const values = Array.from((await losses.data()) as Float32Array).slice(0, done)
       const { position } = feed
       return {
@@ -198,6 +203,7 @@ export class Stepper {
     this.step = step
     Atomics.store(control, CONTROL_STEPS + rank, step)
     Atomics.add(control, CONTROL_BEATS, 1)
+    native.markStep(this.#device, step)
   }
 
   /**

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Group, openFabric, synchronize, tensor, zeros } from 'weft'
+import { type Group, openFabric, synchronize, tag, tensor, zeros } from 'weft'
 import { several, severalNames } from '../device.js'
 
 const main = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url))
@@ -20,10 +20,16 @@ beforeAll(async () => {
   const fabric = await openFabric({ ...several(2), log: 'timing' })
   group = fabric.group()
   const { nextSequence } = fabric.snapshot({ limit: 0 })
-  const x = zeros([1 << 16], { device: first }).add(1)
+  fabric.markStep(1)
+  const x = tag('forward', () =>
+    tag('sum', () => zeros([1 << 16], { device: first }).add(1)).mul(1),
+  )
   await x.to({ device: second }).mul(2).toArray()
   const tensors = group.devices.map((device) => zeros([1 << 18], { device }))
-  await group.allReduce(tensors)
+  await tag('reduce', () => group.allReduce(tensors))
+  fabric.markStep(2)
+  zeros([4], { device: first }).add(1)
+  fabric.markStep()
   await Promise.all([synchronize(first), synchronize(second)])
   const open = group.rank(0).allReduce(tensor([1], { device: first }))
   const snapshot = fabric.snapshot({ since: nextSequence, limit: 65_536 })
@@ -109,6 +115,38 @@ test('--perfetto: every stream a track, slices begin and end, flows lead to anot
   expect(starts.size).toBeGreaterThan(0)
   expect([...starts.keys()].sort()).toEqual([...ends.keys()].sort())
   for (const [flow, track] of starts) expect(ends.get(flow)).not.toBe(track)
+})
+
+test('tags and steps: work by tag, and communication and lateness in the step in which they were', () => {
+  const { stdout } = weft(file)
+  expect(stdout).toMatch(/\ntags\n(.*\n)*? {2}forward\/sum: [1-9]\d* records, busy /)
+  expect(stdout).toMatch(/\n {2}step 1: .*exposed communication .* \| .*, late /)
+  const summary = JSON.parse(weft(file, '--json').stdout)
+  expect(summary.tags.map((row: { tag: string }) => row.tag).sort()).toEqual([
+    'forward',
+    'forward/sum',
+    'reduce',
+  ])
+  const [one, two] = summary.steps
+  expect([one.step, two.step, summary.steps.length]).toEqual([1, 2, 2])
+  for (const device of one.devices) {
+    expect(device).toMatchObject({ calls: 1 })
+    expect(device.communicationNs).toBeGreaterThan(0)
+    expect(device.exposedNs).toBeLessThanOrEqual(device.communicationNs)
+    expect(device.communicationNs).toBeLessThanOrEqual(device.ns)
+  }
+  for (const device of two.devices) {
+    expect(device).toMatchObject({ calls: 0, communicationNs: 0, meanLateNs: 0 })
+  }
+})
+
+test('--perfetto: a tag is a slice around its work, and a note on each record; steps have a track', () => {
+  const trace = join(folder, 'tags.pftrace')
+  weft(file, '--perfetto', trace)
+  const text = readFileSync(trace).toString('latin1')
+  expect(text).toContain(`${first} steps`)
+  expect(text).toContain('step 1')
+  expect(text).toContain('forward/sum')
 })
 
 test('a file that is none, and one that is missing, are named', () => {
