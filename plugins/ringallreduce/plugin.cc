@@ -1,5 +1,5 @@
-// The plugin `ringallreduce`: all-reduce inside kernels, as algorithms `oneshot`, `twoshot` and `ring`
-// of a group of GPUs that reach each other. weft loads it over the C ABI; the kernels are in kernels/.
+// The plugin `ringallreduce`: all-reduce, reduce-scatter and all-gather inside kernels, as algorithms
+// `oneshot`, `twoshot` and `ring` of a group of GPUs that reach each other. weft loads it over the C ABI; the kernels are in kernels/.
 //
 // A group's state holds one workspace a rank and the group's facts; a call holds the filled Args of
 // every rank, so that launch() only launches. The thread's current device is left as it was.
@@ -81,11 +81,28 @@ bool type_of(const WeftDtype& dtype, Type& type) {
   return false;
 }
 
-bool can(const WeftCall& call) {
+/// False where no kernel does it. All-gather moves units of two bytes, whatever the elements.
+bool kind_of(const WeftCall& call, Kind& kind) {
   Type type;
-  return call.kind == WEFT_ALL_REDUCE && call.driver == WEFT_DRIVER_CUDA && call.ranks >= 2 &&
-         call.ranks <= kMostRanks && call.op <= WEFT_PROD && type_of(call.dtype, type) &&
-         call.alignment >= 2 && (call.flags & WEFT_CALL_PEERS) != 0;
+  switch (call.kind) {
+    case WEFT_ALL_REDUCE:
+      kind = Kind::kAllReduce;
+      return call.op <= WEFT_PROD && type_of(call.dtype, type);
+    case WEFT_REDUCE_SCATTER:
+      kind = Kind::kReduceScatter;
+      return (call.op == WEFT_SUM || call.op == WEFT_AVG) && type_of(call.dtype, type);
+    case WEFT_ALL_GATHER:
+      kind = Kind::kAllGather;
+      return call.bytes % 2 == 0;
+    default:
+      return false;
+  }
+}
+
+bool can(const WeftCall& call) {
+  Kind kind;
+  return call.driver == WEFT_DRIVER_CUDA && call.ranks >= 2 && call.ranks <= kMostRanks &&
+         call.alignment >= 2 && (call.flags & WEFT_CALL_PEERS) != 0 && kind_of(call, kind);
 }
 
 int32_t supports_oneshot(void*, const WeftCall* call) {
@@ -94,7 +111,9 @@ int32_t supports_oneshot(void*, const WeftCall* call) {
 
 int32_t supports_twoshot(void*, const WeftCall* call) { return can(*call); }
 
-int32_t supports_ring(void*, const WeftCall* call) { return can(*call) && call->alignment >= 16; }
+int32_t supports_ring(void*, const WeftCall* call) {
+  return can(*call) && call->kind == WEFT_ALL_REDUCE && call->alignment >= 16;
+}
 
 /// What every call shares; shape() fills the rest.
 Args common(const State& state, uint32_t rank) {
@@ -110,18 +129,23 @@ Args common(const State& state, uint32_t rank) {
 WeftStatus check_residency(const Kernels& kernels, const State& state) {
   for (uint32_t r = 0; r < state.ranks; ++r) {
     WeftStatus status = check(cudaSetDevice(state.ordinals[r]), "cudaSetDevice");
-    for (uint64_t bytes = 1024; status == WEFT_OK && bytes <= 64u << 20; bytes *= 4) {
-      for (const Type type : {Type::kF32, Type::kF16, Type::kBF16}) {
-        Args args = common(state, r);
-        args.type = type;
-        args.count = bytes / (type == Type::kF32 ? 4 : 2);
-        args.limit_ns = 1'000'000'000;
-        kernels.shape(args, bytes, state.multiprocessors);
-        int each = 0;
-        status = check(kernels.resident(args, &each), "asking for a kernel's occupancy");
-        if (status != WEFT_OK) return status;
-        if (args.ctas > static_cast<uint32_t>(each) * state.multiprocessors) {
-          return say(WEFT_FAILED, "the kernels of all ranks would not run at the same time");
+    for (const Kind kind : {Kind::kAllReduce, Kind::kReduceScatter, Kind::kAllGather}) {
+      if (kind != Kind::kAllReduce && &kernels == &kRing) continue;
+      for (const Type type : {Type::kF16, Type::kF32, Type::kBF16}) {
+        if (kind == Kind::kAllGather && type != Type::kF16) continue;
+        for (uint64_t bytes = 1024; status == WEFT_OK && bytes <= 64u << 20; bytes *= 4) {
+          Args args = common(state, r);
+          args.kind = kind;
+          args.type = type;
+          args.count = bytes / (type == Type::kF32 ? 4 : 2);
+          args.limit_ns = 1'000'000'000;
+          kernels.shape(args, bytes, state.multiprocessors);
+          int each = 0;
+          status = check(kernels.resident(args, &each), "asking for a kernel's occupancy");
+          if (status != WEFT_OK) return status;
+          if (args.ctas > static_cast<uint32_t>(each) * state.multiprocessors) {
+            return say(WEFT_FAILED, "the kernels of all ranks would not run at the same time");
+          }
         }
       }
     }
@@ -170,9 +194,15 @@ WeftStatus prepare(void* ctx, void* opened, const WeftCall* call, void** prepare
   if (mine == nullptr) return say(WEFT_ERROR_MEMORY, "no memory for a call");
   for (uint32_t r = 0; r < state.ranks; ++r) {
     Args args = common(state, r);
-    type_of(call->dtype, args.type);
-    args.op = static_cast<Op>(call->op);
-    args.count = call->count;
+    kind_of(*call, args.kind);
+    if (args.kind == Kind::kAllGather) {
+      args.type = Type::kF16;
+      args.count = call->bytes / 2;
+    } else {
+      type_of(call->dtype, args.type);
+      args.op = static_cast<Op>(call->op);
+      args.count = call->count;
+    }
     args.input = call->buffers[r].in;
     for (uint32_t q = 0; q < state.ranks; ++q) args.outputs[q] = call->buffers[q].out;
     // weft tells the kernels to leave at the call's limit; this one is for when nobody does.
@@ -198,14 +228,15 @@ WeftStatus launch(void* ctx, void* opened, const WeftCall*, void* prepared) {
   for (uint32_t r = 0; r < state.ranks; ++r) {
     WeftStatus status = check(cudaSetDevice(state.ordinals[r]), "cudaSetDevice");
     if (status == WEFT_OK) {
-      status = check(kernels.launch(call.args[r], state.streams[r]), "launching an all-reduce");
+      status = check(kernels.launch(call.args[r], state.streams[r]), "launching a collective");
     }
     if (status != WEFT_OK) return status;
   }
   return WEFT_OK;
 }
 
-const char* const kPhases[] = {"the input of a rank", "the sum of a rank", nullptr};
+const char* const kPhases[] = {"the input of a rank", "the sum of a rank", "the start of a rank",
+                               "the part of a rank", nullptr};
 
 WeftStatus add(WeftRegistration* registration, const Kernels& kernels,
                int32_t (*supports)(void*, const WeftCall*), uint32_t flags) {
@@ -224,11 +255,11 @@ WeftStatus add(WeftRegistration* registration, const Kernels& kernels,
   return g_host->register_algorithm(registration, &algorithm);
 }
 
-WeftStatus prefer(WeftRegistration* registration, const char* name, uint32_t min_ranks,
-                  uint32_t max_ranks, uint64_t max_bytes) {
+WeftStatus prefer(WeftRegistration* registration, uint32_t kind, const char* name,
+                  uint32_t min_ranks, uint32_t max_ranks, uint64_t max_bytes) {
   WeftChoice choice = {};
   choice.size = sizeof choice;
-  choice.kind = WEFT_ALL_REDUCE;
+  choice.kind = kind;
   choice.driver = WEFT_DRIVER_CUDA;
   choice.min_ranks = min_ranks;
   choice.max_ranks = max_ranks;
@@ -244,9 +275,29 @@ WeftStatus open_plugin(const WeftHost* host, WeftRegistration* registration) {
     status = add(registration, kTwoshot, &supports_twoshot, WEFT_ALGORITHM_RANK_ORDER);
   }
   if (status == WEFT_OK) status = add(registration, kRing, &supports_ring, 0);
-  if (status == WEFT_OK) status = prefer(registration, "oneshot", 2, 2, 16u << 20);
-  if (status == WEFT_OK) status = prefer(registration, "oneshot", 3, kMostRanks, 256u << 10);
-  if (status == WEFT_OK) status = prefer(registration, "twoshot", 2, kMostRanks, 64u << 20);
+  // The first line that fits decides. From figures on two H100; more ranks by reckoning.
+  static const struct {
+    uint32_t kind;
+    const char* name;
+    uint32_t min_ranks, max_ranks;
+    uint64_t max_bytes;
+  } lines[] = {
+      {WEFT_ALL_REDUCE, "oneshot", 2, 2, 16u << 20},
+      {WEFT_ALL_REDUCE, "oneshot", 3, kMostRanks, 256u << 10},
+      {WEFT_ALL_REDUCE, "twoshot", 2, kMostRanks, 64u << 20},
+      {WEFT_REDUCE_SCATTER, "oneshot", 2, 2, 16u << 20},
+      {WEFT_REDUCE_SCATTER, "twoshot", 2, 2, ~uint64_t{0}},
+      {WEFT_REDUCE_SCATTER, "oneshot", 3, kMostRanks, 1u << 20},
+      {WEFT_REDUCE_SCATTER, "twoshot", 3, kMostRanks, 64u << 20},
+      {WEFT_ALL_GATHER, "oneshot", 2, 2, 16u << 20},
+      {WEFT_ALL_GATHER, "oneshot", 3, kMostRanks, 1u << 20},
+      {WEFT_ALL_GATHER, "twoshot", 3, kMostRanks, 16u << 20},
+  };
+  for (const auto& line : lines) {
+    if (status != WEFT_OK) break;
+    status =
+        prefer(registration, line.kind, line.name, line.min_ranks, line.max_ranks, line.max_bytes);
+  }
   return status;
 }
 

@@ -47,7 +47,6 @@ Capacity ring_capacity(uint32_t ranks, uint32_t multiprocessors) {
 
 void shape_oneshot(Args& args, uint64_t bytes, uint32_t multiprocessors) {
   args.capacity = oneshot_capacity(args.ranks);
-  args.unroll = 1;
   args.chunk_bytes = 128;
   args.window = 1;
   if (bytes <= kWords) {
@@ -65,10 +64,9 @@ void shape_oneshot(Args& args, uint64_t bytes, uint32_t multiprocessors) {
 
 void shape_twoshot(Args& args, uint64_t bytes, uint32_t multiprocessors) {
   args.capacity = twoshot_capacity(args.ranks, multiprocessors);
-  args.unroll = 1;
   args.chunk_bytes = kChunk;
   args.window = kWindow;
-  if (bytes <= kTwoshotLines) {
+  if (bytes <= kTwoshotLines && args.kind == Kind::kAllReduce) {
     args.format = Format::kLines;
     args.threads = 256;
     args.ctas = blocks(bytes, 256 * kLineBytesOfThread, std::min(multiprocessors, 128u));
@@ -78,8 +76,8 @@ void shape_twoshot(Args& args, uint64_t bytes, uint32_t multiprocessors) {
   args.threads = 1024;
   args.ctas = multiprocessors;
   // Small payloads: chunks small enough that every CTA has some.
-  while (args.chunk_bytes > 8192 &&
-         bytes / args.ranks / args.ctas < 2 * uint64_t{args.chunk_bytes}) {
+  const uint64_t slice = args.kind == Kind::kAllReduce ? bytes / args.ranks : bytes;
+  while (args.chunk_bytes > 8192 && slice / args.ctas < 2 * uint64_t{args.chunk_bytes}) {
     args.chunk_bytes /= 2;
   }
 }
@@ -88,7 +86,6 @@ void shape_ring(Args& args, uint64_t bytes, uint32_t multiprocessors) {
   args.capacity = ring_capacity(args.ranks, multiprocessors);
   args.format = Format::kTiles;
   args.threads = kRingThreads;
-  args.unroll = 1;
   args.chunk_bytes = kTile;
   args.window = least_window(args.ranks, ring_lag(args.ranks));
   args.stages = kStages;

@@ -14,7 +14,7 @@ Capacity ring_capacity(uint32_t ranks, uint32_t multiprocessors);
 /// Largest payload that each can do with that workspace.
 uint64_t oneshot_limit(uint32_t ranks);
 
-/// Fills format, capacity, ctas, threads, unroll, chunk_bytes and window; `multiprocessors` is what
+/// Fills format, capacity, ctas, threads, chunk_bytes and window; `multiprocessors` is what
 /// one rank may fill.
 void shape_oneshot(Args& args, uint64_t bytes, uint32_t multiprocessors);
 void shape_twoshot(Args& args, uint64_t bytes, uint32_t multiprocessors);

@@ -1,6 +1,7 @@
 // The all-reduce plugin on real GPUs, through groups: bits against a reference in rank order, called and
-// replayed; a rank that is held, a deadline, an abort, and the call after; then microseconds of each
-// algorithm by size, called and in a graph of ten, medians of seven rounds. build_check.sh builds it.
+// replayed, of all-reduce, reduce-scatter and all-gather; a rank that is held, a deadline, an abort, and
+// the call after; then microseconds of each algorithm by size, called and in a graph of ten, medians of
+// seven rounds. build_check.sh builds it.
 //   plugin_check <ringallreduce.so> [device...] (default cuda:0 cuda:1)
 #include <algorithm>
 #include <chrono>
@@ -58,9 +59,11 @@ class Rig {
 
   std::vector<std::shared_ptr<Work>> reduce(DType dtype, uint64_t count, uint64_t offset,
                                             bool in_place, ReduceOp op = ReduceOp::kSum,
-                                            int64_t result_ms = 20'000) {
+                                            int64_t result_ms = 20'000,
+                                            CollectiveKind kind = CollectiveKind::kAllReduce) {
     std::vector<CollectiveArgs> args(devices_.size());
     for (int r = 0; r < ranks(); ++r) {
+      args[r].kind = kind;
       args[r].dtype = dtype;
       args[r].op = op;
       args[r].count = count;
@@ -150,6 +153,35 @@ class Rig {
                            std::to_string(count) + ": " + std::to_string(wrong) + " wrong");
   }
 
+  /// Reduce-scatter and all-gather, apart and called twice, as one call would.
+  void check_split(DType dtype, uint64_t count, uint64_t offset, const char* name) {
+    const uint64_t n = devices_.size();
+    std::vector<std::vector<float>> values(n);
+    for (uint64_t r = 0; r < n; ++r) {
+      for (uint64_t i = 0; i < n * count; ++i) {
+        values[r].push_back(static_cast<float>((i * 7 + r * 31) % 1009) * 0.37f);
+      }
+      put(static_cast<int>(r), offset, values[r]);
+    }
+    drain();
+    for (const CollectiveKind kind : {CollectiveKind::kReduceScatter, CollectiveKind::kAllGather}) {
+      const bool scatter = kind == CollectiveKind::kReduceScatter;
+      for (int k = 0; k < 2; ++k) reduce(dtype, count, offset, false, ReduceOp::kSum, 20'000, kind);
+      drain();
+      uint64_t wrong = 0;
+      for (uint64_t q = 0; q < n; ++q) {
+        const auto got = get<float>(static_cast<int>(q), offset, scatter ? count : n * count, false);
+        for (uint64_t i = 0; i < got.size(); ++i) {
+          const float want = scatter ? rank_sum(values, q * count + i) : values[i / count][i % count];
+          if (std::memcmp(&want, &got[i], sizeof want) != 0) ++wrong;
+        }
+      }
+      expect(wrong == 0, std::string(name) + (scatter ? " reduce-scatter" : " all-gather") +
+                             " count " + std::to_string(count) + ": " + std::to_string(wrong) +
+                             " wrong");
+    }
+  }
+
   template <typename Run>
   double time(int calls, Run&& run) {
     run();
@@ -166,12 +198,18 @@ class Rig {
     return samples[3];
   }
 
-  std::pair<double, double> times(uint64_t bytes, DType dtype) {
-    const uint64_t count = bytes / dtype_bytes(dtype);
+  /// `bytes` of the longer buffer; an all-reduce is in place.
+  std::pair<double, double> times(uint64_t bytes, DType dtype,
+                                  CollectiveKind kind = CollectiveKind::kAllReduce) {
+    const bool whole = kind == CollectiveKind::kAllReduce;
+    const uint64_t count = bytes / dtype_bytes(dtype) / (whole ? 1 : devices_.size());
     const int calls = bytes >= 64u << 20 ? 10 : 50;
-    const double called = time(calls, [&] { reduce(dtype, count, 0, true); });
+    const auto run = [&] {
+      reduce(dtype, count, 0, whole, ReduceOp::kSum, 20'000, kind);
+    };
+    const double called = time(calls, run);
     auto capture = Capture::begin(streams_);
-    for (int i = 0; i < kInside; ++i) reduce(dtype, count, 0, true);
+    for (int i = 0; i < kInside; ++i) run();
     auto graph = capture->end();
     const double replayed = time(calls / kInside, [&] { graph->launch(streams_); }) / kInside;
     return {called, replayed};
@@ -197,6 +235,13 @@ void check_bits(Rig& rig, const char* name) {
       rig.check_sum<F16>(DType::kF16, count, aligned ? 8 : count % 5, in_place, name);
       rig.check_sum<BF16>(DType::kBF16, count, 0, in_place, name);
     }
+  }
+}
+
+void check_split(Rig& rig, const char* name) {
+  force_algorithm(name);
+  for (uint64_t count : {1, 3, 255, 4096, 16'385, 65'537, 200'000, 500'000}) {
+    rig.check_split(DType::kF32, count, count % 3, name);
   }
 }
 
@@ -256,6 +301,7 @@ int main(int argc, char** argv) {
     Rig rig(names, (split ? size_t{32} : size_t{256}) << 20);
     for (const char* name : {"oneshot", "twoshot", "ring"}) {
       check_bits(rig, name);
+      check_split(rig, name);
       check_replays(rig, name);
       check_faults(rig, name);
     }
@@ -271,6 +317,22 @@ int main(int argc, char** argv) {
         std::printf(" %.2f", rig.times(kib << 10, DType::kF32).second);
       }
       std::printf("\n");
+    }
+    for (const CollectiveKind kind : {CollectiveKind::kReduceScatter, CollectiveKind::kAllGather}) {
+      std::printf("  KiB of the longer buffer, %s: chosen, called/in a graph us; oneshot, twoshot, "
+                  "copies in a graph\n",
+                  kind == CollectiveKind::kAllGather ? "all-gather" : "reduce-scatter");
+      for (uint64_t kib : {1, 8, 64, 256, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 262144}) {
+        if (split) break;
+        force_algorithm("");
+        const auto [called, replayed] = rig.times(kib << 10, DType::kF32, kind);
+        std::printf("%9llu: %.2f/%.2f;", static_cast<unsigned long long>(kib), called, replayed);
+        for (const char* name : {"oneshot", "twoshot", "copy-ring"}) {
+          force_algorithm(name);
+          std::printf(" %.2f", rig.times(kib << 10, DType::kF32, kind).second);
+        }
+        std::printf("\n");
+      }
     }
   } catch (const fabric::Error& error) {
     std::fprintf(stderr, "plugin_check: %s\n", error.what());

@@ -31,6 +31,37 @@ const void* instance_for(const Args& args, F f) {
   }
 }
 
+/// f.operator()<T, kMost>() for sums and averages alone: reduce-scatter.
+template <typename F>
+const void* sum_instance_for(const Args& args, F f) {
+  if (args.op != Op::kSum && args.op != Op::kAvg) return nullptr;
+  return instance_for(args, [&]<typename T, int kMost, bool kAnyOp>() -> const void* {
+    if constexpr (kAnyOp) return nullptr;
+    return f.template operator()<T, kMost>();
+  });
+}
+
+/// f.operator()<kMost>(): all-gather moves bytes.
+template <typename F>
+const void* ranks_instance_for(const Args& args, F f) {
+  if (args.ranks == 2) return f.template operator()<2>();
+  if (args.ranks <= 4) return f.template operator()<4>();
+  return f.template operator()<8>();
+}
+
+/// What rank `to` gets of this rank's input: the slice `to` of a reduce-scatter, else all of it.
+template <Kind kKind>
+__device__ __forceinline__ Span input_for(const Args& args, uint32_t to, uint64_t bytes) {
+  const char* at = static_cast<const char*>(args.input);
+  return Span(kKind == Kind::kReduceScatter ? at + to * bytes : at, bytes);
+}
+
+/// Where the part of rank `from` goes in the output of rank `to`, of an all-gather.
+__device__ __forceinline__ Span part_of(const Args& args, uint32_t to, uint32_t from,
+                                        uint64_t bytes) {
+  return Span(static_cast<char*>(args.outputs[to]) + from * bytes, bytes);
+}
+
 /// The part of `rank`'s workspace at `offset`, as the calling rank reaches it.
 __device__ __forceinline__ char* part(const Call& call, uint32_t rank, uint64_t offset) {
   return static_cast<char*>(call.args.workspaces[rank]) + offset;
@@ -45,8 +76,9 @@ const void* oneshot_words_kernel(const Args& args);
 const void* oneshot_lines_kernel(const Args& args);
 const void* twoshot_lines_kernel(const Args& args);
 const void* twoshot_chunks_kernel(const Args& args);
+const void* gather_chunks_kernel(const Args& args);
 const void* ring_kernel(const Args& args);
 /// Largest CTA of that instance.
-uint32_t most_threads(Format format, uint32_t ranks, Op op);
+uint32_t most_threads(const Args& args);
 
 }  // namespace ringallreduce

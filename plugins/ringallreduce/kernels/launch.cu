@@ -13,11 +13,16 @@ const char* explain_common(const Args& a) {
   if (a.rank >= a.ranks) return "rank must be below ranks";
   if (a.type > Type::kBF16) return "unknown type";
   if (a.op > Op::kProd) return "unknown op";
+  if (a.kind > Kind::kAllGather) return "unknown kind";
+  if (a.kind == Kind::kReduceScatter && a.op > Op::kAvg) return "reduce-scatter sums or averages";
+  if (a.kind == Kind::kAllGather && (a.type != Type::kF16 || a.op != Op::kSum)) {
+    return "all-gather counts units of kF16, with kSum";
+  }
   if (a.count > (uint64_t{1} << 40)) return "count is above 2^40";
   if (a.control == nullptr) return "no control record";
   if (a.limit_ns == 0) return "limit_ns is 0";
   if (a.ctas == 0 || a.ctas > 65535) return "ctas must be 1 to 65535";
-  if (a.threads == 0 || a.threads % 32 != 0 || a.threads > most_threads(a.format, a.ranks, a.op)) {
+  if (a.threads == 0 || a.threads % 32 != 0 || a.threads > most_threads(a)) {
     return "threads must be a multiple of 32 that the format allows";
   }
   if (a.capacity.chunk_bytes % 128 != 0) return "capacity.chunk_bytes must be a multiple of 128";
@@ -47,6 +52,7 @@ const void* oneshot_of(const Args& a) {
 }
 
 const void* twoshot_of(const Args& a) {
+  if (a.kind == Kind::kAllGather) return gather_chunks_kernel(a);
   return a.format == Format::kChunks ? twoshot_chunks_kernel(a) : twoshot_lines_kernel(a);
 }
 
@@ -59,11 +65,11 @@ cudaError_t resident(const void* kernel, const Args& args, int* ctas_per_sm, siz
 
 }  // namespace
 
-uint32_t most_threads(Format format, uint32_t ranks, Op op) {
-  if (format == Format::kWords) return 512;
-  if (format == Format::kChunks) return 1024;
-  if (format == Format::kTiles) return kRingThreads;
-  return ranks == 2 && (op == Op::kSum || op == Op::kAvg) ? 1024 : 512;
+uint32_t most_threads(const Args& a) {
+  if (a.format == Format::kWords) return 512;
+  if (a.format == Format::kChunks) return 1024;
+  if (a.format == Format::kTiles) return kRingThreads;
+  return a.ranks == 2 && (a.op == Op::kSum || a.op == Op::kAvg) ? 1024 : 512;
 }
 
 uint64_t workspace_bytes(const Capacity& capacity, uint32_t ranks) {
@@ -81,13 +87,15 @@ const char* explain_oneshot(const Args& a) {
     return bytes > a.capacity.words_bytes ? "count is above the workspace's words" : nullptr;
   }
   if (a.format != Format::kLines) return "one-shot travels as words or lines";
-  if (a.unroll != 1 && a.unroll != 2 && a.unroll != 4) return "unroll must be 1, 2 or 4";
   return bytes > a.capacity.lines_bytes ? "count is above the workspace's lines" : nullptr;
 }
 
 const char* explain_twoshot(const Args& a) {
   if (const char* why = explain_common(a)) return why;
   const uint64_t bytes = a.count * element(a.type);
+  if (a.kind != Kind::kAllReduce && a.format != Format::kChunks) {
+    return "only an all-reduce has a two-shot by lines";
+  }
   if (a.format == Format::kLines) {
     if (a.threads > 512) return "threads must be a multiple of 32 up to 512";
     const uint64_t slice = (steps_of(bytes) + a.ranks - 1) / a.ranks;
@@ -117,6 +125,7 @@ uint32_t least_window(uint32_t ranks, uint32_t lag) {
 
 const char* explain_ring(const Args& a) {
   if (const char* why = explain_common(a)) return why;
+  if (a.kind != Kind::kAllReduce) return "the ring is an all-reduce";
   if (a.format != Format::kTiles) return "the ring travels as tiles";
   if (a.threads != kRingThreads) return "the ring needs 384 threads";
   if (a.stages != 4 && a.stages != 8 && a.stages != 16) return "stages must be 4, 8 or 16";

@@ -1,8 +1,9 @@
 // The kernels of the plugin as plain functions: what one rank passes to start its part of an
-// all-reduce. Called by the plugin's glue and by test/cuda/ring_kernels; knows nothing of weft.
+// all-reduce, a reduce-scatter or an all-gather. Called by the plugin's glue and by
+// test/cuda/ring_kernels; knows nothing of weft.
 //
-// Every rank of a call launches once, with the same count, type, op, format, capacity, ctas, threads,
-// unroll and chunk_bytes. Launches are asynchronous, may be captured, and may be replayed: epochs are
+// Every rank of a call launches once, with the same kind, count, type, op, format, capacity, ctas,
+// threads and chunk_bytes. Launches are asynchronous, may be captured, and may be replayed: epochs are
 // held in the workspace. All CTAs of all ranks that share a GPU must be resident at once.
 #pragma once
 
@@ -15,6 +16,8 @@ namespace ringallreduce {
 constexpr uint32_t kMostRanks = 8;
 constexpr uint32_t kRingThreads = 384;
 
+/// What a call does; `count` is as in the C ABI: of a reduce-scatter's output, of an all-gather's input.
+enum class Kind : uint32_t { kAllReduce, kReduceScatter, kAllGather };
 enum class Type : uint32_t { kF32, kF16, kBF16 };
 /// Numbers as in the C ABI.
 enum class Op : uint32_t { kSum, kAvg, kMax, kMin, kProd };
@@ -28,7 +31,7 @@ enum class Format : uint32_t {
 };
 
 /// What a wait was for; Control::phase.
-enum Phase : uint32_t { kContribution = 0, kResult = 1 };
+enum Phase : uint32_t { kContribution = 0, kResult = 1, kStart = 2, kPart = 3 };
 
 /// Pinned host memory that the device reaches at the same address, one a rank. The host writes
 /// `abort`; the first waiting thread that gives up writes the rest, `status` last. Layout as the C
@@ -62,20 +65,22 @@ struct Capacity {
 struct Args {
   uint32_t rank;
   uint32_t ranks;
-  Type type;
-  Op op;
+  Kind kind = Kind::kAllReduce;
+  Type type;  // of an all-gather: kF16, whatever the elements; `count` is in units of 2 bytes then
+  Op op;      // of a reduce-scatter: sum or average; of an all-gather: kSum, unused
   Format format;
   uint64_t count;  // elements; 0 launches nothing
-  /// 2-byte aligned (the ring: 16); `output` is `input` or does not overlap it.
+  /// 2-byte aligned (the ring: 16). In place: `output` is `input`; of a reduce-scatter, the rank's slice
+  /// of it; of an all-gather, `input` is the rank's part of `output`. Else they do not overlap.
   const void* input;
-  void* outputs[kMostRanks];     // of every rank; one-shot and lines write their own alone
+  /// Of every rank. Those of others are written by the ring, and by all-reduce and all-gather in chunks.
+  void* outputs[kMostRanks];
   void* workspaces[kMostRanks];  // of every rank, as this rank reaches them
   Control* control;
   uint64_t limit_ns;  // longest wait, by the device's clock
   Capacity capacity;
   uint32_t ctas;
   uint32_t threads;  // a multiple of 32; chunks: exactly 1024; ring: exactly kRingThreads
-  uint32_t unroll;   // steps of a warp in flight, for one-shot lines: 1, 2 or 4
   uint32_t
       chunk_bytes;  // for chunks: a multiple of 128, at most capacity.chunk_bytes; ring: of a tile
   uint32_t window;  // for chunks: chunks of a CTA in flight; ctas * window <= capacity.slots;

@@ -1,5 +1,5 @@
-// One-shot all-reduce by lines, for middle payloads: each rank pushes its input to every other and sums
-// what arrives, in rank order; a warp has kUnroll steps in flight. Started by launch_oneshot().
+// One-shot by lines, for middle payloads: each rank pushes its input to every other (reduce-scatter: the
+// slice that is theirs) and sums what arrives, in rank order (all-gather: stores it side by side). Started by launch_oneshot().
 //
 // Order of memory operations: each line carries its epoch (line_packet.cuh says what that rests on);
 //   rank A:  st.relaxed.sys.v4.b32 by 8 threads, inbox(B)[A][line] = 120 bytes : e : e
@@ -11,7 +11,7 @@
 namespace ringallreduce {
 namespace {
 
-template <typename T, int kMost, bool kAnyOp, int kUnroll>
+template <Kind kKind, typename T, int kMost, bool kAnyOp>
 __global__ void __launch_bounds__(kMost == 2 ? 1024 : 512)
     oneshot_lines(const __grid_constant__ Call call) {
   const Args& args = call.args;
@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kMost == 2 ? 1024 : 512)
   const uint64_t sequence = header->sequence;
   const uint32_t ranks = kMost == 2 ? 2 : args.ranks, rank = args.rank;
   const uint64_t bytes = args.count * sizeof(T), steps = (bytes + kStepBytes - 1) / kStepBytes;
-  const Span in(args.input, bytes), out(args.outputs[rank], bytes);
+  const Span in = input_for<kKind>(args, rank, bytes), out(args.outputs[rank], bytes);
   const uint64_t bank = call.layout.lines + bank_of(epoch) * ranks * call.layout.lines_source;
   const uint64_t mine = rank * call.layout.lines_source;
   const uint32_t others = ((1u << ranks) - 1) & ~(1u << rank);
@@ -30,45 +30,38 @@ __global__ void __launch_bounds__(kMost == 2 ? 1024 : 512)
 
   // Neighbouring steps go to different CTAs.
   const uint64_t warps = static_cast<uint64_t>(gridDim.x) * (blockDim.x / 32);
-  bool left = false;
-  for (uint64_t base = static_cast<uint64_t>(threadIdx.x / 32) * gridDim.x + blockIdx.x;
-       base < steps && !left; base += warps * kUnroll) {
-    LinePart own[kUnroll];
+  for (uint64_t step = static_cast<uint64_t>(threadIdx.x / 32) * gridDim.x + blockIdx.x;
+       step < steps; step += warps) {
+    const LinePart own = me.load(in, step, epoch);
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const uint64_t step = base + u * warps;
-      if (step < steps) own[u] = me.load(in, step, epoch);
-    }
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const uint64_t step = base + u * warps;
-      if (step >= steps) break;
-#pragma unroll
-      for (uint32_t r = 0; r < kMost; ++r) {
-        if (r < ranks && r != rank) {
-          me.push(part(call, r, bank) + mine + step * kStepLineBytes, own[u]);
-        }
+    for (uint32_t r = 0; r < kMost; ++r) {
+      if (r >= ranks || r == rank) continue;
+      char* to = part(call, r, bank) + mine + step * kStepLineBytes;
+      if constexpr (kKind == Kind::kReduceScatter) {
+        me.push(to, me.load(input_for<kKind>(args, r, bytes), step, epoch));
+      } else {
+        me.push(to, own);
       }
     }
+    LinePart got[kMost];
+    if (!wait_lines<kMost>(call, me, watch, part(call, rank, bank) + step * kStepLineBytes, others,
+                           epoch, kContribution, step, got)) {
+      break;
+    }
+    Sum<T, 4, kAnyOp> first, second;
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const uint64_t step = base + u * warps;
-      if (step >= steps || left) break;
-      LinePart got[kMost];
-      if (!wait_lines<kMost>(call, me, watch, part(call, rank, bank) + step * kStepLineBytes,
-                             others, epoch, kContribution, step, got)) {
-        left = true;
-        break;
-      }
-      Sum<T, 4, kAnyOp> first, second;
-#pragma unroll
-      for (uint32_t s = 0; s < kMost; ++s) {
-        if (s >= ranks) continue;
-        uint32_t x[4], y[4];
-        me.unwrap(pick(s == rank, own[u], got[s]), x, y);
+    for (uint32_t s = 0; s < kMost; ++s) {
+      if (s >= ranks) continue;
+      uint32_t x[4], y[4];
+      me.unwrap(pick(s == rank, own, got[s]), x, y);
+      if constexpr (kKind == Kind::kAllGather) {
+        me.store(part_of(args, rank, s, bytes), step, x, y);
+      } else {
         first.take(args.op, s == 0, x);
         second.take(args.op, s == 0, y);
       }
+    }
+    if constexpr (kKind != Kind::kAllGather) {
       uint32_t x[4], y[4];
       first.give(scale, x);
       second.give(scale, y);
@@ -81,18 +74,18 @@ __global__ void __launch_bounds__(kMost == 2 ? 1024 : 512)
 }  // namespace
 
 const void* oneshot_lines_kernel(const Args& args) {
-  return instance_for(args, [&]<typename T, int kMost, bool kAnyOp>() {
-    if constexpr (!kAnyOp) {
-      if constexpr (kMost == 2) {
-        if (args.unroll == 4) return reinterpret_cast<const void*>(&oneshot_lines<T, 2, false, 4>);
-      }
-      if constexpr (kMost <= 4) {
-        if (args.unroll >= 2) {
-          return reinterpret_cast<const void*>(&oneshot_lines<T, kMost, false, 2>);
-        }
-      }
-    }
-    return reinterpret_cast<const void*>(&oneshot_lines<T, kMost, kAnyOp, 1>);
+  if (args.kind == Kind::kReduceScatter) {
+    return sum_instance_for(args, []<typename T, int kMost>() {
+      return reinterpret_cast<const void*>(&oneshot_lines<Kind::kReduceScatter, T, kMost, false>);
+    });
+  }
+  if (args.kind == Kind::kAllGather) {
+    return ranks_instance_for(args, []<int kMost>() {
+      return reinterpret_cast<const void*>(&oneshot_lines<Kind::kAllGather, __half, kMost, false>);
+    });
+  }
+  return instance_for(args, []<typename T, int kMost, bool kAnyOp>() {
+    return reinterpret_cast<const void*>(&oneshot_lines<Kind::kAllReduce, T, kMost, kAnyOp>);
   });
 }
 

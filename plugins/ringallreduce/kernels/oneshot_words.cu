@@ -1,5 +1,6 @@
-// One-shot all-reduce by words, for small payloads: each rank pushes its input to every other and sums
-// what arrives, in rank order. Started by launch_oneshot().
+// One-shot by words, for small payloads. All-reduce: each rank pushes its input to every other and sums
+// what arrives, in rank order. Reduce-scatter: it pushes to each the slice that is theirs. All-gather: it
+// stores what arrives side by side. Started by launch_oneshot().
 //
 // Order of memory operations. A pack is 8 bytes: two 64-bit words of 4 bytes of data and the epoch.
 //   rank A:  st.relaxed.sys.v2.b64 inbox(B)[A][i] = {data0:e, data1:e}
@@ -19,7 +20,7 @@ namespace {
 
 constexpr int kThreads = 512;
 
-template <typename T, int kMost, bool kAnyOp>
+template <Kind kKind, typename T, int kMost, bool kAnyOp>
 __global__ void __launch_bounds__(kThreads) oneshot_words(const __grid_constant__ Call call) {
   const Args& args = call.args;
   Header* header = header_of(call);
@@ -27,7 +28,7 @@ __global__ void __launch_bounds__(kThreads) oneshot_words(const __grid_constant_
   const uint64_t sequence = header->sequence;
   const uint32_t ranks = kMost == 2 ? 2 : args.ranks, rank = args.rank;
   const uint64_t bytes = args.count * sizeof(T), packs = (bytes + 7) / 8;
-  const Span in(args.input, bytes), out(args.outputs[rank], bytes);
+  const Span in = input_for<kKind>(args, rank, bytes), out(args.outputs[rank], bytes);
   const uint64_t bank = call.layout.words + bank_of(epoch) * ranks * call.layout.words_source;
   const uint64_t tag = static_cast<uint64_t>(epoch) << 32;
   const float scale = scale_of(args);
@@ -43,8 +44,12 @@ __global__ void __launch_bounds__(kThreads) oneshot_words(const __grid_constant_
 #pragma unroll
     for (uint32_t r = 0; r < kMost; ++r) {
       if (r < ranks && r != rank) {
-        store_words(part(call, r, bank) + rank * call.layout.words_source + i * 16, tag | mine[0],
-                    tag | mine[1]);
+        uint32_t theirs[2] = {mine[0], mine[1]};
+        if constexpr (kKind == Kind::kReduceScatter) {
+          input_for<kKind>(args, r, bytes).load(i * 8, theirs);
+        }
+        store_words(part(call, r, bank) + rank * call.layout.words_source + i * 16, tag | theirs[0],
+                    tag | theirs[1]);
       }
     }
     uint64_t low[kMost], high[kMost];
@@ -83,11 +88,17 @@ __global__ void __launch_bounds__(kThreads) oneshot_words(const __grid_constant_
       if (s >= ranks) continue;
       const uint32_t words[2] = {s == rank ? mine[0] : static_cast<uint32_t>(low[s]),
                                  s == rank ? mine[1] : static_cast<uint32_t>(high[s])};
-      sum.take(args.op, s == 0, words);
+      if constexpr (kKind == Kind::kAllGather) {
+        part_of(args, rank, s, bytes).store(i * 8, words);
+      } else {
+        sum.take(args.op, s == 0, words);
+      }
     }
-    uint32_t result[2];
-    sum.give(scale, result);
-    out.store(i * 8, result);
+    if constexpr (kKind != Kind::kAllGather) {
+      uint32_t result[2];
+      sum.give(scale, result);
+      out.store(i * 8, result);
+    }
   }
   finish(header, epoch, sequence);
 }
@@ -95,8 +106,18 @@ __global__ void __launch_bounds__(kThreads) oneshot_words(const __grid_constant_
 }  // namespace
 
 const void* oneshot_words_kernel(const Args& args) {
+  if (args.kind == Kind::kReduceScatter) {
+    return sum_instance_for(args, []<typename T, int kMost>() {
+      return reinterpret_cast<const void*>(&oneshot_words<Kind::kReduceScatter, T, kMost, false>);
+    });
+  }
+  if (args.kind == Kind::kAllGather) {
+    return ranks_instance_for(args, []<int kMost>() {
+      return reinterpret_cast<const void*>(&oneshot_words<Kind::kAllGather, __half, kMost, false>);
+    });
+  }
   return instance_for(args, []<typename T, int kMost, bool kAnyOp>() {
-    return reinterpret_cast<const void*>(&oneshot_words<T, kMost, kAnyOp>);
+    return reinterpret_cast<const void*>(&oneshot_words<Kind::kAllReduce, T, kMost, kAnyOp>);
   });
 }
 

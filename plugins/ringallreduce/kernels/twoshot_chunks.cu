@@ -1,6 +1,7 @@
 // Two-shot all-reduce by chunks of plain stores, for large payloads: rank r gets slice r from every
 // rank, sums it in rank order and stores the result straight into all outputs. Bounded inbox: a CTA has
-// `window` chunks on the way. Started by launch_twoshot().
+// `window` chunks on the way. Reduce-scatter is the same with slices that are whole buffers and results
+// that stay: a result flag says then only that the slot is free. Started by launch_twoshot().
 //
 // CTA b of every rank does chunks b, b + CTAs, ... of all slices; its k-th chunk uses slot
 // b * window + k % window and the flag value sequence + 1 + k. Half of the CTA pushes, half sums:
@@ -36,13 +37,13 @@ namespace {
 constexpr uint32_t kHalf = 512;
 
 /// What both halves of a CTA need.
-template <typename T, int kMost, bool kAnyOp>
+template <Kind kKind, typename T, int kMost, bool kAnyOp>
 struct Half {
   const Call& call;
   const Chunks chunks;
   const uint32_t ranks, rank, thread;
-  const uint64_t base;  // flag value before the first chunk
-  const Span in;
+  const uint64_t base;   // flag value before the first chunk
+  const uint64_t bytes;  // of the payload, of a slice of a reduce-scatter
 
   __device__ __forceinline__ uint32_t slot(uint64_t k) const {
     const uint32_t window = call.args.window;
@@ -97,6 +98,7 @@ struct Half {
         const uint32_t packs = chunks.length(q, chunk(k));
         const uint64_t from = chunks.first(q, chunk(k));
         char* to = inbox(q, rank, k);
+        const Span in = input_for<kKind>(call.args, q, bytes);
         for (uint32_t p = thread; p < packs; p += kHalf * kUnroll) {
           uint4 v[kUnroll];
 #pragma unroll
@@ -125,7 +127,7 @@ struct Half {
 
   __device__ __forceinline__ void sum(Watch& watch) const {
     constexpr int kUnroll = kMost == 2 ? 4 : kMost == 4 ? 2 : 1;
-    const uint64_t bytes = in.bytes;
+    const Span in = input_for<kKind>(call.args, rank, bytes);
     const float scale = scale_of(call.args);
     for (uint64_t k = 0; chunk(k) < chunks.chunks; ++k) {
       const uint32_t packs = chunks.length(rank, chunk(k));
@@ -164,7 +166,8 @@ struct Half {
           total.give(scale, result);
 #pragma unroll
           for (uint32_t q = 0; q < kMost; ++q) {
-            if (q < ranks) Span(call.args.outputs[q], bytes).store((from + at) * 16, result);
+            if (q >= ranks || (kKind == Kind::kReduceScatter && q != rank)) continue;
+            Span(call.args.outputs[q], bytes).store((from + at) * 16, result);
           }
         }
       }
@@ -176,7 +179,7 @@ struct Half {
   }
 };
 
-template <typename T, int kMost, bool kAnyOp>
+template <Kind kKind, typename T, int kMost, bool kAnyOp>
 __global__ void __launch_bounds__(2 * kHalf, 1) twoshot_chunks(const __grid_constant__ Call call) {
   const Args& args = call.args;
   Header* header = header_of(call);
@@ -184,9 +187,10 @@ __global__ void __launch_bounds__(2 * kHalf, 1) twoshot_chunks(const __grid_cons
   const uint64_t base = header->sequence;
   const uint32_t ranks = kMost == 2 ? 2 : args.ranks;
   const uint64_t bytes = args.count * sizeof(T);
-  const Chunks chunks(bytes, ranks, args.chunk_bytes);
-  const Half<T, kMost, kAnyOp> half{
-      call, chunks, ranks, args.rank, threadIdx.x % kHalf, base, Span(args.input, bytes)};
+  const Chunks chunks = kKind == Kind::kReduceScatter ? Chunks(bytes, args.chunk_bytes)
+                                                      : Chunks(bytes, ranks, args.chunk_bytes);
+  const Half<kKind, T, kMost, kAnyOp> half{call, chunks, ranks, args.rank, threadIdx.x % kHalf,
+                                           base, bytes};
   Watch watch(epoch);
   if (threadIdx.x < kHalf) {
     half.push(watch);
@@ -200,8 +204,13 @@ __global__ void __launch_bounds__(2 * kHalf, 1) twoshot_chunks(const __grid_cons
 }  // namespace
 
 const void* twoshot_chunks_kernel(const Args& args) {
+  if (args.kind == Kind::kReduceScatter) {
+    return sum_instance_for(args, []<typename T, int kMost>() {
+      return reinterpret_cast<const void*>(&twoshot_chunks<Kind::kReduceScatter, T, kMost, false>);
+    });
+  }
   return instance_for(args, []<typename T, int kMost, bool kAnyOp>() {
-    return reinterpret_cast<const void*>(&twoshot_chunks<T, kMost, kAnyOp>);
+    return reinterpret_cast<const void*>(&twoshot_chunks<Kind::kAllReduce, T, kMost, kAnyOp>);
   });
 }
 

@@ -31,7 +31,7 @@ run() {
   echo "$name: exit $code, $(tail -n 1 "$logs/$name.txt") ($SECONDS s)"
 }
 
-all=edges,replay,faults,fuzz
+all=edges,replay,faults,fuzz,split
 run two-gpus 60 0 0,1 $all 12
 gpus=$(nvidia-smi -L | wc -l)
 one=0 other=$((gpus > 1 ? 1 : 0))
@@ -64,4 +64,4 @@ wait
 echo "---- failures of the unbroken program"
 grep -h -E "^(FAIL|FATAL)|^    " "$logs"/{two-gpus,virtual-*,timing}.txt | head -n 60
 echo "---- sums"
-grep -h -E "^(fuzz|edges|faults|replay|BEST|limit|timing)" "$logs"/{two-gpus,virtual-*,timing}.txt
+grep -h -E "^(fuzz|split|edges|faults|replay|BEST|limit|timing)" "$logs"/{two-gpus,virtual-*,timing}.txt

@@ -21,10 +21,10 @@ struct Case {
     char line[256];
     snprintf(
         line, sizeof line,
-        "%s ranks %zu %s %s count %llu ctas %u threads %u unroll %u chunk %u window %u stages %u lag %u "
+        "%s ranks %zu %s %s count %llu ctas %u threads %u chunk %u window %u stages %u lag %u "
         "chain %d%s offsets %zu/%zu %zu/%zu",
         name(kernel), rig.size(), name(type), name(op), static_cast<unsigned long long>(count),
-        shape.ctas, shape.threads, shape.unroll, shape.chunk_bytes, shape.window, shape.stages, shape.lag, chain,
+        shape.ctas, shape.threads, shape.chunk_bytes, shape.window, shape.stages, shape.lag, chain,
         in_place ? " in place" : "", in_offset[0], out_offset[0], in_offset[1], out_offset[1]);
     return line;
   }
@@ -143,7 +143,7 @@ bool run(Rig& rig, const Case& c, Random& random) {
 
 Case random_case(Rig& rig, Random& random) {
   Case c{};
-  c.kernel = kKernels[random.below(kKinds)];
+  c.kernel = kKernels[random.below(kKernelCount)];
   c.type = static_cast<Type>(random.below(3));
   c.op = random.below(4) != 0 ? static_cast<Op>(random.below(2))
                               : static_cast<Op>(2 + random.below(3));
@@ -165,7 +165,6 @@ Case random_case(Rig& rig, Random& random) {
   c.shape.threads = 32 * static_cast<uint32_t>(
                              1 + random.below(c.kernel == Kernel::kOneshotLines && wide ? 32 : 16));
   if (c.kernel == Kernel::kTwoshotChunks) c.shape.threads = 1024;
-  c.shape.unroll = 1u << random.below(3);
   c.shape.chunk_bytes = 128u << random.below(10);
   c.shape.window = 1 + static_cast<uint32_t>(random.below(4));
   c.shape.stages = 4u << random.below(3);
@@ -182,7 +181,7 @@ Case random_case(Rig& rig, Random& random) {
 void run_fuzz(Rig& rig, Tally& tally, uint64_t seed, double seconds) {
   const auto start = std::chrono::steady_clock::now();
   Random random(seed);
-  int cases[kKinds] = {}, bad[kKinds] = {};
+  int cases[kKernelCount] = {}, bad[kKernelCount] = {};
   rig.reset(0xfffffff0u, 0xffffff00ull);  // the wrap comes early
   while (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() <
          seconds) {

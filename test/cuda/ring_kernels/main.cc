@@ -1,6 +1,6 @@
 // Checks of the ring all-reduce kernels on GPUs:
 //   ring_kernels <devices> <parts> [seconds of fuzz] [seconds of timing] [seed]
-//   ring_kernels 0,1 edges,replay,faults,fuzz,timing     two GPUs
+//   ring_kernels 0,1 edges,replay,faults,fuzz,split,timing     two GPUs
 //   ring_kernels 0,0,0,0 edges,faults,fuzz               four ranks on one
 // Ends with `N passed, N failed` and 1 when something failed; never later than its alarm.
 #include <csignal>
@@ -21,7 +21,7 @@ int main(int argc, char** argv) {
     if (write(1, text, sizeof text - 1) < 0) _exit(6);
     _exit(5);
   });
-  alarm(static_cast<unsigned>(60 + fuzz + timing));
+  alarm(static_cast<unsigned>(60 + 2 * fuzz + timing));
 
   int have = 0;
   RIG_CHECK(cudaGetDeviceCount(&have));
@@ -51,10 +51,12 @@ int main(int argc, char** argv) {
     if (wants("replay")) run_replay(rig, tally);
     if (wants("faults")) run_faults(rig, tally);
     if (wants("fuzz")) run_fuzz(rig, tally, seed, fuzz);
+    if (wants("split")) run_split(rig, tally, seed, fuzz);
   }
   if (wants("timing")) {
     const bool shared = devices[0] == devices[1];
-    Rig rig(devices, {512u << 10, 16u << 20, 132 * 8, 65536, 132 * 48, 132, 32768}, shared ? 64u << 20 : 512u << 20);
+    const Capacity capacity{512u << 10, 16u << 20, 132 * 8, 65536, 132 * 48, 132, 32768};
+    Rig rig(devices, capacity, shared ? 64u << 20 : 512u << 20);
     run_timing(rig, tally, timing);
   }
   printf("%d passed, %d failed\n", tally.passed, tally.failed);

@@ -47,10 +47,20 @@ inline const char* name(Kernel kernel) {
 }
 constexpr Kernel kKernels[] = {Kernel::kOneshotWords, Kernel::kOneshotLines, Kernel::kTwoshotLines,
                                Kernel::kTwoshotChunks, Kernel::kRing};
-constexpr int kKinds = 5;
+constexpr int kKernelCount = 5;
+
+inline const char* name(Kind kind) {
+  static const char* const names[] = {"all-reduce", "reduce-scatter", "all-gather"};
+  return names[static_cast<int>(kind)];
+}
+constexpr Kind kKinds[] = {Kind::kAllReduce, Kind::kReduceScatter, Kind::kAllGather};
+/// Whether there is such a kernel.
+inline bool exists(Kernel kernel, Kind kind) {
+  return kind == Kind::kAllReduce || (kernel != Kernel::kTwoshotLines && kernel != Kernel::kRing);
+}
 
 struct Shape {
-  uint32_t ctas = 1, threads = 256, unroll = 1, chunk_bytes = 65536, window = 4;
+  uint32_t ctas = 1, threads = 256, chunk_bytes = 65536, window = 4;
   uint32_t stages = 8, lag = 4;  // ring; its tiles are of chunk_bytes up to 16 KiB, its window is the
                                  // least and `window` more
 };
@@ -136,8 +146,10 @@ class Rig {
     }
   }
 
-  Args args(size_t rank, Kernel kernel, Type type, Op op, uint64_t count, const Shape& shape) {
+  Args args(size_t rank, Kernel kernel, Type type, Op op, uint64_t count, const Shape& shape,
+            Kind kind = Kind::kAllReduce) {
     Args a{};
+    a.kind = kind;
     a.rank = static_cast<uint32_t>(rank);
     a.ranks = static_cast<uint32_t>(size());
     a.type = type;
@@ -152,12 +164,16 @@ class Rig {
       a.outputs[i] = ranks_[i].out;
       a.workspaces[i] = ranks_[i].workspace;
     }
+    if (kind == Kind::kAllGather) {
+      a.op = Op::kSum;
+      a.type = Type::kF16;
+      a.count = count * element(type) / 2;
+    }
     a.control = ranks_[rank].control;
     a.limit_ns = limit_ns;
     a.capacity = capacity_;
     a.ctas = shape.ctas;
     a.threads = kernel == Kernel::kTwoshotChunks ? 1024 : shape.threads;
-    a.unroll = shape.unroll;
     a.chunk_bytes = shape.chunk_bytes;
     a.window = shape.window;
     a.stages = shape.stages;
@@ -261,6 +277,8 @@ struct Tally {
 };
 
 void run_fuzz(Rig& rig, Tally& tally, uint64_t seed, double seconds);
+/// Reduce-scatter and all-gather: edges, then fuzz.
+void run_split(Rig& rig, Tally& tally, uint64_t seed, double seconds);
 void run_edges(Rig& rig, Tally& tally);
 void run_replay(Rig& rig, Tally& tally);
 void run_faults(Rig& rig, Tally& tally);

@@ -43,7 +43,7 @@ struct Time {
   double least = 0, median = 0;  // microseconds; 0: a kernel left early
 };
 
-Time measure(Rig& rig, Kernel kernel, Type type, uint64_t count, const Shape& shape) {
+Time measure(Rig& rig, Kernel kernel, Kind kind, Type type, uint64_t count, const Shape& shape) {
   const size_t bytes = count * element(type);
   const int calls = bytes > (16u << 20) ? 4 : bytes > (1u << 20) ? 10 : 40;
   std::vector<cudaGraphExec_t> graphs(rig.size());
@@ -51,8 +51,8 @@ Time measure(Rig& rig, Kernel kernel, Type type, uint64_t count, const Shape& sh
     rig.use(i);
     RIG_CHECK(cudaStreamBeginCapture(rig[i].stream, cudaStreamCaptureModeThreadLocal));
     for (int k = 0; k < calls; ++k) {
-      RIG_CHECK(
-          Rig::start(kernel, rig.args(i, kernel, type, Op::kSum, count, shape), rig[i].stream));
+      const Args a = rig.args(i, kernel, type, Op::kSum, count, shape, kind);
+      RIG_CHECK(Rig::start(kernel, a, rig[i].stream));
     }
     cudaGraph_t graph;
     RIG_CHECK(cudaStreamEndCapture(rig[i].stream, &graph));
@@ -86,13 +86,14 @@ Time measure(Rig& rig, Kernel kernel, Type type, uint64_t count, const Shape& sh
   return {times.front(), times[times.size() / 2]};
 }
 
+/// `bytes`: of an all-reduce's payload.
 std::vector<Shape> shapes(Kernel kernel, size_t bytes, size_t ranks) {
   std::vector<Shape> all;
   if (kernel == Kernel::kTwoshotChunks) {
     for (uint32_t ctas : {8u, 16u, 32u, 64u, 96u, 132u}) {
       for (uint32_t chunk : {8192u, 16384u, 32768u, 65536u}) {
         if (uint64_t{ctas} * chunk > 2 * bytes / ranks) continue;
-        for (uint32_t window : {2u, 4u, 8u}) all.push_back({ctas, 1024, 1, chunk, window});
+        for (uint32_t window : {2u, 4u, 8u}) all.push_back({ctas, 1024, chunk, window});
       }
     }
     return all;
@@ -103,7 +104,7 @@ std::vector<Shape> shapes(Kernel kernel, size_t bytes, size_t ranks) {
       for (uint32_t tile : {8192u, 16384u}) {
         if (uint64_t{ctas} * tile > bytes / ranks) continue;
         for (uint32_t lag : {4u, 8u, 16u}) {
-          Shape shape{ctas, kRingThreads, 1, tile, 4};
+          Shape shape{ctas, kRingThreads, tile, 4};
           shape.stages = tile == 8192 ? 16 : 8;
           shape.lag = lag;
           all.push_back(shape);
@@ -121,15 +122,42 @@ std::vector<Shape> shapes(Kernel kernel, size_t bytes, size_t ranks) {
                 : bytes / kStepBytes / (kernel == Kernel::kTwoshotLines ? ranks : 1) + 1;
       const size_t workers = ctas * (words ? threads : threads / 32);
       if ((ctas > 1 && workers / 2 >= parts) || workers * 48 < parts) continue;
-      for (uint32_t unroll : {1u, 2u, 4u}) {
-        if (unroll > 1 && (kernel != Kernel::kOneshotLines || workers * unroll / 2 >= parts))
-          continue;
-        if (unroll > (ranks == 2 ? 4u : ranks <= 4 ? 2u : 1u)) continue;
-        all.push_back({ctas, threads, unroll, 65536, 4});
-      }
+      all.push_back({ctas, threads, 65536, 4});
     }
   }
   return all;
+}
+
+/// All shapes of a kernel for one payload: `bytes` of an all-reduce, of all slices else.
+void time_one(Rig& rig, Tally& tally, Kernel kernel, Kind kind, size_t bytes, double end) {
+  const size_t n = rig.size();
+  const uint64_t count = bytes / 4 / (kind == Kind::kAllReduce ? 1 : n);
+  Time best;
+  Shape chosen;
+  int tried = 0;
+  for (const Shape& shape : shapes(kernel, bytes, n)) {
+    const Args a = rig.args(0, kernel, Type::kF32, Op::kSum, count, shape, kind);
+    if (Rig::explain(kernel, a) != nullptr || shape.ctas > rig.most_ctas(kernel, a)) continue;
+    if (now() > end) break;
+    const Time t = measure(rig, kernel, kind, Type::kF32, count, shape);
+    ++tried;
+    printf("  %s %s %zu B ctas %u threads %u chunk %u window %u lag %u: min %.2f median %.2f us\n",
+           name(kind), name(kernel), bytes, shape.ctas, shape.threads, shape.chunk_bytes,
+           shape.window, shape.lag, t.least, t.median);
+    if (t.median == 0) {
+      tally.note(false, "a kernel left early while timed");
+      continue;
+    }
+    if (best.median == 0 || t.median < best.median) best = t, chosen = shape;
+  }
+  if (tried == 0) return;
+  const double moved = static_cast<double>(bytes) * (kind == Kind::kAllReduce ? 2 : 1) * (n - 1) / n;
+  printf("BEST ranks %zu %-14s %-15s %10zu B  min %9.2f  median %9.2f us  bus %6.1f GB/s  (ctas %u"
+         " threads %u chunk %u window %u lag %u; %d shapes)\n",
+         n, name(kind), name(kernel), bytes, best.least, best.median,
+         best.median > 0 ? moved / best.median / 1e3 : 0, chosen.ctas, chosen.threads,
+         chosen.chunk_bytes, chosen.window, chosen.lag, tried);
+  fflush(stdout);
 }
 
 }  // namespace
@@ -138,41 +166,18 @@ void run_timing(Rig& rig, Tally& tally, double seconds) {
   print_limits(rig);
   rig.reset();
   const double begin = now();
-  const size_t n = rig.size();
-  const char* only = getenv("ONLY");  // one kernel's name
+  const char* only = getenv("ONLY");  // one kernel's or one kind's name
   for (size_t bytes = 1024; bytes <= rig.bytes(); bytes *= bytes < 65536         ? 8
                                                            : bytes >= 256u << 20 ? 2
                                                                                  : 4) {
-    for (Kernel kernel : kKernels) {
-      if (only != nullptr && strcmp(only, name(kernel)) != 0) continue;
-      Time best;
-      Shape chosen;
-      int tried = 0;
-      for (const Shape& shape : shapes(kernel, bytes, n)) {
-        const Args a = rig.args(0, kernel, Type::kF32, Op::kSum, bytes / 4, shape);
-        if (Rig::explain(kernel, a) != nullptr || shape.ctas > rig.most_ctas(kernel, a)) continue;
-        if (now() - begin > seconds) break;
-        const Time t = measure(rig, kernel, Type::kF32, bytes / 4, shape);
-        ++tried;
-        printf(
-            "  %s %zu B ctas %u threads %u unroll %u chunk %u window %u lag %u: min %.2f median %.2f us\n",
-            name(kernel), bytes, shape.ctas, shape.threads, shape.unroll, shape.chunk_bytes,
-            shape.window, shape.lag, t.least, t.median);
-        if (t.median == 0) {
-          tally.note(false, "a kernel left early while timed");
+    for (Kind kind : kKinds) {
+      for (Kernel kernel : kKernels) {
+        if (!exists(kernel, kind)) continue;
+        if (only != nullptr && strcmp(only, name(kernel)) != 0 && strcmp(only, name(kind)) != 0) {
           continue;
         }
-        if (best.median == 0 || t.median < best.median) best = t, chosen = shape;
+        time_one(rig, tally, kernel, kind, bytes, begin + seconds);
       }
-      if (tried == 0) continue;
-      printf(
-          "BEST ranks %zu %-15s %10zu B  min %9.2f  median %9.2f us  bus %6.1f GB/s  (ctas %u "
-          "threads %u"
-          " unroll %u chunk %u window %u lag %u; %d shapes)\n",
-          n, name(kernel), bytes, best.least, best.median,
-          best.median > 0 ? bytes * 2.0 * (n - 1) / n / best.median / 1e3 : 0, chosen.ctas,
-          chosen.threads, chosen.unroll, chosen.chunk_bytes, chosen.window, chosen.lag, tried);
-      fflush(stdout);
     }
   }
   printf("timing took %.0f s of %.0f\n", now() - begin, seconds);
