@@ -28,6 +28,8 @@ struct RowData {
 };
 
 inline constexpr int kMaxAddedOps = 1024;
+/// Op::kCount itself stands for work that no operator made, so it is no plugin's either.
+inline constexpr int kFirstAddedOp = kOpCount + 1;
 
 RowData& row_data(Op op);
 /// Reads argument kinds and results of a well-formed schema into `row`.

@@ -58,8 +58,9 @@ std::array<RowData, kOpCount>& rows() {
   return *table;
 }
 
-std::atomic<RowData*> g_added[kMaxAddedOps];
-std::atomic<int> g_count{kOpCount};
+RowData g_none{.name = "none", .schema = "none() -> 0"};
+std::atomic<RowData*> g_added[1 + kMaxAddedOps] = {&g_none};
+std::atomic<int> g_count{kFirstAddedOp};
 std::mutex g_adding;
 
 }  // namespace
@@ -82,7 +83,7 @@ void parse_schema(const char* schema, RowData& row) {
 Op add_row(RowData& row) {
   std::lock_guard lock(g_adding);
   const int id = g_count.load(std::memory_order_relaxed);
-  if (id == kOpCount + kMaxAddedOps) {
+  if (id == kFirstAddedOp + kMaxAddedOps) {
     fail(
         ErrorCode::kPlugin,
         "no place for operator %s: a process takes %d operators of plugins, those of unloaded ones "

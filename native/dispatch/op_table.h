@@ -26,7 +26,8 @@ enum class Op : uint16_t {
   kCount
 };
 inline constexpr int kOpCount = static_cast<int>(Op::kCount);
-/// Ids below it name an operator: the built-in ones, then those that plugins brought so far.
+/// Ids below it may be called: the built-in ones, Op::kCount (no operator: an error), those that plugins
+/// brought so far.
 int op_count();
 const char* op_name(Op op);
 const char* op_schema(Op op);

@@ -210,7 +210,7 @@ std::vector<std::string> publish(const std::string& plugin, std::span<const Weft
     }
     names.push_back(made.back()->name);
   }
-  if (op_count() + static_cast<int>(made.size()) > kOpCount + kMaxAddedOps) {
+  if (op_count() + static_cast<int>(made.size()) > kFirstAddedOp + kMaxAddedOps) {
     fail(ErrorCode::kPlugin,
          "a process takes %d operators of plugins, those of unloaded ones included", kMaxAddedOps);
   }
@@ -244,6 +244,15 @@ std::vector<LiveOperator> live_operators() {
   std::vector<LiveOperator> list;
   for (const Entry* each : live()) list.push_back({each->id, each->name, each->schema});
   return list;
+}
+
+std::vector<LoggedName> logged_names() {
+  std::vector<LoggedName> names;
+  for (int id = kFirstAddedOp, end = op_count(); id < end; ++id) {
+    std::string name = op_name(static_cast<Op>(id));
+    names.push_back({id, name.replace(name.find("::"), 2, ".")});
+  }
+  return names;
 }
 
 }  // namespace weft::plugin

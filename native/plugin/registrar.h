@@ -18,4 +18,11 @@ struct LiveOperator {
 /// Those that can be called now.
 std::vector<LiveOperator> live_operators();
 
+struct LoggedName {
+  int id;
+  std::string name;
+};
+/// All that plugins ever brought to this process, as events name them: "ns.op".
+std::vector<LoggedName> logged_names();
+
 }  // namespace weft::plugin

@@ -84,6 +84,12 @@ export function summaryLines(s: InspectSummary): string[] {
       ),
     ),
     ...section(
+      'operators',
+      s.operators.map(
+        ({ name, calls, ns }) => `${name}: ${calls} times${timed ? `, ${time(ns)}` : ''}`,
+      ),
+    ),
+    ...section(
       'longest waits',
       s.waits.map(
         ({ lane, on, what, ns }) =>

@@ -60,24 +60,35 @@ export const collectiveKinds = [
 /** Stream purposes by number. */
 export const streamPurposes = ['compute', 'comm', 'copy_in', 'copy_out', 'user'] as const
 
+/** Names of operators that plugins brought, by id. */
+export type AddedOperators = ReadonlyMap<number, string>
+
 /**
  * What an event's `detail` means: an operator, `<operator>.backward` or other native work; the
  * operator for which operands were redistributed; the
  * collective of collective events and of copies and plugin events that belong to one (the group's id
  * lies above its 8 bits); else undefined.
  */
-export function detailName(kind: EventKind, detail: number): string | undefined {
-  if (kind === 'operator') return workName(detail >>> 16, detail & 0xffff)
-  if (kind === 'redistribute') return operators[detail]?.[0]
+export function detailName(
+  kind: EventKind,
+  detail: number,
+  added?: AddedOperators,
+): string | undefined {
+  if (kind === 'operator') return workName(detail >>> 16, detail & 0xffff, added)
+  if (kind === 'redistribute') return operatorName(detail, added)
   const ofCall = detail !== 0 && (kind === 'copy' || kind === 'plugin')
   if (ofCall || kind.startsWith('collective')) return collectiveKinds[detail & 0xff]
   return undefined
 }
 
-function workName(work: number, op: number): string | undefined {
+/** A built-in operator's name, or a plugin's: 'ns.op'. */
+export const operatorName = (op: number, added?: AddedOperators): string | undefined =>
+  added?.get(op) ?? operators[op]?.[0]
+
+function workName(work: number, op: number, added?: AddedOperators): string | undefined {
   const name = nativeWork[work]
   if (name === undefined || (name !== '' && !name.startsWith('.'))) return name
-  const operator = operators[op]?.[0]
+  const operator = operatorName(op, added)
   if (name === '') return operator
   return (operator ?? 'custom') + name // a node that no operator made
 }

@@ -1,6 +1,6 @@
 // One record of the event log as it lies in memory and in snapshot files: what its fields mean, and how
 // it is decoded. Snapshots and the event stream use it. Pure.
-import type { EventKind } from './event-kinds.js'
+import type { AddedOperators, EventKind } from './event-kinds.js'
 import { detailName, eventKinds } from './event-kinds.js'
 
 /** Bytes of one record. */
@@ -44,11 +44,12 @@ export interface SnapshotEvent {
   extra: number
 }
 
-/** Decodes the record at byte `at`; `tagName` knows the tags by number. */
+/** Decodes the record at byte `at`; `tagName` knows the tags by number, `added` the operators of plugins. */
 export function decodeEvent(
   v: DataView,
   at: number,
   tagName: (number: number) => string | undefined,
+  added?: AddedOperators,
 ): SnapshotEvent {
   const kind = eventKinds[v.getUint16(at + 40, true)] ?? 'error'
   const device = v.getUint16(at + 42, true)
@@ -57,7 +58,7 @@ export function decodeEvent(
   return {
     sequence: u64(v, at),
     kind,
-    name: detailName(kind, detail),
+    name: detailName(kind, detail, added),
     device: device === noDevice ? -1 : device,
     stream: v.getUint16(at + 44, true),
     peer: peer === noDevice ? -1 : peer,

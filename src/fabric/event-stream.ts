@@ -10,6 +10,7 @@ import { UsageError } from '../native/errors.js'
 import type { EventKind } from './event-kinds.js'
 import { eventKinds } from './event-kinds.js'
 import { decodeEvent, eventBytes, type SnapshotEvent } from './event-record.js'
+import { operatorNames } from './plugins.js'
 import { tagName } from './tag.js'
 
 const batch = 8192
@@ -63,9 +64,11 @@ export class EventStream implements AsyncIterable<SnapshotEvent> {
     const view = new DataView(room)
     while (!this.#closed) {
       const count = this.#read(room)
+      const added = count === 0 ? undefined : operatorNames()
       for (let i = 0; i < count && !this.#closed; i++) {
         const at = i * eventBytes
-        if (this.#kinds.has(view.getUint16(at + 40, true))) yield decodeEvent(view, at, tagName)
+        if (!this.#kinds.has(view.getUint16(at + 40, true))) continue
+        yield decodeEvent(view, at, tagName, added)
       }
       await this.#pause(count === batch ? 0 : pauseMs)
     }

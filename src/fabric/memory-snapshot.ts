@@ -1,6 +1,6 @@
 // Decodes the packed allocator snapshot of native/binding/fabric/memory.cc. Pure.
 import { CheckpointError } from '../native/errors.js'
-import { operators } from '../native/operators.js'
+import { type AddedOperators, operatorName } from './event-kinds.js'
 
 /** One block of a segment. */
 export interface MemoryBlock {
@@ -30,7 +30,7 @@ const version = 1
 const states = ['free', 'live', 'pending'] as const
 
 /** Segments and blocks; throws CheckpointError for other data. */
-export function decodeMemorySnapshot(buffer: ArrayBuffer): MemorySegment[] {
+export function decodeMemorySnapshot(buffer: ArrayBuffer, added?: AddedOperators): MemorySegment[] {
   const data = new DataView(buffer)
   if (data.byteLength < 16 || data.getUint32(0, true) !== magic) {
     throw new CheckpointError('this is not a memory snapshot')
@@ -46,7 +46,7 @@ export function decodeMemorySnapshot(buffer: ArrayBuffer): MemorySegment[] {
     bytes: u64(at + 8),
     requested: u64(at + 16),
     ageNs: u64(at + 24),
-    operator: operators[data.getUint32(at + 32, true) - 1]?.[0],
+    operator: operatorName(data.getUint32(at + 32, true) - 1, added),
     stream: data.getUint16(at + 36, true),
     state: states[data.getUint8(at + 38)] ?? 'free',
   })

@@ -6,6 +6,7 @@ import type { DeviceMemory } from './memory-fields.js'
 import { memoryFields } from './memory-fields.js'
 import type { MemorySegment } from './memory-snapshot.js'
 import { decodeMemorySnapshot } from './memory-snapshot.js'
+import { operatorNames } from './plugins.js'
 
 /** Live tensors, bytes and allocator statistics of one device. */
 export function deviceMemory(device?: string): DeviceMemory {
@@ -34,5 +35,5 @@ export function releaseCached(device?: string): number {
 
 /** Segments and blocks of the device's allocator. */
 export function memorySnapshot(device?: string): MemorySegment[] {
-  return decodeMemorySnapshot(native.memorySnapshot(deviceIndex(device)))
+  return decodeMemorySnapshot(native.memorySnapshot(deviceIndex(device)), operatorNames())
 }

@@ -2,6 +2,7 @@
 // process's, whatever fabric or worker loads them. Fabric's methods call these.
 import { native } from '../native/addon.js'
 import type { NativePlugin } from '../native/types.js'
+import type { AddedOperators } from './event-kinds.js'
 import { pluginPath } from './plugin-path.js'
 
 /** A loaded plugin. */
@@ -27,3 +28,6 @@ export const loadPlugin = (plugin: string | URL): PluginInfo =>
 
 /** The plugins of the process. */
 export const plugins = (): PluginInfo[] => native.plugins().map(describe)
+
+/** Names of the operators that plugins ever brought to the process, as events name them, by id. */
+export const operatorNames = (): AddedOperators => new Map(native.pluginOperatorNames())

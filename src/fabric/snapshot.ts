@@ -55,7 +55,7 @@ const headerBytes = 64
 const section = {
   ...{ strings: 1, devices: 2, links: 3, streams: 4, memory: 5, counters: 6, events: 7 },
   ...{ groups: 8, seats: 9, calls: 10, arrivals: 11, graphs: 12, algorithms: 13, poison: 14 },
-  ...{ tags: 15 },
+  ...{ tags: 15, operators: 16 },
 }
 const logModes = ['off', 'basic', 'timing'] as const
 
@@ -251,8 +251,11 @@ export class Snapshot {
     if (this.#events !== undefined) return this.#events
     const tags = this.#rows(section.tags, 8, (at) => this.#text(at))
     const tagName = (number: number) => tags[number - 1]
+    const added = new Map(
+      this.#rows(section.operators, 16, (at, v) => [v.getUint32(at, true), this.#text(at + 8)]),
+    )
     this.#events = this.#rows(section.events, eventBytes, (at) =>
-      decodeEvent(this.#view, at, tagName),
+      decodeEvent(this.#view, at, tagName, added),
     )
     return this.#events
   }

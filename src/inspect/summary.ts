@@ -18,6 +18,8 @@ export interface InspectSummary {
   /** Time from the first event to the last. */
   spanNs: number
   lanes: { name: string; events: number; busyNs: number; waitNs: number }[]
+  /** By time on their streams, or by calls without device times; the largest ones. */
+  operators: { name: string; calls: number; ns: number }[]
   /** The longest ones first; only with device times. */
   waits: { lane: string; on: string | undefined; what: string | undefined; ns: number }[]
   /** Copies by the device whose stream made them and the other one; GB/s only with device times. */
@@ -54,6 +56,7 @@ export function summarize(snapshot: Snapshot): InspectSummary {
     lanes: lanes.map(({ name, spans, busyNs, waitNs }) => ({
       ...{ name, events: spans.length, busyNs, waitNs },
     })),
+    operators: operatorsOf(lanes),
     waits: waits
       .sort((a, b) => b.ns - a.ns)
       .slice(0, longest)
@@ -73,6 +76,18 @@ export function summarize(snapshot: Snapshot): InspectSummary {
     aborted: groups.flatMap((g) => (g.aborted ? [`group ${g.id} was aborted: ${g.aborted}`] : [])),
     ...{ algorithms, counters },
   }
+}
+
+function operatorsOf(lanes: readonly Lane[]) {
+  const rows = new Map<string, { name: string; calls: number; ns: number }>()
+  for (const { event, startNs, endNs } of lanes.flatMap((lane) => lane.spans)) {
+    if (event.kind !== 'operator' || event.name === undefined) continue
+    const row = rows.get(event.name) ?? { name: event.name, calls: 0, ns: 0 }
+    row.calls++
+    row.ns += endNs - startNs
+    rows.set(event.name, row)
+  }
+  return [...rows.values()].sort((a, b) => b.ns - a.ns || b.calls - a.calls).slice(0, longest)
 }
 
 function linksOf(lanes: readonly Lane[], nameOf: (index: number) => string) {

@@ -268,6 +268,8 @@ export interface Addon extends BenchFunctions, GroupFunctions {
   plugins(): NativePlugin[]
   /** Operators of plugins that can be called now. */
   pluginOperators(): [op: number, schema: string][]
+  /** Operators that plugins ever brought, by the names that events have: 'ns.op'. */
+  pluginOperatorNames(): [op: number, name: string][]
   algorithms(): string[]
   /** Forces one algorithm by name; "" gives the choice back. */
   forceAlgorithm(name: string): void

@@ -55,11 +55,25 @@ napi_value plugin_operators(Frame& f) {
   return out;
 }
 
+/// Names of operators that plugins ever brought, as events name them: id, name.
+napi_value plugin_operator_names(Frame& f) {
+  const auto all = plugin::logged_names();
+  napi_value out = make_array(f.env, all.size());
+  for (uint32_t i = 0; i < all.size(); ++i) {
+    napi_value row = make_array(f.env, 2);
+    set(f.env, row, 0u, make_number(f.env, all[i].id));
+    set(f.env, row, 1u, make_text(f.env, all[i].name));
+    set(f.env, out, i, row);
+  }
+  return out;
+}
+
 constexpr Function kFunctions[] = {
     {"loadPlugin", entry<load_plugin>},
     {"unloadPlugin", entry<unload_plugin>},
     {"plugins", entry<plugins>},
     {"pluginOperators", entry<plugin_operators>},
+    {"pluginOperatorNames", entry<plugin_operator_names>},
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Snapshots: devices, links, streams, memory, groups with their open calls, graphs,
-// counters and events in one packed buffer. src/fabric/snapshot.ts decodes it; the layout is
+// Snapshots: devices, links, streams, memory, groups with their open calls, graphs, counters, tags,
+// names of plugins' operators and events in one packed buffer. src/fabric/snapshot.ts decodes it; the layout is
 // snapshot_layout.h. The buffer is also the snapshot file.
 #include <chrono>
 #include <cstring>
@@ -14,6 +14,7 @@
 #include "fabric/fabric.h"
 #include "fabric/path_counters.h"
 #include "fabric/report.h"
+#include "plugin/registrar.h"
 
 namespace weft::binding {
 namespace {
@@ -41,6 +42,7 @@ class Packer {
   std::vector<AlgorithmRow> algorithms;
   std::vector<Text> poison;  ///< the reason, none when not poisoned
   std::vector<Text> tags;
+  std::vector<OperatorRow> operators;
 
   void count(const std::string& name, double value) { counters.push_back({text(name), value}); }
 
@@ -68,6 +70,7 @@ class Packer {
          algorithms.size() * sizeof(AlgorithmRow)},
         {kPoison, poison.data(), poison.size(), poison.size() * sizeof(Text)},
         {kTags, tags.data(), tags.size(), tags.size() * sizeof(Text)},
+        {kOperators, operators.data(), operators.size(), operators.size() * sizeof(OperatorRow)},
     };
     Section sections[kSections];
     size_t at = sizeof(Header) + sizeof(sections);
@@ -164,6 +167,9 @@ void add_work(Packer& packer) {
     packer.count(name + "_bytes", static_cast<double>(counter.bytes));
   }
   if (fabric::poisoned()) packer.poison.push_back(packer.text(fabric::poison_reason()));
+  for (const auto& each : plugin::logged_names()) {
+    packer.operators.push_back({static_cast<uint32_t>(each.id), 0, packer.text(each.name)});
+  }
 }
 
 napi_value snapshot(Frame& f) {

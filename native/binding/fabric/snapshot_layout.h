@@ -32,7 +32,8 @@ enum SectionKind : uint32_t {
   kPoison,
   // From version 4 on.
   kTags,
-  kLastSection = kTags
+  kOperators,  // of plugins
+  kLastSection = kOperators
 };
 constexpr uint32_t kSections = kLastSection;
 
@@ -114,6 +115,11 @@ struct AlgorithmRow {
   Text name;
   uint64_t calls, bytes;
 };
+struct OperatorRow {
+  uint32_t id, reserved;
+  Text name;
+};
+static_assert(sizeof(OperatorRow) == 16 && sizeof(Text) == 8);
 static_assert(sizeof(GroupRow) == 72 && sizeof(SeatRow) == 24 && sizeof(CallRow) == 48);
 static_assert(sizeof(ArrivalRow) == 24 && sizeof(GraphRow) == 24 && sizeof(AlgorithmRow) == 24);
 static_assert(sizeof(Header) == 64 && sizeof(DeviceRow) == 64 && sizeof(LinkRow) == 48);

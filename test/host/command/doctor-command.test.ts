@@ -1,21 +1,15 @@
 // `weft doctor --plugin` as a user runs it: what a plugin brings, and a wrong one named with its PluginError.
-import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, expect, test } from 'vitest'
+import { compilePlugin, compileText, fixture } from '../fabric/compiled-plugin.js'
 
 const file = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'weft-doctor-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
-
-function compiled(name: string, source: string): string {
-  const library = join(folder, `${name}.so`)
-  const flags = ['-std=c11', '-O2', '-shared', '-fPIC', '-I', file('fabric/include')]
-  execFileSync('cc', [...flags, '-o', library, source], { timeout: 60_000 })
-  return library
-}
 
 function doctor(...plugins: string[]) {
   const args = [file('dist/cli/main.js'), 'doctor', '--json', '--plugin', ...plugins]
@@ -23,11 +17,9 @@ function doctor(...plugins: string[]) {
   return JSON.parse(stdout)
 }
 
-const fixture = (name: string) => file(`test/cpp/fixtures/plugins/${name}.c`)
-
 test('a plugin that loads stands there with interface, algorithms and operators', () => {
-  const operators = compiled('operators', fixture('scaled_add'))
-  const algorithms = compiled('algorithms', fixture('rank_sum'))
+  const operators = compilePlugin(folder, fixture('scaled_add.c'), { name: 'operators' })
+  const algorithms = compilePlugin(folder, fixture('rank_sum.c'), { name: 'algorithms' })
   const { plugins, findings } = doctor(operators, algorithms)
   const named = plugins.filter(({ plugin }: { plugin: string }) => plugin.startsWith(folder))
   expect(named).toEqual([
@@ -44,14 +36,10 @@ test('a plugin that loads stands there with interface, algorithms and operators'
 })
 
 test('plugins that do not load are named with their error, and the others are still looked at', () => {
-  const good = compiled('good', fixture('scaled_add'))
-  const source = join(folder, 'crash.c')
-  writeFileSync(
-    source,
-    `#include <stdlib.h>
-__attribute__((constructor)) static void crash(void) { abort(); }\n`,
-  )
-  const crash = compiled('crash', source)
+  const good = compilePlugin(folder, fixture('scaled_add.c'))
+  const text = `#include <stdlib.h>
+__attribute__((constructor)) static void crash(void) { abort(); }\n`
+  const crash = compileText(folder, 'crash', text)
   const { ok, plugins, findings } = doctor('./none.so', crash, 'carrier-pigeon', good, good)
   expect(ok).toBe(false)
   const answer = (plugin: string) =>

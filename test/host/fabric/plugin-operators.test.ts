@@ -4,12 +4,11 @@ import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, expect } from 'vitest'
 import { full, noGrad, openFabric, ops, PluginError, type Tensor, tensor, UsageError } from 'weft'
 import { hostOnly } from '../device.js'
+import { compilePlugin, compileText, fixture } from './compiled-plugin.js'
 
-const file = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'weft-operators-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -26,13 +25,9 @@ const faults = [
   'defaultType',
 ]
 
-function compiled(fault: string, source = 'scaled_add.c', extra: string[] = []): string {
-  const library = join(folder, `${source}-${fault}.so`)
-  const flags = ['-std=c11', '-O2', '-Wall', '-Werror', '-shared', '-fPIC', ...extra]
-  const define = `-DBAD=${faults.indexOf(fault)}`
-  const path = file(`test/cpp/fixtures/plugins/${source}`)
-  execFileSync('cc', [...flags, define, '-I', file('fabric/include'), '-o', library, path])
-  return library
+function compiled(fault: string): string {
+  const flags = [`-DBAD=${faults.indexOf(fault)}`]
+  return compilePlugin(folder, fixture('scaled_add.c'), { name: fault, flags })
 }
 
 const test = hostOnly('the plugin computes on host devices')
@@ -180,13 +175,9 @@ test('an operator that fails half-way, or makes no result, is a PluginError', as
 
 test('a plugin of version 1.0 loads, one of a newer minor is refused with both numbers', async () => {
   const fabric = await openFabric({ devices: 'host:0-1' })
-  const source = readFileSync(file('test/cpp/fixtures/plugins/rank_sum.c'), 'utf8')
+  const source = readFileSync(fixture('rank_sum.c'), 'utf8')
   const ofMinor = (minor: string): string => {
-    const path = join(folder, `minor-${minor}.c`)
-    writeFileSync(path, source.replaceAll('WEFT_ABI_MINOR', minor))
-    const flags = ['-std=c11', '-O2', '-shared', '-fPIC', '-I', file('fabric/include')]
-    execFileSync('cc', [...flags, '-o', `${path}.so`, path], { timeout: 60_000 })
-    return `${path}.so`
+    return compileText(folder, `minor-${minor}`, source.replaceAll('WEFT_ABI_MINOR', minor))
   }
   expect(fabric.loadPlugin(ofMinor('0u'))).toMatchObject({ abi: '1.0', operators: [] })
   fabric.unloadPlugin('rank-sum')
@@ -212,9 +203,7 @@ static WeftStatus open_plugin(const WeftHost* host, WeftRegistration* to) {
 extern "C" const WeftPlugin weft_plugin = {sizeof(WeftPlugin), 1, 1, 0, "throws", "1", open_plugin, nullptr};
 `,
   )
-  const flags = ['-std=c++20', '-shared', '-fPIC', '-I', file('fabric/include')]
-  execFileSync('c++', [...flags, '-o', `${path}.so`, path], { timeout: 60_000 })
-  fabric.loadPlugin(`${path}.so`)
+  fabric.loadPlugin(compilePlugin(folder, path, { name: 'throws' }))
   const a = tensor([1, 2], { device })
   expect(() => ops.bad!.throws!(a)).toThrow(PluginError)
   expect(() => ops.bad!.throws!(a)).toThrow(/operator bad::throws: an exception left it .*thrown/)

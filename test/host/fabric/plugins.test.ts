@@ -1,5 +1,4 @@
 // Plugins from TypeScript: loaded, chosen, listed, unloaded; and what cannot be loaded.
-import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,18 +6,11 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, expect } from 'vitest'
 import { openFabric, PluginError, tensor } from 'weft'
 import { hostOnly } from '../device.js'
+import { compilePlugin, fixture } from './compiled-plugin.js'
 
 const file = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'weft-plugin-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
-
-function compiled(): string {
-  const library = join(folder, 'rank_sum.so')
-  const source = file('test/cpp/fixtures/plugins/rank_sum.c')
-  const flags = ['-std=c11', '-O2', '-shared', '-fPIC', '-I', file('fabric/include')]
-  execFileSync('cc', [...flags, '-o', library, source], { timeout: 60_000 })
-  return library
-}
 
 const test = hostOnly('the plugin sums on host devices')
 
@@ -26,7 +18,7 @@ test('a plugin is loaded, sums for groups, is listed and unloaded', async () => 
   const fabric = await openFabric({ devices: 'host:0-2' })
   using group = fabric.group()
   const taken = () => fabric.snapshot().algorithms.find(({ name }) => name === 'rank-sum')?.calls
-  const library = compiled()
+  const library = compilePlugin(folder, fixture('rank_sum.c'))
   const info = fabric.loadPlugin(library)
   expect(info).toMatchObject({ name: 'rank-sum', version: '1.0.0', abi: '1.1' })
   expect(info.algorithms).toEqual(['rank-sum'])
