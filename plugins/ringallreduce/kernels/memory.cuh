@@ -3,6 +3,7 @@
 //   1 a flag is set without release       2 a flag is released to its own GPU alone
 //   3 bulk stores count as complete once they have read their source
 //   4 the wait for results is left out    5 the epoch does not advance    6 banks do not alternate
+// WEFT_JITTER=1 lets threads dawdle between the steps of a protocol, so that what is out of order shows.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +11,25 @@
 #ifndef WEFT_MUTATION
 #define WEFT_MUTATION 0
 #endif
+#ifndef WEFT_JITTER
+#define WEFT_JITTER 0
+#endif
 
 namespace ringallreduce {
+
+/// Up to some 10 us, now and then; nothing where WEFT_JITTER is 0.
+__device__ __forceinline__ void jitter() {
+#if WEFT_JITTER
+  const auto begin = static_cast<uint32_t>(clock());
+  uint32_t mix =
+      (begin ^ (blockIdx.x * 0x9e3779b9u) ^ (threadIdx.x / 32 * 0x85ebca6bu)) * 0xc2b2ae35u;
+  mix ^= mix >> 15;
+  if (mix % 8 != 0) return;
+  const uint32_t cycles = mix >> 18;
+  while (static_cast<uint32_t>(clock()) - begin < cycles) {
+  }
+#endif
+}
 
 /// Two 64-bit words, each one access by PTX; in no order between each other.
 __device__ __forceinline__ void store_words(void* at, uint64_t low, uint64_t high) {

@@ -59,6 +59,7 @@ class Watch {
   __device__ __forceinline__ void restart() {
     since_ = 0;
     start_ = 0;
+    jitter();
   }
 
  private:

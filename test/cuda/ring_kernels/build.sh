@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Builds the kernel checks without CMake, from the repository root:
-#   [NVCC=nvcc] [ARCH=90a] [JOBS=4] [MUTATION=0] [CUTLASS=folder] test/cuda/ring_kernels/build.sh <folder>
+#   [NVCC=nvcc] [ARCH=90a] [JOBS=4] [MUTATION=0] [JITTER=0] [CUTLASS=folder] test/cuda/ring_kernels/build.sh <folder>
 # A mutation breaks the protocol in one place (plugins/ringallreduce/kernels/memory.cuh): its program
-# must fail.
+# must fail. With JITTER=1 threads dawdle between steps: the unbroken program must pass then too.
 set -euo pipefail
 export out=${1:?output folder} kernels=plugins/ringallreduce/kernels checks=test/cuda/ring_kernels
 cutlass=${CUTLASS:-.weft/cutlass/cutlass_library/source}
 nvcc=${NVCC:-nvcc} arch=${ARCH:-90a}
 mkdir -p "$out"
-export compile="$nvcc -std=c++20 -O3 -DNDEBUG -DWEFT_MUTATION=${MUTATION:-0} -diag-suppress=177,445 -Xptxas=-v \
+export compile="$nvcc -std=c++20 -O3 -DNDEBUG -DWEFT_MUTATION=${MUTATION:-0} -DWEFT_JITTER=${JITTER:-0} -diag-suppress=177,445 -Xptxas=-v \
   -gencode arch=compute_$arch,code=sm_$arch --expt-relaxed-constexpr -I $kernels -I $checks -isystem $cutlass/include"
 one() {
   log=$out/$(basename "$1").log
@@ -16,5 +16,5 @@ one() {
   if grep -E "C7510|error" "$log"; then exit 1; fi
 }
 export -f one
-ls $kernels/*.cu $checks/*.cc | xargs -P "${JOBS:-4}" -I{} bash -c 'one {}'
+ls $kernels/*.cu $checks/*.cu $checks/*.cc | xargs -P "${JOBS:-4}" -I{} bash -c 'one {}'
 $nvcc -cudart static -o "$out/ring_kernels" "$out"/*.o -lpthread -ldl -lrt

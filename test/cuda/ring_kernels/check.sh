@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Builds the kernel checks and runs all of them in under 300 s, from the repository root on a machine
+# Builds the kernel checks and runs all of them in under 400 s, from the repository root on a machine
 # with one or more GPUs:
 #   test/cuda/ring_kernels/check.sh <build folder> <log folder>
-# One log a run. Prints a line for each: its exit code and its total. Mutations must not end with 0:
-# a line says which one was caught on two GPUs (0,1) and which on one (0,0).
+# One log a run. Prints a line for each: its exit code and its total. Mutations, and the unbroken program
+# as jitter-0, are built so that threads dawdle; a mutation must not end with 0: a line says which one was
+# caught on two GPUs (0,1) and which on one (0,0).
 set -u
 build=${1:?build folder} logs=${2:?log folder}
 here=test/cuda/ring_kernels
@@ -16,8 +17,8 @@ JOBS=$cores $here/build.sh "$build/0" >"$logs/build.txt" 2>&1 || { tail -n 20 "$
 echo "built at $SECONDS s"
 cat "$build"/0/*.cu.log >"$logs/ptxas.txt"
 (
-  for m in $mutations; do
-    MUTATION=$m JOBS=$((cores / 5 + 1)) nice $here/build.sh "$build/$m" >"$logs/build-$m.txt" 2>&1 &
+  for m in 0 $mutations; do
+    JITTER=1 MUTATION=$m JOBS=$((cores / 5 + 1)) nice $here/build.sh "$build/jitter-$m" >"$logs/build-$m.txt" 2>&1 &
   done
   wait
 ) &
@@ -33,6 +34,9 @@ run() {
 
 all=edges,replay,faults,fuzz,split
 run two-gpus 60 0 0,1 $all 12
+run held 60 0 0,1 held
+run soak 120 0 0,1 soak
+run huge 60 0 0,1 huge
 gpus=$(nvidia-smi -L | wc -l)
 one=0 other=$((gpus > 1 ? 1 : 0))
 (
@@ -49,19 +53,19 @@ virtual=$!
 wait $virtual
 wait $mutants
 run timing 65 0 0,1 timing 0 50
-for m in $mutations; do
-  if [ ! -e "$build/$m/ring_kernels" ]; then
+for m in 0 $mutations; do
+  if [ ! -e "$build/jitter-$m/ring_kernels" ]; then
     echo "mutation $m was not built"
     continue
   fi
-  CUDA_VISIBLE_DEVICES=$one run mutation-$m-one 12 "$m" 0,0 fuzz 3 &
+  CUDA_VISIBLE_DEVICES=$one run mutation-$m-one 30 "jitter-$m" 0,0 fuzz,split 5 &
   first=$!
   [ "$gpus" -gt 1 ] || { wait $first; continue; }
   wait $first
-  run mutation-$m-two 12 "$m" 0,1 fuzz 3
+  run mutation-$m-two 30 "jitter-$m" 0,1 fuzz,split 5
 done
 wait
 echo "---- failures of the unbroken program"
-grep -h -E "^(FAIL|FATAL)|^    " "$logs"/{two-gpus,virtual-*,timing}.txt | head -n 60
+grep -h -E "^(FAIL|FATAL)|^    " "$logs"/{two-gpus,held,soak,huge,virtual-*,timing}.txt | head -n 60
 echo "---- sums"
 grep -h -E "^(fuzz|split|edges|faults|replay|BEST|limit|timing)" "$logs"/{two-gpus,virtual-*,timing}.txt

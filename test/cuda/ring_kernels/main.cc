@@ -2,6 +2,8 @@
 //   ring_kernels <devices> <parts> [seconds of fuzz] [seconds of timing] [seed]
 //   ring_kernels 0,1 edges,replay,faults,fuzz,split,timing     two GPUs
 //   ring_kernels 0,0,0,0 edges,faults,fuzz               four ranks on one
+//   [OPERATIONS=1000000] ring_kernels 0,1 soak,held      [ELEMENTS=268435456] ring_kernels 0,1 huge
+// LIMIT_MS is the kernels' deadline, for tools that slow them down (500).
 // Ends with `N passed, N failed` and 1 when something failed; never later than its alarm.
 #include <csignal>
 
@@ -15,13 +17,15 @@ int main(int argc, char** argv) {
   setenv("CUDA_MODULE_LOADING", "EAGER", 1);
   const std::string list = argc > 1 ? argv[1] : "0,0", parts = argc > 2 ? argv[2] : "edges";
   const double fuzz = argc > 3 ? atof(argv[3]) : 10, timing = argc > 4 ? atof(argv[4]) : 60;
+  const uint64_t operations =
+      getenv("OPERATIONS") ? strtoull(getenv("OPERATIONS"), nullptr, 10) : 1'000'000;
   const uint64_t seed = argc > 5 ? strtoull(argv[5], nullptr, 10) : 1;
   signal(SIGALRM, [](int) {
     static const char text[] = "FATAL the whole program's time is over\n";
     if (write(1, text, sizeof text - 1) < 0) _exit(6);
     _exit(5);
   });
-  alarm(static_cast<unsigned>(60 + 2 * fuzz + timing));
+  alarm(static_cast<unsigned>(getenv("ALARM") ? atoi(getenv("ALARM")) : 60 + 2 * fuzz + timing));
 
   int have = 0;
   RIG_CHECK(cudaGetDeviceCount(&have));
@@ -52,6 +56,13 @@ int main(int argc, char** argv) {
     if (wants("faults")) run_faults(rig, tally);
     if (wants("fuzz")) run_fuzz(rig, tally, seed, fuzz);
     if (wants("split")) run_split(rig, tally, seed, fuzz);
+    if (wants("held")) run_held(rig, tally);
+    if (wants("soak")) run_soak(rig, tally, seed, operations);
+  }
+  if (wants("huge")) {
+    const uint64_t elements = getenv("ELEMENTS") ? strtoull(getenv("ELEMENTS"), nullptr, 10) : 1u << 28;
+    Rig rig(devices, {512u << 10, 4u << 20, 132 * 4, 65536, 32 * 64, 32, 16384}, elements * 4);
+    run_huge(rig, tally, elements);
   }
   if (wants("timing")) {
     const bool shared = devices[0] == devices[1];

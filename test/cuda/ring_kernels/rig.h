@@ -232,6 +232,7 @@ class Rig {
 
   /// After a wait that must end; a kernel that ignores its deadline ends the program.
   void finish(const char* what, double seconds = 20) {
+    seconds = std::max(seconds, 2e-9 * static_cast<double>(limit_ns));
     if (wait(seconds)) return;
     printf("FATAL %s: streams still run after %.0f s although every kernel has a deadline\n", what,
            seconds);
@@ -259,7 +260,7 @@ class Rig {
     }
   }
 
-  uint64_t limit_ns = 500'000'000;
+  uint64_t limit_ns = (getenv("LIMIT_MS") ? strtoull(getenv("LIMIT_MS"), nullptr, 10) : 500) * 1'000'000;
 
  private:
   Capacity capacity_;
@@ -282,6 +283,12 @@ void run_split(Rig& rig, Tally& tally, uint64_t seed, double seconds);
 void run_edges(Rig& rig, Tally& tally);
 void run_replay(Rig& rig, Tally& tally);
 void run_faults(Rig& rig, Tally& tally);
+/// Collectives of all kinds, products and replays mixed, `operations` of them.
+void run_soak(Rig& rig, Tally& tally, uint64_t seed, uint64_t operations);
+/// Another kernel holds SMs before a call.
+void run_held(Rig& rig, Tally& tally);
+/// Buffers of `elements` a rank.
+void run_huge(Rig& rig, Tally& tally, uint64_t elements);
 void run_timing(Rig& rig, Tally& tally, double seconds);
 
 }  // namespace rig
