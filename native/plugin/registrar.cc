@@ -8,6 +8,7 @@
 // keeps the library for the life of the process.
 #include "plugin/registrar.h"
 
+#include <algorithm>
 #include <mutex>
 
 #include "autograd/node.h"
@@ -97,10 +98,14 @@ void forward(OpCall& call) {
   const Tensor* first = nullptr;
   for (const Tensor& t : call.tensors) {
     if (!first && t) first = &t;
-    if (row.writes_first && t && t.requires_grad() && grad_enabled()) {
+    if (row.writes_first && row.row.gradient == nullptr && t && t.requires_grad() &&
+        grad_enabled()) {
       fail(ErrorCode::kPlugin, "%s writes in place and has no gradient: call it inside noGrad()",
            entry.who.c_str());
     }
+  }
+  if (first == nullptr) {
+    fail(ErrorCode::kUsage, "%s needs at least one tensor: that tells the device", row.schema);
   }
   CallView view(row.name, first->device(), std::move(library));
   for (const Tensor& t : call.tensors) view.inputs_.push_back(view.add(t));
@@ -123,7 +128,9 @@ void gradient(GradCall& call) {
   Entry& entry = entry_of(node.op);
   CallView view(entry.row.name, call.grad().device(), node.held);
   const auto inputs = static_cast<size_t>(call.inputs());
-  auto kept = [](uint32_t mask, size_t i) { return i < 32 && (mask >> i & 1) != 0; };
+  auto kept = [](uint32_t mask, size_t i) {
+    return mask == WEFT_KEEP_ALL || (i < 32 && (mask >> i & 1) != 0);
+  };
   for (size_t i = 0; i < inputs; ++i) {
     const int at = static_cast<int>(i);
     view.needed_.push_back(call.needs(at));
@@ -175,10 +182,12 @@ std::unique_ptr<Entry> make(const std::string& plugin, const WeftOperator& op,
   row.name = entry->name.c_str();
   row.schema = entry->schema.c_str();
   parse_schema(row.schema, row);
-  if (row.writes_first && op.gradient != nullptr) {
+  const bool list =
+      std::ranges::any_of(row.kinds, [](ArgKind kind) { return kind == ArgKind::kTensorList; });
+  if (list && op.keep_inputs != 0 && op.keep_inputs != WEFT_KEEP_ALL) {
     fail(ErrorCode::kPlugin,
-         "operator %s writes in place and brings a gradient: only operators "
-         "that make new tensors may",
+         "operator %s has a Tensor[], so its inputs have no fixed places: keep_inputs is "
+         "WEFT_KEEP_ALL or 0",
          entry->name.c_str());
   }
   row.row = {&forward, op.gradient == nullptr ? nullptr : &gradient, op.keep_inputs,

@@ -27,7 +27,7 @@ extern "C" {
 #endif
 
 #define WEFT_ABI_MAJOR 1u
-#define WEFT_ABI_MINOR 1u
+#define WEFT_ABI_MINOR 2u
 
 #if defined(_WIN32)
 #define WEFT_PLUGIN_EXPORT __declspec(dllexport)
@@ -183,7 +183,7 @@ typedef struct WeftChoice {
   const char* algorithm;
 } WeftChoice;
 
-/* ---- Operators (1.1) ---------------------------------------------------------------------- */
+/* ---- Operators (1.1; 1.2: Tensor[], gradients of operators that write in place) --------------- */
 
 #define WEFT_MAX_DIMS 8
 #define WEFT_MAX_OPERANDS 4
@@ -205,10 +205,10 @@ typedef struct WeftTensor {
   uint64_t byte_offset;
 } WeftTensor;
 
-/* Where an argument of the schema lies: a tensor in `input`, anything else in `number`. */
+/* Where an argument of the schema lies: tensors in `input`, anything else in `number`. */
 typedef struct WeftArgument {
   uint32_t first;
-  uint32_t count; /* of an int[]; else 1 */
+  uint32_t count; /* of an int[] or Tensor[]; else 1 */
 } WeftArgument;
 
 /* One call of an operator, or of its gradient; good until the function returns. */
@@ -219,7 +219,7 @@ typedef struct WeftOperatorCall {
   uint32_t arguments;
   uint32_t inputs;
   uint32_t numbers;
-  uint32_t outputs; /* that the schema tells */
+  uint32_t outputs; /* that the schema tells; in a gradient of Tensor!: 1, what was written */
   uint32_t reserved;
   void* stream;                 /* cudaStream_t; opaque on the host */
   const WeftArgument* argument; /* [arguments], by position in the schema */
@@ -271,10 +271,14 @@ typedef struct WeftOperatorHost {
                         const void* argument, uint64_t bytes);
 } WeftOperatorHost;
 
-/* An operator. Schema: "ns::op(Tensor a, Tensor? b, float alpha = 1, int n, int[] dims, bool flag)
- * -> 1", with the number of results, 1 to 4; "Tensor!" as the first argument is written in place, then
- * there are 0. All tensors of a call lie on one device. Functions check, make the results and enqueue;
- * results of a call that failed are dropped. */
+#define WEFT_KEEP_ALL (~0u)
+
+/* An operator. Schema: "ns::op(Tensor a, Tensor? b, Tensor[] c, float alpha = 1, int n, int[] dims,
+ * bool flag) -> 1", with the number of results, 1 to 4; "Tensor!" as the first argument is written in
+ * place, then there are 0. All tensors of a call lie on one device; results are new tensors, never views
+ * of arguments. Functions check, make the results and enqueue; results of a call that failed are dropped.
+ * The gradient of an operator that writes in place gets as `arrived` and `output` those of its first
+ * argument as written, keeps as input 0 that argument as it was before, and makes its gradient. */
 typedef struct WeftOperator {
   uint32_t size;
   uint32_t flags; /* 0 */
@@ -285,7 +289,7 @@ typedef struct WeftOperator {
   /* NULL: results have no gradient. Makes, by output(), the gradient of each needed input that has
    * one; look at call->driver. */
   WeftStatus (*gradient)(void* ctx, const WeftOperatorCall* call);
-  uint32_t keep_inputs;  /* bit i: the gradient reads input i */
+  uint32_t keep_inputs; /* bit i: the gradient reads input i; with a Tensor[]: WEFT_KEEP_ALL or 0 */
   uint32_t keep_outputs; /* bit i: the gradient reads result i */
 } WeftOperator;
 

@@ -4,7 +4,7 @@
 import { native, words } from '../../native/addon.js'
 import { PluginError, UsageError } from '../../native/errors.js'
 import type { Tensor } from '../tensor.js'
-import { handleOf, writeInts } from './invoke.js'
+import { handleOf, writeInts, writeTensors } from './invoke.js'
 import { makeTensor } from './make.js'
 
 /** An operator of a plugin: arguments in the order of its schema, or the last ones by name in an object. */
@@ -82,6 +82,7 @@ function invoke(known: Known, given: unknown[]): Tensor | Tensor[] {
   known.args.forEach((each, i) => {
     const value = values[i]
     if (each.type === 'int[]') at = writeInts(at, value as number[])
+    else if (each.type === 'Tensor[]') at = writeTensors(at, value as Tensor[])
     else if (!each.type.startsWith('Tensor')) words[at++] = numberFor(known.schema, each, value)
     else words[at++] = value === undefined ? 0 : handleOf(value as Tensor)
   })
