@@ -6,12 +6,6 @@
 // one, since its call is over on the host.
 import { native } from '../native/addon.js'
 import { enqueued } from '../tensor/operators/enqueued.js'
-import { recordFailure } from './failure-recorder.js'
-
-function report(error: unknown): never {
-  recordFailure(error)
-  throw error
-}
 
 /** One collective call on its way; awaiting it waits for the result. Belongs to the thread that made it. */
 export class Work implements PromiseLike<void> {
@@ -30,7 +24,7 @@ export class Work implements PromiseLike<void> {
    * FabricPoisonedError or the error of an abort. Later operators on the tensors do not need it: streams are ordered.
    */
   get done(): Promise<void> {
-    this.#done ??= native.workDone(this.#id).catch(report)
+    this.#done ??= native.workDone(this.#id)
     return this.#done
   }
 
@@ -53,11 +47,7 @@ export class Work implements PromiseLike<void> {
    * rejects. For worker threads; on the main thread use `done`.
    */
   waitLaunched(): void {
-    try {
-      native.workWaitLaunched(this.#id)
-    } catch (error) {
-      report(error)
-    }
+    native.workWaitLaunched(this.#id)
   }
 
   /** The current stream of the rank's device waits for the result. The work must be launched. */

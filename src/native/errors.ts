@@ -196,7 +196,16 @@ export function weftErrorNumber(error: unknown): number | undefined {
 export function makeNativeError(code: number, message: string, fieldsJson: string): Error {
   const cls = errorClasses[code - 1]
   if (!cls) return new WeftError(`WEFT_NATIVE_${code}`, message)
-  return new cls(message, parseFields(fieldsJson))
+  const error = new cls(message, parseFields(fieldsJson))
+  observer?.(error)
+  return error
+}
+
+let observer: ((error: WeftError) => void) | undefined
+
+/** @internal `look` sees each error of native code on this thread as it is made; it must not throw. */
+export function observeNativeErrors(look: ((error: WeftError) => void) | undefined): void {
+  observer = look
 }
 
 function parseFields(json: string): Fields {

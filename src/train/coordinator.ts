@@ -84,7 +84,7 @@ export class Coordinator {
       return await this.#train(crew, fabric, directory, { ...loaded, totalSteps })
     } catch (error) {
       await this.#choices?.close().catch(() => {}) // the run's own failure says more
-      const file = await flight.write(directory)
+      const file = await flight.write(directory, error)
       if (file !== undefined) {
         const line = `what happened before is in ${file}: weft inspect reads it`
         this.#emit({ kind: 'note', step: 0, line })

@@ -1,7 +1,10 @@
 // The flight recorder of a run: keeps the event log on while it goes, and when the run fails writes a
 // snapshot of that moment, with the calls that were open, to flight.bin in the run's folder. The
 // coordinator makes one for each run; a run without a folder records nothing.
+
 import type { Fabric, LogMode } from '../fabric/fabric.js'
+import { nameRecord, recordState } from '../fabric/failure-recorder.js'
+import { WeftError } from '../native/errors.js'
 import type { RunDirectory } from './run-directory.js'
 
 /** So many of the newest events are written. */
@@ -32,11 +35,21 @@ export class FlightRecorder {
     }
   }
 
-  /** Writes what was taken, or the state of now; the file, undefined when there is none. */
-  async write(directory: RunDirectory | undefined): Promise<string | undefined> {
+  /**
+   * Writes what was taken, or the state of now, to the run's folder, or to that of openFabric's flight recorder, and
+   * names the file in `error`; the file, undefined when there is none.
+   */
+  async write(directory: RunDirectory | undefined, error: unknown): Promise<string | undefined> {
     this.take()
     if (this.#taken === undefined) return undefined
-    return await directory?.flight(this.#taken).catch(() => undefined)
+    const own = await directory?.flight(this.#taken).catch(() => undefined)
+    if (own !== undefined) {
+      if (error instanceof WeftError) error.flightRecord = own
+      return own
+    }
+    const file = recordState(this.#taken)
+    if (file !== undefined && error instanceof WeftError) nameRecord(error, file)
+    return file
   }
 
   /** Puts the log back as it was. */

@@ -126,6 +126,7 @@ describe('a worker that fails in the middle of a step', () => {
     expect(error.message).toMatch(pattern)
     expect(error.fields.rank).toBe(Number(fault.split(':')[1]))
     expect([4, 5]).toContain(error.fields.step)
+    expect(error.flightRecord).toBe(join(folder, 'run', 'flight.bin'))
   })
 
   it.each([
