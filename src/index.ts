@@ -30,7 +30,9 @@ export type {
   SnapshotGroup,
 } from './fabric/open-calls.js'
 export type { PluginInfo } from './fabric/plugins.js'
+export type { ProbeOptions, ProbeSource } from './fabric/probe.js'
 export { RankGroup } from './fabric/rank-group.js'
+export type { SnapshotPool } from './fabric/snapshot.js'
 export { Snapshot } from './fabric/snapshot.js'
 export type { Stream } from './fabric/stream.js'
 export { createStream, currentStream, streamWait, withStream } from './fabric/stream.js'
@@ -75,6 +77,7 @@ export {
   WeftError,
   WorkerError,
 } from './native/errors.js'
+export type { PairProbe, PathProbe } from './native/link-types.js'
 export * as nn from './nn/index.js'
 export * as optim from './optim/index.js'
 export type { DType, HostArray, TensorData } from './tensor/dtype.js'

@@ -125,6 +125,7 @@ FunctionList fault_functions();
 FunctionList group_functions();
 FunctionList work_functions();
 FunctionList snapshot_functions();
+FunctionList topology_functions();
 FunctionList event_log_functions();
 FunctionList memory_functions();
 FunctionList random_functions();

@@ -73,6 +73,7 @@ export function summaryLines(s: InspectSummary): string[] {
       ? []
       : ["no device times: openFabric({ log: 'timing' }) gives busy times, waits and rates"]),
     ...section('this process must restart', s.poisoned === undefined ? [] : [s.poisoned]),
+    ...section('pairs that failed their test: copies go through the host', s.unused),
     ...section('open calls', s.open),
     ...section('aborted groups', s.aborted),
     ...section(
@@ -128,11 +129,15 @@ export function summaryLines(s: InspectSummary): string[] {
     ),
     ...section(
       'memory',
-      s.memory.map(
-        (m) =>
-          `${m.device}: ${formatBytes(m.allocatedBytes)} allocated, ${formatBytes(m.reservedBytes)} reserved, ` +
+      s.memory.flatMap((m) => [
+        `${m.device}: ${formatBytes(m.allocatedBytes)} allocated, ${formatBytes(m.reservedBytes)} reserved, ` +
           `${formatBytes(m.peakReservedBytes)} at most`,
-      ),
+        ...m.pools.map(
+          ({ pool, segments, usedBytes, reservedBytes }) =>
+            `  pool ${pool}: ${formatBytes(usedBytes)} of ${formatBytes(reservedBytes)} used, ` +
+            `${segments} segment${segments === 1 ? '' : 's'}`,
+        ),
+      ]),
     ),
     ...section(
       'algorithms',

@@ -24,8 +24,9 @@ import { Group } from './group.js'
 import { deviceMemory, memorySnapshot } from './memory.js'
 import type { DeviceMemory } from './memory-fields.js'
 import type { MemorySegment } from './memory-snapshot.js'
-import { requireKnownOptions, requireTimeout } from './option-checks.js'
+import { requireKnownOptions } from './option-checks.js'
 import { loadPlugin, type PluginInfo, plugins } from './plugins.js'
+import { type ProbeOptions, type ProbeSource, probePairs } from './probe.js'
 import { Snapshot } from './snapshot.js'
 import { synchronize } from './synchronize.js'
 import { chooseTuning, refuseMeasured, type TuneChoice, usesTunedChoices } from './tuned-choices.js'
@@ -187,15 +188,13 @@ export class Fabric {
   /**
    * Tests each ordered pair of different devices, by copy engine and by a kernel's loads and stores: writes,
    * reads back, compares, measures. A pair that fails is not used from then on; its link in the answer says why.
-   * Pairs tested before are not tested again unless `again`. `timeoutMs` bounds each wait of a pair (default
-   * 2000). Do it before groups are made: they keep the ring order they began with.
+   * Pairs tested before, by this process or an earlier one of this machine, are not tested again unless `again`
+   * (ProbeOptions tells of the file that keeps them). Do it before groups are made: they keep the ring order they
+   * began with.
    */
-  async probe(options: { again?: boolean; timeoutMs?: number } = {}): Promise<Topology> {
-    requireKnownOptions('probe', options, ['again', 'timeoutMs'])
-    const limit = Math.ceil(requireTimeout(options.timeoutMs ?? 2000))
-    const indices = this.devices.map((device) => device.index)
-    await native.probePeers(indices, options.again === true, limit)
-    return this.topology()
+  async probe(options: ProbeOptions = {}): Promise<Topology & { source: ProbeSource }> {
+    const source = await probePairs(this.devices, options)
+    return { ...this.topology(), source }
   }
 
   /** Memory of each device and the number of live handles. */

@@ -1,6 +1,7 @@
 // Snapshots: one packed buffer with devices, links, streams, memory, counters and events, decoded
 // lazily. Layout: native/binding/fabric/snapshot.cc. The bytes are also the snapshot file. Pure.
 import { CheckpointError } from '../native/errors.js'
+import type { PairProbe } from '../native/link-types.js'
 import { streamPurposes } from './event-kinds.js'
 import { decodeEvent, eventBytes, type SnapshotEvent } from './event-record.js'
 import type { DeviceMemory } from './memory-fields.js'
@@ -36,6 +37,8 @@ export interface SnapshotLink {
   nominalGbps: number
   /** "NVSwitch", "host bridge", …; "" when direct or not told. */
   through: string
+  /** What the last test of the pair found; missing when it was not tested. */
+  probe?: PairProbe
 }
 
 export interface SnapshotStream {
@@ -48,6 +51,19 @@ export interface SnapshotStream {
 /** Memory of the device with index `device`. */
 export type SnapshotMemory = { device: number } & DeviceMemory
 
+/** The memory of one pool of a device. */
+export interface SnapshotPool {
+  device: number
+  /** 0 shared; others belong to captured graphs. */
+  pool: number
+  /** Segments for blocks up to 1 MiB, or those for larger ones. */
+  small: boolean
+  segments: number
+  reservedBytes: number
+  /** Neither in live blocks nor waiting for another stream. */
+  freeBytes: number
+}
+
 const magic = 0x50534657
 const version = 4
 const oldest = 1
@@ -55,8 +71,9 @@ const headerBytes = 64
 const section = {
   ...{ strings: 1, devices: 2, links: 3, streams: 4, memory: 5, counters: 6, events: 7 },
   ...{ groups: 8, seats: 9, calls: 10, arrivals: 11, graphs: 12, algorithms: 13, poison: 14 },
-  ...{ tags: 15, operators: 16 },
+  ...{ tags: 15, operators: 16, pools: 17, probes: 18 },
 }
+const probeStates = ['untested', 'works', 'wrong', 'hangs', 'refused'] as const
 const logModes = ['off', 'basic', 'timing'] as const
 
 /** A decoded snapshot; sections are decoded when they are read. */
@@ -138,6 +155,7 @@ export class Snapshot {
 
   get links(): SnapshotLink[] {
     const short = this.version < 2
+    const probes = this.#probes()
     return this.#rows(section.links, short ? 24 : 48, (at, v) => ({
       from: v.getUint16(at, true),
       to: v.getUint16(at + 2, true),
@@ -147,6 +165,7 @@ export class Snapshot {
       nominalGbps: short ? 0 : v.getFloat64(at + 24, true),
       through: short ? '' : this.#text(at + 32),
       lanes: short ? 0 : v.getUint32(at + 40, true),
+      ...probes.get(v.getUint32(at, true)),
     }))
   }
 
@@ -168,6 +187,18 @@ export class Snapshot {
       })
       return row
     })
+  }
+
+  /** Memory by pool; empty in files of before it was told. */
+  get pools(): SnapshotPool[] {
+    return this.#rows(section.pools, 32, (at, v) => ({
+      device: v.getUint16(at, true),
+      small: v.getUint8(at + 2) !== 0,
+      pool: v.getUint32(at + 4, true),
+      segments: v.getUint32(at + 8, true),
+      reservedBytes: this.#u64(at + 16),
+      freeBytes: this.#u64(at + 24),
+    }))
   }
 
   /** Counters of the process by name. */
@@ -264,7 +295,7 @@ export class Snapshot {
   toJSON(): object {
     const { version, takenNs, takenUnixMs, nextSequence, dropped, skipped, capacity, logMode } =
       this
-    const { devices, links, streams, memory, counters, events } = this
+    const { devices, links, streams, memory, pools, counters, events } = this
     const { groups, graphs, algorithms, poisoned } = this
     return {
       ...{ version, takenNs, takenUnixMs, nextSequence, dropped, skipped, capacity, logMode },
@@ -273,6 +304,7 @@ export class Snapshot {
         links,
         streams,
         memory,
+        pools,
         counters,
         groups,
         graphs,
@@ -281,6 +313,24 @@ export class Snapshot {
         events,
       },
     }
+  }
+
+  /** By the first word of a link's row: both ends. */
+  #probes(): Map<number, { probe: PairProbe }> {
+    const path = (v: DataView, state: number, at: number) => {
+      const [gbps, bothGbps, latencyUs] = [0, 8, 16].map((d) => v.getFloat64(at + d, true))
+      return {
+        ...{ state: probeStates[v.getUint8(state)] ?? 'untested' },
+        ...{ gbps: gbps!, bothGbps: bothGbps!, latencyUs: latencyUs! },
+      }
+    }
+    return new Map(
+      this.#rows(section.probes, 64, (at, v) => {
+        const [copy, kernel] = [path(v, at + 4, at + 16), path(v, at + 5, at + 40)]
+        const probe = { copy, kernel, reason: this.#text(at + 8) }
+        return [v.getUint32(at, true), { probe }] as const
+      }),
+    )
   }
 
   #calls(): SnapshotCall[] {

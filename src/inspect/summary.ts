@@ -15,6 +15,8 @@ export interface InspectSummary {
   dropped: number
   skipped: number
   poisoned: string | undefined
+  /** Pairs of devices that failed their test, and why. */
+  unused: string[]
   /** Time from the first event to the last. */
   spanNs: number
   lanes: { name: string; events: number; busyNs: number; waitNs: number }[]
@@ -37,6 +39,8 @@ export interface InspectSummary {
     allocatedBytes: number
     reservedBytes: number
     peakReservedBytes: number
+    /** 'shared, small', 'graph 3, large'; used: live, or waiting for another stream. */
+    pools: { pool: string; segments: number; usedBytes: number; reservedBytes: number }[]
   }[]
   /** One sentence for each call that was not over. */
   open: string[]
@@ -52,6 +56,11 @@ export function summarize(snapshot: Snapshot): InspectSummary {
   const waits = waitsOf(lanes).filter((wait) => wait.ns > 0)
   return {
     ...{ logMode, events: events.length, dropped, skipped, poisoned },
+    unused: snapshot.links.flatMap(({ from, to, probe }) =>
+      probe === undefined || probe.reason === ''
+        ? []
+        : [`${nameOf(from)} to ${nameOf(to)}: ${probe.reason}`],
+    ),
     spanNs: events.length === 0 ? 0 : events.at(-1)!.hostNs - events[0]!.hostNs,
     lanes: lanes.map(({ name, spans, busyNs, waitNs }) => ({
       ...{ name, events: spans.length, busyNs, waitNs },
@@ -71,6 +80,12 @@ export function summarize(snapshot: Snapshot): InspectSummary {
       allocatedBytes: row.allocatedBytes,
       reservedBytes: row.reservedBytes,
       peakReservedBytes: row.peakReservedBytes,
+      pools: snapshot.pools
+        .filter((pool) => pool.device === row.device)
+        .map(({ pool, small, segments, reservedBytes, freeBytes }) => ({
+          pool: `${pool === 0 ? 'shared' : `graph ${pool}`}, ${small ? 'small' : 'large'}`,
+          ...{ segments, reservedBytes, usedBytes: reservedBytes - freeBytes },
+        })),
     })),
     open: groups.flatMap((g) => g.open.map((call) => describeCall(call, snapshot.takenNs))),
     aborted: groups.flatMap((g) => (g.aborted ? [`group ${g.id} was aborted: ${g.aborted}`] : [])),

@@ -33,6 +33,8 @@ export interface NativeDevice {
   capabilityMinor: number
   uuid: string
   pci: string
+  /** Of the processors next to it; -1 when not told. */
+  numaNode: number
   /** Of the GPU's kernel driver, "580.95.05"; "" on host devices. */
   driverVersion: string
   /** CUDA runtime in this build, "13.0"; "" on host devices. */
@@ -189,6 +191,8 @@ export interface Addon extends BenchFunctions, GroupFunctions {
   ringOrder(indices: number[]): number[]
   /** Tests pairs of different devices, each for at most `limitMs` a wait; resolves to the number tested. */
   probePeers(indices: number[], again: boolean, limitMs: number): Promise<number>
+  /** An earlier process's result for a pair, with its numbers in words[0..6); false when this one has its own. */
+  rememberPair(from: number, to: number, copy: string, kernel: string, reason: string): boolean
   /** Positions in `indices`, divided in sets whose members all reach each other fast. */
   peerCliques(indices: number[]): number[][]
   /** Resolves when everything enqueued on all streams of the device so far is done. */

@@ -45,6 +45,15 @@ struct AllocatorStats {
   uint64_t out_of_memory = 0;  ///< times it failed
 };
 
+/// The segments of one pool, the small or the large ones.
+struct PoolInfo {
+  uint32_t id = 0;  ///< 0 shared; others belong to graphs
+  bool small = false;
+  uint64_t segments = 0;
+  uint64_t reserved_bytes = 0;
+  uint64_t free_bytes = 0;  ///< neither live nor waiting for other streams
+};
+
 struct BlockInfo {
   uint64_t address = 0;
   uint64_t bytes = 0;
@@ -75,6 +84,8 @@ class Allocator {
   void record_use(Block* block, Stream& stream);
 
   AllocatorStats stats() const;
+  /// By pool, those without segments left out. Looks at segments alone, not at blocks.
+  std::vector<PoolInfo> pools() const;
   std::vector<SegmentInfo> snapshot() const;
   /// Gives every fully free segment back to the driver; returns bytes released.
   uint64_t release_cached();

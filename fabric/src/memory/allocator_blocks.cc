@@ -56,6 +56,7 @@ Allocator::Impl::FreeList& Allocator::Impl::list_of(const Node& node) {
 
 void Allocator::Impl::insert_free(Node* node) {
   FreeList& list = list_of(*node);
+  node->segment->free_bytes += node->bytes;
   if (node->slot.empty()) {
     list.insert(node);
   } else {
@@ -66,6 +67,7 @@ void Allocator::Impl::insert_free(Node* node) {
 
 void Allocator::Impl::remove_free(Node* node) {
   FreeList& list = list_of(*node);
+  node->segment->free_bytes -= node->bytes;
   node->slot = list.extract(list.find(node));
 }
 
@@ -124,6 +126,7 @@ Allocator::Impl::Node* Allocator::Impl::take_cached(Pool& pool, const Stream& st
   if (it == list.end()) return nullptr;
   Node* node = *it;
   node->slot = list.extract(it);
+  node->segment->free_bytes -= node->bytes;
   const size_t rest = node->bytes - bytes;
   if (small ? rest >= kQuantum : rest > kLargeRemainder) split(node, bytes);
   return node;

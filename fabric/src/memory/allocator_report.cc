@@ -43,6 +43,22 @@ AllocatorStats Allocator::stats() const {
   return impl_->stats;
 }
 
+std::vector<PoolInfo> Allocator::pools() const {
+  std::lock_guard lock(impl_->mutex);
+  std::map<std::pair<uint32_t, bool>, PoolInfo> pools;  // small ones after large ones
+  for (const Impl::Segment* segment : impl_->segments) {
+    PoolInfo& pool = pools[{segment->pool->id, segment->small}];
+    pool.id = segment->pool->id;
+    pool.small = segment->small;
+    ++pool.segments;
+    pool.reserved_bytes += segment->bytes;
+    pool.free_bytes += segment->free_bytes;
+  }
+  std::vector<PoolInfo> result;
+  for (const auto& [key, pool] : pools) result.push_back(pool);
+  return result;
+}
+
 std::vector<SegmentInfo> Allocator::snapshot() const {
   std::lock_guard lock(impl_->mutex);
   const TickClock::Reading now(impl_->clock);

@@ -80,7 +80,8 @@ struct Allocator::Impl {
     Pool* pool = nullptr;
     bool small = false;
     Node* first = nullptr;
-    size_t position = 0;  // in segments
+    size_t free_bytes = 0;  // of its nodes in free lists
+    size_t position = 0;    // in segments
   };
   struct Pending {
     std::shared_ptr<Event> event;

@@ -6,6 +6,9 @@
 #include <mutex>
 #include <tuple>
 
+#include "fabric/fabric.h"
+#include "fabric/known_pairs.h"
+
 namespace fabric {
 namespace probe_table {
 namespace {
@@ -28,15 +31,28 @@ std::atomic<bool>* flag(const Driver& driver, int from, int to) {
   return &table().refused[static_cast<int>(driver.kind())][from][to];
 }
 
+// Caller holds the table's mutex.
+void put(Table& t, const Driver& driver, int from, int to, const PairProbe& result) {
+  t.results[{static_cast<int>(driver.kind()), from, to}] = result;
+  if (auto* refused = flag(driver, from, to)) {
+    refused->store(!result.usable(), std::memory_order_release);
+  }
+}
+
 }  // namespace
 
 void set(const Driver& driver, int from, int to, const PairProbe& result) {
   auto& t = table();
   std::lock_guard lock(t.mutex);
-  t.results[{static_cast<int>(driver.kind()), from, to}] = result;
-  if (auto* refused = flag(driver, from, to)) {
-    refused->store(!result.usable(), std::memory_order_release);
-  }
+  put(t, driver, from, to, result);
+}
+
+bool add(const Driver& driver, int from, int to, const PairProbe& result) {
+  auto& t = table();
+  std::lock_guard lock(t.mutex);
+  if (t.results.contains({static_cast<int>(driver.kind()), from, to})) return false;
+  put(t, driver, from, to, result);
+  return true;
 }
 
 std::optional<PairProbe> find(const Driver& driver, int from, int to) {
@@ -66,9 +82,22 @@ void clear() {
 
 }  // namespace probe_table
 
-const char* probe_state_name(ProbeState state) {
-  static constexpr const char* kNames[] = {"untested", "works", "wrong", "hangs", "refused"};
-  return kNames[static_cast<size_t>(state)];
+namespace {
+constexpr const char* kNames[] = {"untested", "works", "wrong", "hangs", "refused"};
+}
+
+const char* probe_state_name(ProbeState state) { return kNames[static_cast<size_t>(state)]; }
+
+ProbeState probe_state(const std::string& name) {
+  for (size_t i = 0; i < std::size(kNames); ++i) {
+    if (name == kNames[i]) return static_cast<ProbeState>(i);
+  }
+  fail(ErrorCode::kUsage, "'%s' is no state of a test of a pair", name.c_str());
+}
+
+bool remember_pair(Device& from, Device& to, const PairProbe& result) {
+  if (&from.driver() != &to.driver() || from.ordinal() == to.ordinal()) return false;
+  return probe_table::add(from.driver(), from.ordinal(), to.ordinal(), result);
 }
 
 void forget_probes() { probe_table::clear(); }

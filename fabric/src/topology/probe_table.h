@@ -14,6 +14,8 @@ namespace fabric::probe_table {
 
 void set(const Driver& driver, int from, int to, const PairProbe& result);
 std::optional<PairProbe> find(const Driver& driver, int from, int to);
+/// As set(), unless there is a result. False: there is.
+bool add(const Driver& driver, int from, int to, const PairProbe& result);
 /// A test found that `from` must not use its access to `to`.
 bool refused(const Driver& driver, int from, int to);
 void clear();

@@ -43,6 +43,8 @@ class Packer {
   std::vector<Text> poison;  ///< the reason, none when not poisoned
   std::vector<Text> tags;
   std::vector<OperatorRow> operators;
+  std::vector<PoolRow> pools;
+  std::vector<ProbeRow> probes;
 
   void count(const std::string& name, double value) { counters.push_back({text(name), value}); }
 
@@ -71,6 +73,8 @@ class Packer {
         {kPoison, poison.data(), poison.size(), poison.size() * sizeof(Text)},
         {kTags, tags.data(), tags.size(), tags.size() * sizeof(Text)},
         {kOperators, operators.data(), operators.size(), operators.size() * sizeof(OperatorRow)},
+        {kPools, pools.data(), pools.size(), pools.size() * sizeof(PoolRow)},
+        {kProbes, probes.data(), probes.size(), probes.size() * sizeof(ProbeRow)},
     };
     Section sections[kSections];
     size_t at = sizeof(Header) + sizeof(sections);
@@ -122,6 +126,11 @@ void add_device(Packer& packer, Device& device) {
   TensorCounts counts = tensor_counts(device);
   packer.memory.push_back({device.index(), static_cast<uint64_t>(counts.tensors),
                            static_cast<uint64_t>(counts.bytes), device.allocator().stats()});
+  for (const fabric::PoolInfo& pool : device.allocator().pools()) {
+    packer.pools.push_back({device.index(), static_cast<uint8_t>(pool.small), 0, pool.id,
+                            static_cast<uint32_t>(pool.segments), 0, pool.reserved_bytes,
+                            pool.free_bytes});
+  }
 }
 
 void add_group(Packer& packer, const fabric::GroupReport& g) {
@@ -185,6 +194,16 @@ napi_value snapshot(Frame& f) {
     packer.links.push_back({link.from, link.to, link.peer_access, link.gbps, packer.text(link.kind),
                             link.nominal_gbps, packer.text(link.through),
                             static_cast<uint32_t>(link.lanes), 0});
+    if (!link.probe) continue;
+    const auto& [copy, kernel, reason] = *link.probe;
+    packer.probes.push_back({link.from,
+                             link.to,
+                             static_cast<uint8_t>(copy.state),
+                             static_cast<uint8_t>(kernel.state),
+                             0,
+                             packer.text(reason),
+                             {copy.gbps, copy.both_gbps, copy.latency_us},
+                             {kernel.gbps, kernel.both_gbps, kernel.latency_us}});
   }
   packer.count("staging_bytes", static_cast<double>(fabric::staging_bytes()));
   packer.count("live_handles", static_cast<double>(handles::live()));

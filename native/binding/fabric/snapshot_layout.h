@@ -12,7 +12,7 @@ namespace weft::binding::snapshot_layout {
 constexpr uint32_t kMagic = 0x50534657;  // "WFSP"
 // 2: links tell lanes, nominal GB/s and what lies between. 3: groups with their open calls, graphs,
 // algorithms, poison, counters of the paths taken. 4: tags by the number in records, less 1; memory
-// by pool.
+// by pool; tests of pairs.
 constexpr uint32_t kVersion = 4;
 enum SectionKind : uint32_t {
   kStrings = 1,
@@ -33,7 +33,9 @@ enum SectionKind : uint32_t {
   // From version 4 on.
   kTags,
   kOperators,  // of plugins
-  kLastSection = kOperators
+  kPools,
+  kProbes,
+  kLastSection = kProbes
 };
 constexpr uint32_t kSections = kLastSection;
 
@@ -120,6 +122,21 @@ struct OperatorRow {
   Text name;
 };
 static_assert(sizeof(OperatorRow) == 16 && sizeof(Text) == 8);
+struct PoolRow {
+  uint16_t device;
+  uint8_t small, reserved;
+  uint32_t pool, segments, reserved_too;
+  uint64_t reserved_bytes, free_bytes;
+};
+/// GB/s one way, GB/s both ways, microseconds of latency.
+struct ProbeRow {
+  uint16_t from, to;
+  uint8_t copy_state, kernel_state;
+  uint16_t reserved;
+  Text reason;
+  double copy[3], kernel[3];
+};
+static_assert(sizeof(PoolRow) == 32 && sizeof(ProbeRow) == 64);
 static_assert(sizeof(GroupRow) == 72 && sizeof(SeatRow) == 24 && sizeof(CallRow) == 48);
 static_assert(sizeof(ArrivalRow) == 24 && sizeof(GraphRow) == 24 && sizeof(AlgorithmRow) == 24);
 static_assert(sizeof(Header) == 64 && sizeof(DeviceRow) == 64 && sizeof(LinkRow) == 48);

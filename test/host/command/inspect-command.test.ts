@@ -140,6 +140,18 @@ test('tags and steps: work by tag, and communication and lateness in the step in
   }
 })
 
+test('memory by pool: what is used of what each holds', () => {
+  expect(weft(file).stdout).toMatch(
+    /\n {4}pool shared, small: \S+ \S+ of \S+ \S+ used, \d+ segment/,
+  )
+  const [memory] = JSON.parse(weft(file, '--json').stdout).memory
+  const sum = memory.pools.reduce(
+    (s: number, p: { reservedBytes: number }) => s + p.reservedBytes,
+    0,
+  )
+  expect(sum).toBe(memory.reservedBytes)
+})
+
 test('--perfetto: a tag is a slice around its work, and a note on each record; steps have a track', () => {
   const trace = join(folder, 'tags.pftrace')
   weft(file, '--perfetto', trace)

@@ -1,6 +1,16 @@
 // Snapshots of a live fabric.
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Fabric, memory, ones, openFabric, Snapshot, setDefaultDevice, tensor } from 'weft'
+import {
+  captureGraph,
+  type Fabric,
+  memory,
+  memorySnapshot,
+  ones,
+  openFabric,
+  Snapshot,
+  setDefaultDevice,
+  tensor,
+} from 'weft'
 import { device, elsewhere, several, severalNames } from '../device.js'
 
 setDefaultDevice(device)
@@ -74,4 +84,38 @@ test('bytes round-trip', () => {
   const copy = Snapshot.decode(new Uint8Array(snapshot.bytes))
   expect(copy.events).toEqual(snapshot.events)
   expect(JSON.parse(JSON.stringify(copy)).devices).toEqual(snapshot.devices)
+})
+
+test('memory by pool agrees with the blocks of the allocator, also with the pool of a captured graph', async () => {
+  const held = Array.from({ length: 40 }, (_, i) => ones([(i + 1) * 5_000]))
+  for (const [i, x] of held.entries()) if (i % 3 !== 0) x.dispose()
+  using graph = captureGraph(() => ones([300_000]).mul(2))
+  await fabric.synchronize()
+  const pools = new Map<string, { segments: number; reservedBytes: number; freeBytes: number }>()
+  for (const segment of memorySnapshot(device)) {
+    const small = segment.bytes === 2 << 20 && segment.blocks.every((b) => b.requested <= 1 << 20)
+    const key = `${segment.pool} ${small}`
+    const row = pools.get(key) ?? { segments: 0, reservedBytes: 0, freeBytes: 0 }
+    row.segments++
+    row.reservedBytes += segment.bytes
+    for (const b of segment.blocks) if (b.state === 'free') row.freeBytes += b.bytes
+    pools.set(key, row)
+  }
+  const snapshot = fabric.snapshot({ limit: 0 })
+  const index = snapshot.devices.find((each) => each.name === device)!.index
+  const told = snapshot.pools.filter((row) => row.device === index)
+  expect(Object.fromEntries(pools)).toEqual(
+    Object.fromEntries(
+      told.map(({ pool, small, segments, reservedBytes, freeBytes }) => [
+        `${pool} ${small}`,
+        { segments, reservedBytes, freeBytes },
+      ]),
+    ),
+  )
+  expect(told.some((row) => row.pool > 0)).toBe(true)
+  const { reservedBytes, allocatedBytes, pendingBytes } = memory()[device]!
+  const sum = (of: (row: (typeof told)[number]) => number) => told.reduce((s, r) => s + of(r), 0)
+  expect(sum((row) => row.reservedBytes)).toBe(reservedBytes)
+  expect(sum((row) => row.reservedBytes - row.freeBytes)).toBe(allocatedBytes + pendingBytes)
+  expect(graph).toBeDefined()
 })

@@ -210,6 +210,9 @@ class AllocatorTrace {
       idle += free;
       if (free != segment.bytes) stuck += free;
     }
+    uint64_t pooled = 0;
+    for (const PoolInfo& pool : allocator().pools()) pooled += pool.free_bytes;
+    if (pooled != idle) fail_with("pools tell other free bytes than the blocks do");
     const double share = static_cast<double>(stuck) / static_cast<double>(reserved);
     result_.idle += static_cast<double>(idle) / static_cast<double>(reserved);
     result_.fragmentation += share;
