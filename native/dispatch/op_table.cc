@@ -58,7 +58,12 @@ std::array<RowData, kOpCount>& rows() {
   return *table;
 }
 
-RowData g_none{.name = "none", .schema = "none() -> 0"};
+struct NoneRow : RowData {
+  NoneRow() {
+    name = "none";
+    schema = "none() -> 0";
+  }
+} g_none;
 std::atomic<RowData*> g_added[1 + kMaxAddedOps] = {&g_none};
 std::atomic<int> g_count{kFirstAddedOp};
 std::mutex g_adding;

@@ -3,6 +3,7 @@
 #include "plugin/operator_call.h"
 
 #include <cstring>
+#include <new>
 
 #include "fabric/host_queue.h"
 #include "fabric/plugin.h"
@@ -115,6 +116,27 @@ WeftStatus iterate(const WeftOperatorCall* call, uint32_t count, const WeftTenso
   });
 }
 
+/// A plugin's function on a host stream, with its argument.
+template <size_t kBytes>
+struct Task {
+  Task(const std::shared_ptr<void>& library, void (*fn)(const void*), const void* from,
+       size_t bytes)
+      : library(library), fn(fn) {
+    if (bytes > 0) std::memcpy(argument, from, bytes);
+  }
+  void operator()() const { fn(argument); }
+
+  std::shared_ptr<void> library;
+  void (*fn)(const void*);
+  alignas(16) char argument[kBytes];
+};
+
+template <size_t kBytes>
+void enqueue_task(CallView& view, void (*fn)(const void*), const void* argument, size_t bytes) {
+  fabric::host::enqueue(current_stream(view.device).handle(),
+                        Task<kBytes>(view.library, fn, argument, bytes));
+}
+
 WeftStatus enqueue(const WeftOperatorCall* call, void (*fn)(const void*), const void* argument,
                    uint64_t bytes) {
   return fabric::answer_plugin([&] {
@@ -123,14 +145,13 @@ WeftStatus enqueue(const WeftOperatorCall* call, void (*fn)(const void*), const 
           "enqueue runs functions on host devices: launch kernels on the call's stream");
     check(fn != nullptr && bytes <= 1024 && (argument != nullptr || bytes == 0),
           "enqueue needs a function and at most 1024 bytes");
-    struct Task {
-      std::shared_ptr<void> library;
-      void (*fn)(const void*);
-      alignas(16) char argument[1024];
-      void operator()() const { fn(argument); }
-    } task{view.library, fn, {}};
-    if (bytes > 0) std::memcpy(task.argument, argument, bytes);
-    fabric::host::enqueue(current_stream(view.device).handle(), std::move(task));
+    if (bytes <= 64) {
+      enqueue_task<64>(view, fn, argument, bytes);
+    } else if (bytes <= 512) {
+      enqueue_task<512>(view, fn, argument, bytes);
+    } else {
+      enqueue_task<1024>(view, fn, argument, bytes);
+    }
   });
 }
 
@@ -147,8 +168,8 @@ TensorView::TensorView(const Tensor& tensor, const Dims& dims, DType type, Devic
   strides = strides_.v;
 }
 
-CallView::CallView(const char* name, Device& device, std::shared_ptr<void> library)
-    : WeftOperatorCall{}, name(name), device(device), library(std::move(library)) {
+CallView::CallView(const char* name, Device& device, const std::shared_ptr<void>& library)
+    : WeftOperatorCall{}, name(name), device(device), library(library) {
   size = sizeof(WeftOperatorCall);
   driver =
       device.driver().kind() == fabric::DriverKind::kCuda ? WEFT_DRIVER_CUDA : WEFT_DRIVER_HOST;
@@ -156,19 +177,41 @@ CallView::CallView(const char* name, Device& device, std::shared_ptr<void> libra
   stream = current_stream(device).handle();
 }
 
+CallView::~CallView() {
+  auto* views = std::launder(reinterpret_cast<TensorView*>(near_));
+  while (views_ > 0) views[--views_].~TensorView();
+}
+
+const WeftTensor* CallView::place(const Tensor& tensor, const Dims& shape, DType dtype,
+                                  Device& on) {
+  if (views_ < kNear) {
+    auto* made = new (near_ + sizeof(TensorView) * views_) TensorView(tensor, shape, dtype, on);
+    ++views_;
+    return made;
+  }
+  if (!far_) far_ = std::make_unique<std::deque<TensorView>>();
+  return &far_->emplace_back(tensor, shape, dtype, on);
+}
+
 const WeftTensor* CallView::add(const Tensor& tensor) {
   if (!tensor) return nullptr;
   tensor->storage->use_on(current_stream(device));
-  return &views.emplace_back(tensor, tensor.shape(), tensor.dtype(), tensor.device());
+  return place(tensor, tensor.shape(), tensor.dtype(), tensor.device());
 }
 
 const WeftTensor* CallView::add_shape(const Dims& shape, DType dtype) {
-  return &views.emplace_back(Tensor(), shape, dtype, device);
+  return place(Tensor(), shape, dtype, device);
 }
 
 const TensorView& CallView::known_view(const WeftTensor* view) const {
-  for (const TensorView& each : views) {
-    if (&each == view) return each;
+  const auto* views = std::launder(reinterpret_cast<const TensorView*>(near_));
+  for (size_t i = 0; i < views_; ++i) {
+    if (&views[i] == view) return views[i];
+  }
+  if (far_) {
+    for (const TensorView& each : *far_) {
+      if (&each == view) return each;
+    }
   }
   fail(ErrorCode::kUsage, "a tensor was given that is not of this call");
 }

@@ -1,12 +1,11 @@
 // One call of a plugin's operator as both sides see it: the struct of the C ABI and, behind it, the
-// tensors that the host's functions need when the plugin hands it back. registrar.cc makes them, on
+// tensors that the host's functions need when the plugin hands it back. operator_run.cc makes them, on
 // its stack; WeftOperatorHost's functions take them.
 #pragma once
 
+#include <cstddef>
 #include <deque>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "dispatch/op_table.h"
 #include "fabric/plugin_abi.h"
@@ -25,7 +24,11 @@ struct TensorView : WeftTensor {
 };
 
 struct CallView : WeftOperatorCall {
-  CallView(const char* name, Device& device, std::shared_ptr<void> library);
+  /// `library` must stay good while the call runs.
+  CallView(const char* name, Device& device, const std::shared_ptr<void>& library);
+  ~CallView();
+  CallView(const CallView&) = delete;
+  CallView& operator=(const CallView&) = delete;
 
   const WeftTensor* add(const Tensor& tensor);
   const WeftTensor* add_shape(const Dims& shape, DType dtype);
@@ -36,13 +39,20 @@ struct CallView : WeftOperatorCall {
 
   const char* name;
   Device& device;
-  std::shared_ptr<void> library;
-  std::deque<TensorView> views;
-  std::vector<WeftArgument> arguments_;
-  std::vector<double> numbers_;
-  std::vector<const WeftTensor*> inputs_, kept_, arrived_;
-  std::vector<uint8_t> needed_;
-  std::vector<Tensor> made;  // by result; in a gradient by input
+  const std::shared_ptr<void>& library;
+  WeftArgument arguments_[kMaxArgs];
+  SmallVector<const WeftTensor*, 4> inputs_, kept_, arrived_;
+  SmallVector<uint8_t, 8> needed_;
+  SmallVector<Tensor, 4> made;  // by result; in a gradient by input
+
+ private:
+  static constexpr size_t kNear = 8;
+
+  const WeftTensor* place(const Tensor& tensor, const Dims& shape, DType dtype, Device& on);
+
+  alignas(TensorView) std::byte near_[kNear * sizeof(TensorView)];  // the first views of a call
+  size_t views_ = 0;
+  std::unique_ptr<std::deque<TensorView>> far_;  // those behind
 };
 
 const WeftOperatorHost& operator_host();

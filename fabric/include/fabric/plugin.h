@@ -3,10 +3,10 @@
 // the layer above, which knows tensors: it installs an OperatorRegistrar.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "fabric/plugin_abi.h"
@@ -39,9 +39,20 @@ struct OperatorRegistrar {
 void install_operators(const OperatorRegistrar& registrar);
 /// Calls a function of a plugin: its status and text, or an exception that left it, as an error of
 /// `who`.
-void ask_plugin(const std::string& who, const char* what, const std::function<WeftStatus()>& call);
+void ask_plugin(const std::string& who, const char* what, WeftStatus (*call)(void*),
+                void* argument);
+template <typename Call>
+void ask_plugin(const std::string& who, const char* what, Call&& call) {
+  using Fn = std::remove_reference_t<Call>;
+  ask_plugin(who, what, [](void* fn) { return (*static_cast<Fn*>(fn))(); }, &call);
+}
 /// Runs `body` for a plugin: an Error becomes its status and the thread's text.
-WeftStatus answer_plugin(const std::function<void()>& body) noexcept;
+WeftStatus answer_plugin(void (*body)(void*), void* argument) noexcept;
+template <typename Body>
+WeftStatus answer_plugin(Body&& body) noexcept {
+  using Fn = std::remove_reference_t<Body>;
+  return answer_plugin([](void* fn) { (*static_cast<Fn*>(fn))(); }, &body);
+}
 
 /// Loads the library at `path`: all that it registers, or nothing and a PluginError that says why.
 PluginInfo load_plugin(const std::string& path);

@@ -53,12 +53,13 @@ void fail_thrown(const std::string& who, const char* what, const char* text) {
 
 namespace fabric {
 
-void ask_plugin(const std::string& who, const char* what, const std::function<WeftStatus()>& call) {
-  plugin::ask(who, what, call);
+void ask_plugin(const std::string& who, const char* what, WeftStatus (*call)(void*),
+                void* argument) {
+  plugin::ask(who, what, [&] { return call(argument); });
 }
 
-WeftStatus answer_plugin(const std::function<void()>& body) noexcept {
-  return plugin::answer(body);
+WeftStatus answer_plugin(void (*body)(void*), void* argument) noexcept {
+  return plugin::answer([&] { body(argument); });
 }
 
 }  // namespace fabric

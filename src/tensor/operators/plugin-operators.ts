@@ -1,6 +1,6 @@
 // Operators of plugins: `ops.ns.op(x, y, { alpha: 2 })`. Names and schemas come from the addon when an
-// operator is first called, and again when its name is not known any more or not yet; arguments are
-// checked by the schema, then go the way of every operator call (invoke.ts).
+// operator is first called, and again when its plugin was unloaded since; arguments are checked by the
+// schema, then go the way of every operator call (invoke.ts).
 import { native, words } from '../../native/addon.js'
 import { PluginError, UsageError } from '../../native/errors.js'
 import type { Tensor } from '../tensor.js'
@@ -49,22 +49,12 @@ function isNamed(value: unknown): value is Record<string, unknown> {
   )
 }
 
-/** Values by position of the schema; an object at the end names the rest. */
-function arrange({ schema, args }: Known, given: unknown[]): unknown[] {
-  const last = given.at(-1)
-  const named = isNamed(last) ? last : {}
-  const positional = isNamed(last) ? given.slice(0, -1) : given
-  if (positional.length > args.length) throw new UsageError(`too many arguments for ${schema}`)
+function refuseNames({ schema, args }: Known, named: object, positional: number): void {
   for (const name of Object.keys(named)) {
     const at = args.findIndex((each) => each.name === name)
     if (at < 0) throw new UsageError(`${schema} has no argument ${name}`)
-    if (at < positional.length) throw new UsageError(`${schema}: ${name} is given twice`)
+    if (at < positional) throw new UsageError(`${schema}: ${name} is given twice`)
   }
-  return args.map((each, i) => {
-    const value = (i < positional.length ? positional[i] : named[each.name]) ?? each.default
-    if (value !== undefined || each.type === 'Tensor?') return value
-    throw new UsageError(`${schema}: ${each.name} is missing`)
-  })
 }
 
 function numberFor(schema: string, { type, name }: Argument, value: unknown): number {
@@ -76,21 +66,66 @@ function numberFor(schema: string, { type, name }: Argument, value: unknown): nu
   return Number(value)
 }
 
-function invoke(known: Known, given: unknown[]): Tensor | Tensor[] {
-  const values = arrange(known, given)
+/** Writes one argument at word `at`; the index after it. */
+function write({ schema }: Known, argument: Argument, value: unknown, at: number): number {
+  if (argument.type === 'int[]') return writeInts(at, value as number[])
+  if (argument.type === 'Tensor[]') return writeTensors(at, value as Tensor[])
+  const tensor = argument.type.startsWith('Tensor')
+  if (tensor) words[at] = value === undefined ? 0 : handleOf(value as Tensor)
+  else words[at] = numberFor(schema, argument, value)
+  return at + 1
+}
+
+/** Writes the arguments of a call, of which an object at the end names the last; how many words. */
+function writeAll(known: Known, given: readonly unknown[]): number {
+  const { schema, args } = known
+  const last = given[given.length - 1]
+  const named = isNamed(last) ? last : undefined
+  const positional = named === undefined ? given.length : given.length - 1
+  if (positional > args.length) throw new UsageError(`too many arguments for ${schema}`)
+  if (named !== undefined) refuseNames(known, named, positional)
   let at = 0
-  known.args.forEach((each, i) => {
-    const value = values[i]
-    if (each.type === 'int[]') at = writeInts(at, value as number[])
-    else if (each.type === 'Tensor[]') at = writeTensors(at, value as Tensor[])
-    else if (!each.type.startsWith('Tensor')) words[at++] = numberFor(known.schema, each, value)
-    else words[at++] = value === undefined ? 0 : handleOf(value as Tensor)
-  })
-  const first = native.call(known.op, at)
-  if (known.results === 0) return values[0] as Tensor
+  for (let i = 0; i < args.length; i++) {
+    const argument = args[i] as Argument
+    const value = (i < positional ? given[i] : named?.[argument.name]) ?? argument.default
+    if (value === undefined && argument.type !== 'Tensor?') {
+      throw new UsageError(`${schema}: ${argument.name} is missing`)
+    }
+    at = write(known, argument, value, at)
+  }
+  return at
+}
+
+function invoke(known: Known, given: readonly unknown[]): Tensor | Tensor[] {
+  const first = native.call(known.op, writeAll(known, given))
   if (known.results === 1) return makeTensor(first)
+  if (known.results === 0) return written(known, given)
   const further = Array.from(words.slice(0, known.results - 1))
   return [first, ...further].map((handle) => makeTensor(handle))
+}
+
+/** What an operator without results changed: its first argument. */
+function written({ args }: Known, given: readonly unknown[]): Tensor {
+  const first = given[0]
+  return (isNamed(first) ? first[args[0]!.name] : first) as Tensor
+}
+
+/** The operator's id may be gone, its plugin unloaded and loaded again, by any thread: then the new one is called. */
+function makeCall(name: string): PluginOperator {
+  let known: Known | undefined
+  return (...given) => {
+    if (known === undefined) return invoke((known = find(name)), given)
+    try {
+      return invoke(known, given)
+    } catch (error) {
+      if (!(error instanceof PluginError)) throw error
+      const before = known
+      known = undefined
+      known = find(name)
+      if (known.op === before.op) throw error
+      return invoke(known, given)
+    }
+  }
 }
 
 type Namespace = Record<string, PluginOperator>
@@ -101,7 +136,7 @@ function namespace(ns: string): Namespace {
     if (typeof op === 'symbol') return undefined
     let call = known.get(op)
     if (call === undefined) {
-      call = (...args) => invoke(find(`${ns}::${op}`), args)
+      call = makeCall(`${ns}::${op}`)
       known.set(op, call)
     }
     return call

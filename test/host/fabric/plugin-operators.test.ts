@@ -109,6 +109,18 @@ test('the gradient agrees with finite differences, broadcast inputs summed', () 
     noGrad(() => expect(add(a, b).requiresGrad).toBe(false))
   }))
 
+test('a function that was kept calls the plugin that is loaded now', async () => {
+  const fabric = await openFabric({ devices: 'host:0-1' })
+  const kept = ops.demo!.scaled_add!
+  const a = tensor([1, 2], { device })
+  for (let round = 0; round < 3; round++) {
+    fabric.loadPlugin(compiled('none'))
+    expect(await (kept(a, a) as Tensor).toArray()).toEqual([2, 4])
+    fabric.unloadPlugin('scaled-add')
+    expect(() => kept(a, a)).toThrow(/no plugin brought an operator demo::scaled_add/)
+  }
+})
+
 test('a graph keeps the library of a plugin that was unloaded', async () => {
   const a = tensor([1, 2], { device, requiresGrad: true })
   let out: Tensor | undefined
