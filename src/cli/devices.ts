@@ -1,9 +1,11 @@
 // `weft devices`: a table of the devices that a choice opens, and of the links between them.
 
+import { arch } from 'node:os'
 import Table from 'cli-table3'
 import type { Command } from 'commander'
 import type { DeviceInfo } from '../fabric/devices.js'
 import type { Topology } from '../fabric/fabric.js'
+import type { ProbeSource } from '../fabric/probe.js'
 import type { PathProbe } from '../native/link-types.js'
 import type { NvmlReport } from '../native/types.js'
 import { formatBytes } from './format-bytes.js'
@@ -17,6 +19,7 @@ interface DevicesFlags {
   virtual?: string
   json?: boolean
   probe?: boolean
+  again?: boolean
 }
 
 /** What `--json` tells of one device. */
@@ -28,22 +31,51 @@ export function deviceRows(devices: readonly ListedDevice[]): string[][] {
     device.virtualIndex >= 0 ? `${device.name} (virtual)` : device.name,
     device.driver,
     device.model,
+    architecture(device),
     formatBytes(device.totalBytes),
     device.freeBytes > 0 ? formatBytes(device.freeBytes) : '',
     String(device.multiprocessors),
-    device.pci,
   ])
+}
+
+/** 'sm_90' of a GPU, else that of the processor. */
+export function architecture(device: DeviceInfo): string {
+  const { driver, capabilityMajor, capabilityMinor } = device
+  return driver === 'cuda' ? `sm_${capabilityMajor}${capabilityMinor}` : arch()
+}
+
+/** Rows of the table of places: where a device sits, and its links by kind and number. */
+export function placeRows(devices: readonly DeviceInfo[], topology: Topology): string[][] {
+  return devices.map(({ name, pci, uuid, numaNode }) => [
+    name,
+    pci || '-',
+    uuid || '-',
+    numaNode < 0 ? '-' : String(numaNode),
+    linksOf(name, topology),
+  ])
+}
+
+/** '3 nvlink x18 through NVSwitch, 1 staged'. */
+function linksOf(name: string, { links }: Topology): string {
+  const counts = new Map<string, number>()
+  for (const link of links.filter(({ from }) => from === name)) {
+    const kind = linkKind(link)
+    counts.set(kind, (counts.get(kind) ?? 0) + 1)
+  }
+  return [...counts].map(([kind, count]) => `${count} ${kind}`).join(', ') || '-'
+}
+
+function linkKind({ kind, lanes, through }: Topology['links'][number]): string {
+  return `${kind}${lanes > 0 ? ` x${lanes}` : ''}${through ? ` through ${through}` : ''}`
 }
 
 /** 'nvlink x18 through NVSwitch, 478 GB/s nominal, 381 measured', or as much as is known. */
 export function describeLink(link: Topology['links'][number]): string {
-  const lanes = link.lanes > 0 ? ` x${link.lanes}` : ''
-  const through = link.through ? ` through ${link.through}` : ''
   const nominal = link.nominalGbps > 0 ? [`${link.nominalGbps.toFixed(0)} GB/s nominal`] : []
   const unit = nominal.length > 0 ? '' : ' GB/s'
   const measured = link.gbps > 0 ? [`${link.gbps.toFixed(0)}${unit} measured`] : []
   const access = link.peerAccess ? [] : ['no peer access']
-  return [`${link.kind}${lanes}${through}`, ...access, ...nominal, ...measured].join(', ')
+  return [linkKind(link), ...access, ...nominal, ...measured].join(', ')
 }
 
 /** Lines below the tables: versions, and what the kinds of links were taken from. */
@@ -82,6 +114,15 @@ export function probeRows(topology: Topology): string[][] {
   )
 }
 
+/** Where the results of tests came from. */
+export function sourceLine({ tested, remembered, since }: ProbeSource): string {
+  const parts = [
+    ...(tested > 0 ? [`${tested} tested now`] : []),
+    ...(remembered > 0 ? [`${remembered} remembered, since ${since}: --again tests anew`] : []),
+  ]
+  return `tests of ordered pairs: ${parts.join(', ')}`
+}
+
 /** A line for each pair that is not used. */
 export function unusedLines(topology: Topology): string[] {
   return topology.links.flatMap(({ from, to, probe }) =>
@@ -104,22 +145,26 @@ async function showDevices(flags: DevicesFlags): Promise<void> {
   const { freeBytes, nvmlReport } = await import('../fabric/devices.js')
   const virtual = flags.virtual === undefined ? {} : { virtual: Number(flags.virtual) }
   const fabric = await openFabric({ devices: flags.devices, ...virtual })
-  const topology = flags.probe ? await fabric.probe() : fabric.topology()
+  const again = flags.again === true
+  const probed = flags.probe || again ? await fabric.probe({ again }) : undefined
+  const topology = probed ?? fabric.topology()
   const devices = fabric.devices.map((each) => ({ ...each, freeBytes: freeBytes(each.name) }))
   const nvml = devices.some((each) => each.driver === 'cuda') ? nvmlReport() : undefined
   if (flags.json) {
     process.stdout.write(`${JSON.stringify({ ...topology, devices, nvml })}\n`)
     return
   }
-  const head = ['name', 'driver', 'model', 'memory', 'free', 'processors', 'PCI']
-  const lines = [table(head, deviceRows(devices))]
+  const head = ['name', 'driver', 'model', 'architecture', 'memory', 'free', 'processors']
+  const places = ['name', 'PCI', 'UUID', 'NUMA node', 'links']
+  const lines = [table(head, deviceRows(devices)), table(places, placeRows(devices, topology))]
   if (topology.devices.length > 1) {
     lines.push('links', table(['from \\ to', ...topology.devices], linkRows(topology)))
-    const probed = probeRows(topology)
-    if (probed.length > 0) {
-      lines.push('tests', table(['from', 'to', 'copy engine', 'loads and stores'], probed))
+    const rows = probeRows(topology)
+    if (rows.length > 0) {
+      lines.push(probed === undefined ? 'tests' : sourceLine(probed.source))
+      lines.push(table(['from', 'to', 'copy engine', 'loads and stores'], rows))
       lines.push(...unusedLines(topology))
-    } else if (flags.probe) {
+    } else if (probed !== undefined) {
       lines.push('tests: none, since these are parts of one device or of different drivers')
     }
     lines.push(`ring order: ${topology.ring.join(' ')}`)
@@ -136,7 +181,8 @@ export function devicesCommand(program: Command): void {
     .description('list the devices and the links between them')
     .option('-d, --devices <names>', deviceHelp, 'auto')
     .option('--virtual <count>', 'split each GPU in so many virtual devices')
-    .option('--probe', 'test and measure every pair of devices')
+    .option('--probe', 'test and measure every pair of devices that this machine has not tested')
+    .option('--again', 'test and measure every pair')
     .option('--json', 'print one JSON object')
     .action(showDevices)
 }
