@@ -34,7 +34,7 @@ TEST_F(EventLog, ReadsBackEveryField) {
   EXPECT_EQ(record.id, 77u);
   EXPECT_EQ(record.detail, 11u);
   EXPECT_EQ(record.extra, 13u);
-  EXPECT_EQ(record.flags, 0u);
+  EXPECT_EQ(record.tag, 0u);
   EXPECT_EQ(record.device_ns, 0u);
   EXPECT_GE(record.host_ns, before);
   EXPECT_LE(record.host_ns, event_log::now_ns());
