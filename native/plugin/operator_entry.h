@@ -1,13 +1,13 @@
 // An operator that a plugin brought: its row of the operator table and its hold on the plugin's library.
 // registrar.cc makes and withdraws entries, operator_run.cc visits them.
 //
-// Design. An Entry stays for ever (see op_rows.h), its hold on the library does not. `users` counts the
-// table itself and each visit; a visit enters only from a count above zero, so that it may use `library`
-// until it ends. withdraw() gives the table's count back; whoever brings it to zero, having seen all that
-// others did before they left (acquire and release on `users`), lets the library go. So unloading never
-// waits, and a call that is under way, in whatever thread, ends first. Gradient nodes and functions on
-// host streams hold shares of the library, taken inside a visit. Kernels on a GPU cannot tell when they
-// end: the first call there keeps the library for the life of the process.
+// Design. An Entry stays for ever (see op_rows.h), its hold on the library does not. `visits` counts the
+// calls that are inside; withdraw() sets kGone in it, from where on none enters. Whoever leaves it at kGone
+// with no visit (the last visit, or withdraw() itself), having seen all that others did before they left
+// (acquire and release on `visits`), lets the library go. So unloading never waits, a call that is under
+// way, in whatever thread, ends first, and calls that come one after the other cannot keep the library.
+// Gradient nodes and functions on host streams hold shares of the library, taken inside a visit. Kernels
+// on a GPU cannot tell when they end: the first call there keeps the library for the life of the process.
 // What breaks it: reading `library` outside a visit; entering by an unconditional increment.
 #pragma once
 
@@ -28,28 +28,33 @@ struct Entry {
   std::string name, schema, who;
   WeftOperator op = {};
   std::shared_ptr<void> library;
-  std::atomic<uint32_t> users{1};
+  std::atomic<uint32_t> visits{0};
   std::once_flag pinned;
 };
 static_assert(offsetof(Entry, row) == 0);
 
 inline Entry& entry_of(Op op) { return *reinterpret_cast<Entry*>(&row_data(op)); }
 
-inline void leave(Entry& entry) {
-  if (entry.users.fetch_sub(1, std::memory_order_acq_rel) == 1) entry.library.reset();
+inline constexpr uint32_t kGone = 1u << 31;
+
+/// Takes the operator away from new calls.
+inline void withdraw(Entry& entry) {
+  if (entry.visits.fetch_or(kGone, std::memory_order_acq_rel) == 0) entry.library.reset();
 }
 
 /// While it lives, the library stays. Throws PluginError when the plugin was unloaded.
 class Visit {
  public:
   explicit Visit(Entry& entry) : entry_(entry) {
-    uint32_t users = entry.users.load(std::memory_order_relaxed);
+    uint32_t visits = entry.visits.load(std::memory_order_relaxed);
     do {
-      if (users == 0) fail(ErrorCode::kPlugin, "%s was unloaded", entry.who.c_str());
-    } while (!entry.users.compare_exchange_weak(users, users + 1, std::memory_order_acquire,
-                                                std::memory_order_relaxed));
+      if (visits >= kGone) fail(ErrorCode::kPlugin, "%s was unloaded", entry.who.c_str());
+    } while (!entry.visits.compare_exchange_weak(visits, visits + 1, std::memory_order_acquire,
+                                                 std::memory_order_relaxed));
   }
-  ~Visit() { leave(entry_); }
+  ~Visit() {
+    if (entry_.visits.fetch_sub(1, std::memory_order_acq_rel) == kGone + 1) entry_.library.reset();
+  }
   Visit(const Visit&) = delete;
   Visit& operator=(const Visit&) = delete;
 

@@ -86,7 +86,7 @@ void withdraw(std::span<const std::string> names) {
   for (const std::string& name : names) {
     std::erase_if(live(), [&](Entry* each) {
       if (each->name != name) return false;
-      leave(*each);
+      withdraw(*each);
       return true;
     });
   }
