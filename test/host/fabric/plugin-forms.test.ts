@@ -51,7 +51,7 @@ test('several results are an array, each with its gradient, also when only one i
   expect(await grad(b)).toEqual([0, 5])
 })
 
-test('a list of tensors, with the gradients of those that want one', async () => {
+test('a list of tensors and one that may be absent, with the gradients of those that want one', async () => {
   const [a, c] = [leaf([1, 2]), leaf([5, 6])]
   const b = tensor([3, 4], { device })
   const out = product([a, b, c], 2)
@@ -60,6 +60,11 @@ test('a list of tensors, with the gradients of those that want one', async () =>
   expect(await grad(a)).toEqual([30, 48])
   expect(await grad(c)).toEqual([6, 16])
   expect(b.grad).toBeNull()
+  const last = leaf([10, 100])
+  const five = ops.many!.product!([b, b], last) as Tensor
+  expect(await five.toArray()).toEqual([90, 1600])
+  five.sum().backward()
+  expect(await grad(last)).toEqual([9, 16])
   expect(await product([b]).toArray()).toEqual([3, 4])
   const many = Array.from({ length: 40 }, () => leaf([1, 1]))
   product(many).sum().backward()
