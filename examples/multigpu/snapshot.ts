@@ -2,19 +2,23 @@
 // them, one rank that is late. Writes the snapshot to a file for `weft inspect`. Run:
 // npx esbuild examples/multigpu/snapshot.ts | node --input-type=module - host:0-1 snapshot.bin
 import { writeFileSync } from 'node:fs'
-import { openFabric, rand, scope } from 'weft'
+import { openFabric, rand, scope, tag } from 'weft'
 
 const [devices = 'host:0-1', file = 'snapshot.bin'] = process.argv.slice(2)
 const fabric = await openFabric({ devices, log: 'timing' })
 const group = fabric.group()
 const parts = group.devices.map((device) => rand([512, 512], { device }))
 
-for (let step = 0; step < 4; step++) {
-  scope(() => {
-    for (const part of parts) part.copy_(part.matmul(part).mul(1 / 512))
-  })
-  group.allReduce(parts, { op: 'avg' })
+for (let step = 1; step <= 4; step++) {
+  fabric.markStep(step)
+  tag('square', () =>
+    scope(() => {
+      for (const part of parts) part.copy_(part.matmul(part).mul(1 / 512))
+    }),
+  )
+  tag('average', () => group.allReduce(parts, { op: 'avg' }))
 }
+fabric.markStep() // the last step ends here
 await fabric.synchronize()
 
 // Rank 0 calls, the others do not yet: the snapshot shows the open call.

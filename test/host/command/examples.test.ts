@@ -114,6 +114,8 @@ describe('snapshot', () => {
       const told = spawnSync(process.execPath, ['dist/cli/main.js', 'inspect', file], options)
       expect(told.stdout).toMatch(/rank 0 has waited .* for rank 1/)
       expect(told.stdout).toMatch(/host:1 comm: .*busy .*waiting/)
+      expect(told.stdout).toMatch(/square: \d+ records/)
+      expect(told.stdout).toMatch(/step 4: .*exposed communication/)
     } finally {
       rmSync(folder, { recursive: true })
     }
