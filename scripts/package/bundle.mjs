@@ -25,7 +25,7 @@ const files = ['package.json', 'vitest.config.ts', 'tsconfig.json', 'LICENSE', '
 // The C++ and CUDA test programs need a compiler and the sources; the tests of layers and names read what stays behind.
 const leftOut = [
   /^test\/(cpp|cuda)(\/|$)/,
-  /^test\/unit\/(layers|public-names)\.test\.ts$/,
+  /^test\/unit\/(layers|public-names|packaged-folders)\.test\.ts$/,
   /(^|\/)__pycache__(\/|$)/,
   /^dist\/.*(\.map|\.d\.ts)$/,
 ]

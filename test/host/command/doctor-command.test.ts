@@ -4,8 +4,13 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, expect, test } from 'vitest'
-import { compilePlugin, compileText, fixture } from '../fabric/compiled-plugin.js'
+import { afterAll, expect } from 'vitest'
+import {
+  compilePlugin,
+  compileText,
+  fixture,
+  compilingTest as test,
+} from '../fabric/compiled-plugin.js'
 
 const file = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'weft-doctor-'))

@@ -6,8 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect } from 'vitest'
 import { full, noGrad, openFabric, ops, PluginError, type Tensor, tensor, UsageError } from 'weft'
-import { hostOnly } from '../device.js'
-import { compilePlugin, compileText, fixture } from './compiled-plugin.js'
+import { compilePlugin, compileText, fixture, hostPluginTest as test } from './compiled-plugin.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'weft-operators-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -30,7 +29,6 @@ function compiled(fault: string): string {
   return compilePlugin(folder, fixture('scaled_add.c'), { name: fault, flags })
 }
 
-const test = hostOnly('the plugin computes on host devices')
 const device = 'host:0'
 const add = (a: Tensor, b: Tensor, options = {}) => ops.demo!.scaled_add!(a, b, options) as Tensor
 

@@ -7,12 +7,10 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { afterAll, expect } from 'vitest'
 import { openFabric } from 'weft'
-import { hostOnly } from '../device.js'
-import { compilePlugin, fixture } from './compiled-plugin.js'
+import { compilePlugin, fixture, hostPluginTest as test } from './compiled-plugin.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'weft-plugin-workers-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
-const test = hostOnly('the plugin computes on host devices')
 
 /** On each message it makes so many calls and says how they ended. */
 const program = `

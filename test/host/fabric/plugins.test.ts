@@ -5,14 +5,11 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, expect } from 'vitest'
 import { openFabric, PluginError, tensor } from 'weft'
-import { hostOnly } from '../device.js'
-import { compilePlugin, fixture } from './compiled-plugin.js'
+import { compilePlugin, fixture, hostPluginTest as test } from './compiled-plugin.js'
 
 const file = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'weft-plugin-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
-
-const test = hostOnly('the plugin sums on host devices')
 
 test('a plugin is loaded, sums for groups, is listed and unloaded', async () => {
   const fabric = await openFabric({ devices: 'host:0-2' })
