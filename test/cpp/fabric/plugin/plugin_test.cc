@@ -322,7 +322,7 @@ INSTANTIATE_TEST_SUITE_P(
     Plugins, Refused,
     ::testing::Values(
         BadPlugin{"bad_plugin_0",
-                  "built for version 7.1 of the plugin interface, this weft has 1.2"},
+                  "built for version 7.2 of the plugin interface, this weft has 1.2"},
         BadPlugin{"bad_plugin_1", "needs version 1.5 of the plugin interface, this weft has 1.2"},
         BadPlugin{"bad_plugin_2", "lacks a name, a version or open()"},
         BadPlugin{"bad_plugin_3", "the second half is missing"},
