@@ -12,6 +12,7 @@
 
 #include "fabric/event_tags.h"
 #include "log/device_time.h"
+#include "log/event_clock.h"
 
 namespace fabric::event_log {
 
@@ -45,7 +46,8 @@ static_assert(sizeof(Slot) == 64);
 
 struct RecordRing {
   alignas(64) std::atomic<uint64_t> head{0};
-  std::unique_ptr<Slot[]> slots{new Slot[kCapacity]};
+  alignas(64) const std::unique_ptr<Slot[]> slots{new Slot[kCapacity]};
+  EventClock& clock = event_clock();
 };
 
 RecordRing& ring() {
@@ -96,7 +98,7 @@ uint64_t now_ns() {
 void append(EventKind kind, uint16_t device, uint16_t stream, uint16_t peer, uint64_t bytes,
             uint64_t id, uint32_t detail, uint64_t extra) {
   RecordRing& log = ring();
-  const uint64_t ns = now_ns();
+  const uint64_t ns = log.clock.now();
   const uint64_t ticket = log.head.fetch_add(1, std::memory_order_relaxed);
   Slot& slot = log.slots[ticket % kCapacity];
   // Claim the slot. One that is still being written by a producer a lap behind, or that a producer
