@@ -5,6 +5,7 @@
 #include <string>
 
 #include "fabric/fabric.h"
+#include "fabric/numa.h"
 
 namespace {
 
@@ -30,6 +31,12 @@ int main(int argc, char** argv) {
   try {
     Device& a = open_device(argc > 1 ? argv[1] : "cuda:0");
     Device& b = open_device(argc > 2 ? argv[2] : "cuda:1");
+    for (Device* device : {&a, &b}) {
+      const DeviceProperties& p = device->properties();
+      std::printf("%s: PCI %s, %s, NUMA node %d\n", device->name().c_str(), p.pci.c_str(),
+                  p.uuid.c_str(), numa_node(p.pci));
+      check(device->name() + " tells where it sits", !p.pci.empty() && !p.uuid.empty());
+    }
     check("two ordered pairs are tested", probe_peers({&a, &b}).measured == 2);
     check("no pair is tested a second time", probe_peers({&a, &b}).measured == 0);
     for (const Link& link : topology({&a, &b})) {
