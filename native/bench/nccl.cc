@@ -33,6 +33,8 @@ std::shared_ptr<const Nccl> Nccl::open(const std::string& path) {
   find(nccl->group_start, "ncclGroupStart", true);
   find(nccl->group_end, "ncclGroupEnd", true);
   find(nccl->all_reduce, "ncclAllReduce", true);
+  find(nccl->reduce_scatter, "ncclReduceScatter", true);
+  find(nccl->all_gather, "ncclAllGather", true);
   find(nccl->mem_alloc, "ncclMemAlloc", false);
   find(nccl->mem_free, "ncclMemFree", false);
   find(nccl->comm_register, "ncclCommRegister", false);

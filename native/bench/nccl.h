@@ -32,6 +32,8 @@ struct Nccl {
   int (*group_start)() = nullptr;
   int (*group_end)() = nullptr;
   int (*all_reduce)(const void*, void*, size_t, int, int, NcclComm, void*) = nullptr;
+  int (*reduce_scatter)(const void*, void*, size_t, int, int, NcclComm, void*) = nullptr;
+  int (*all_gather)(const void*, void*, size_t, int, NcclComm, void*) = nullptr;
   int (*mem_alloc)(void**, size_t) = nullptr;
   int (*mem_free)(void*) = nullptr;
   int (*comm_register)(NcclComm, void*, size_t, void**) = nullptr;

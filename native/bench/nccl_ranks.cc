@@ -118,16 +118,25 @@ const NcclBuffers& NcclRanks::buffers(NcclMode mode, size_t bytes) {
   return of_mode_[place] = std::move(made);
 }
 
-void NcclRanks::all_reduce(std::span<void* const> in, std::span<void* const> out, size_t count,
-                           DType dtype, std::span<Stream* const> streams) {
+void NcclRanks::start(fabric::CollectiveKind kind, std::span<void* const> in,
+                      std::span<void* const> out, size_t count, DType dtype,
+                      std::span<Stream* const> streams) {
+  using fabric::CollectiveKind;
   const int type = nccl_dtype(dtype);
   nccl_->check(nccl_->group_start(), "ncclGroupStart");
   int result = 0;
   for (size_t r = 0; r < comms_.size() && result == 0; ++r) {
-    result = nccl_->all_reduce(in[r], out[r], count, type, 0, comms_[r], streams[r]->handle());
+    void* const stream = streams[r]->handle();
+    if (kind == CollectiveKind::kAllGather) {
+      result = nccl_->all_gather(in[r], out[r], count, type, comms_[r], stream);
+    } else if (kind == CollectiveKind::kReduceScatter) {
+      result = nccl_->reduce_scatter(in[r], out[r], count, type, 0, comms_[r], stream);
+    } else {
+      result = nccl_->all_reduce(in[r], out[r], count, type, 0, comms_[r], stream);
+    }
   }
   const int ended = nccl_->group_end();
-  nccl_->check(result != 0 ? result : ended, "ncclAllReduce");
+  nccl_->check(result != 0 ? result : ended, "collective");
 }
 
 }  // namespace weft::bench

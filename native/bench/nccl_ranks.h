@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bench/nccl.h"
+#include "fabric/group.h"
 
 namespace weft::bench {
 
@@ -32,9 +33,10 @@ class NcclRanks {
   std::string missing(NcclMode mode) const;
   /// Memory from ncclMemAlloc, registered with ncclCommRegister or as symmetric windows.
   const NcclBuffers& buffers(NcclMode mode, size_t bytes);
-  /// Enqueues an all-reduce (sum) of all ranks, each on its stream.
-  void all_reduce(std::span<void* const> in, std::span<void* const> out, size_t count, DType dtype,
-                  std::span<Stream* const> streams);
+  /// Enqueues an all-reduce, reduce-scatter (sums) or all-gather of all ranks, each on its stream;
+  /// `count` as of fabric::CollectiveArgs.
+  void start(fabric::CollectiveKind kind, std::span<void* const> in, std::span<void* const> out,
+             size_t count, DType dtype, std::span<Stream* const> streams);
 
  private:
   void allocate(std::vector<void*>& list, size_t bytes);

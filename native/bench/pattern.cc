@@ -105,9 +105,10 @@ void SumPattern::spoil(Device& device, void* memory, size_t bytes) {
   drain(device);
 }
 
-uint64_t SumPattern::wrong(Device& device, const void* memory, size_t bytes) {
+uint64_t SumPattern::wrong(Device& device, const void* memory, size_t bytes, size_t first,
+                           int rank) {
   const size_t element = dtype_bytes(dtype_);
-  const std::vector<char>& sums = table(-1);
+  const std::vector<char>& values = table(rank);
   const Staging staging(device);
   uint64_t wrong = 0;
   for (size_t at = 0; at < bytes; at += kPieceBytes) {
@@ -115,7 +116,7 @@ uint64_t SumPattern::wrong(Device& device, const void* memory, size_t bytes) {
     device.driver().copy(staging.data(), fabric::kHostMemory, static_cast<const char*>(memory) + at,
                          device.ordinal(), piece, device.compute().handle());
     drain(device);
-    const char* want = sums.data() + at / element % kPeriod * element;
+    const char* want = values.data() + (first + at / element) % kPeriod * element;
     if (std::memcmp(staging.data(), want, piece) == 0) continue;
     for (size_t i = 0; i < piece; i += element) {
       wrong += std::memcmp(staging.data() + i, want + i, element) != 0;

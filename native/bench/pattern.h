@@ -20,8 +20,9 @@ class SumPattern {
   void fill(Device& device, int rank, void* memory, size_t bytes);
   /// Overwrites with bytes that are no right result. Blocks until done.
   static void spoil(Device& device, void* memory, size_t bytes);
-  /// Elements of `bytes` of the device's memory that are not the sum over all ranks. Blocks.
-  uint64_t wrong(Device& device, const void* memory, size_t bytes);
+  /// Elements of `bytes` of the device's memory that are not the sum over all ranks, or rank `rank`'s
+  /// input, from its element `first` on. Blocks.
+  uint64_t wrong(Device& device, const void* memory, size_t bytes, size_t first = 0, int rank = -1);
 
  private:
   const std::vector<char>& table(int rank);

@@ -29,12 +29,22 @@ struct ReduceBench::Contestant {
 };
 
 ReduceBench::ReduceBench(std::shared_ptr<fabric::Group> group, uint64_t max_bytes, DType dtype,
-                         bool in_place, std::shared_ptr<const Nccl> nccl)
+                         bool in_place, std::shared_ptr<const Nccl> nccl,
+                         fabric::CollectiveKind kind)
     : group_(std::move(group)),
       max_bytes_(max_bytes),
       dtype_(dtype),
       in_place_(in_place),
+      kind_(kind),
       pattern_(dtype, group_->size()) {
+  using fabric::CollectiveKind;
+  if (kind != CollectiveKind::kAllReduce && kind != CollectiveKind::kReduceScatter &&
+      kind != CollectiveKind::kAllGather) {
+    fail(ErrorCode::kUsage, "collectives of kind %d are not measured", static_cast<int>(kind));
+  }
+  if (in_place && kind != CollectiveKind::kAllReduce) {
+    fail(ErrorCode::kUsage, "only all-reduces are measured in place");
+  }
   for (int r = 0; r < group_->size(); ++r) {
     devices_.push_back(&group_->device(r));
     streams_.push_back(&group_->device(r).compute());
@@ -64,10 +74,11 @@ ReduceBench::~ReduceBench() {
 
 fabric::CallShape ReduceBench::shape(uint64_t bytes, bool captured) const {
   fabric::CallShape shape;
+  shape.kind = kind_;
   shape.dtype = dtype_;
   shape.ranks = group_->size();
-  shape.count = bytes / dtype_bytes(dtype_);
-  shape.bytes = bytes;
+  shape.count = count(bytes);
+  shape.bytes = shape.count * dtype_bytes(dtype_);
   shape.in_place = in_place_;
   shape.captured = captured;
   shape.driver = devices_[0]->kind();
@@ -78,6 +89,34 @@ fabric::CallShape ReduceBench::shape(uint64_t bytes, bool captured) const {
   return shape;
 }
 
+uint64_t ReduceBench::count(uint64_t bytes) const {
+  const uint64_t elements = bytes / dtype_bytes(dtype_);
+  return kind_ == fabric::CollectiveKind::kAllReduce ? elements : elements / devices_.size();
+}
+
+uint64_t ReduceBench::out_bytes(uint64_t bytes) const {
+  return kind_ == fabric::CollectiveKind::kReduceScatter ? bytes / devices_.size() : bytes;
+}
+
+uint64_t ReduceBench::wrong_of(const Contestant& each, uint64_t bytes) {
+  using fabric::CollectiveKind;
+  const size_t n = devices_.size();
+  uint64_t wrong = 0;
+  for (size_t r = 0; r < n; ++r) {
+    if (kind_ == CollectiveKind::kAllGather) {
+      const uint64_t part = bytes / n;
+      for (size_t q = 0; q < n; ++q) {
+        const char* from = static_cast<const char*>(each.out[r]) + q * part;
+        wrong += pattern_.wrong(*devices_[r], from, part, 0, static_cast<int>(q));
+      }
+    } else {
+      const size_t first = kind_ == CollectiveKind::kReduceScatter ? r * count(bytes) : 0;
+      wrong += pattern_.wrong(*devices_[r], each.out[r], out_bytes(bytes), first);
+    }
+  }
+  return wrong;
+}
+
 void ReduceBench::drain_all() {
   for (Device* device : devices_) drain(*device);
 }
@@ -85,6 +124,7 @@ void ReduceBench::drain_all() {
 void ReduceBench::weft_reduce(uint64_t count, std::span<Stream* const> streams) {
   std::vector<fabric::CollectiveArgs> args(devices_.size());
   for (size_t r = 0; r < args.size(); ++r) {
+    args[r].kind = kind_;
     args[r].dtype = dtype_;
     args[r].count = count;
     args[r].in = in_[r];
@@ -98,9 +138,8 @@ void ReduceBench::weft_reduce(uint64_t count, std::span<Stream* const> streams) 
 
 void ReduceBench::enqueue(const Contestant& each, uint64_t bytes,
                           std::span<Stream* const> streams) {
-  const uint64_t count = bytes / dtype_bytes(dtype_);
-  if (each.nccl) return nccl_->all_reduce(each.in, each.out, count, dtype_, streams);
-  weft_reduce(count, streams);
+  if (each.nccl) return nccl_->start(kind_, each.in, each.out, count(bytes), dtype_, streams);
+  weft_reduce(count(bytes), streams);
 }
 
 std::vector<ReduceBench::Contestant> ReduceBench::contestants(const ReducePlan& plan) {
@@ -146,7 +185,7 @@ void ReduceBench::check(Contestant& each, uint64_t bytes) {
       pattern_.fill(*devices_[r], static_cast<int>(r), each.in[r], in_place_ ? bytes : max_bytes_);
       if (!in_place_) filled_.push_back(each.in[r]);
     }
-    if (!in_place_) SumPattern::spoil(*devices_[r], each.out[r], bytes);
+    if (!in_place_) SumPattern::spoil(*devices_[r], each.out[r], out_bytes(bytes));
   }
   if (each.graph) {
     each.graph->launch(streams_);
@@ -154,14 +193,14 @@ void ReduceBench::check(Contestant& each, uint64_t bytes) {
     enqueue(each, bytes, streams_);
   }
   drain_all();
-  for (size_t r = 0; r < devices_.size(); ++r) {
-    each.result.wrong += pattern_.wrong(*devices_[r], each.out[r], bytes);
-  }
+  each.result.wrong += wrong_of(each, bytes);
 }
 
 std::vector<Measured> ReduceBench::measure(const ReducePlan& plan) {
-  if (plan.bytes == 0 || plan.bytes > max_bytes_ || plan.bytes % dtype_bytes(dtype_) != 0) {
-    fail(ErrorCode::kUsage, "a bench with buffers of %llu bytes of %s cannot reduce %llu bytes",
+  const uint64_t unit =
+      dtype_bytes(dtype_) * (kind_ == fabric::CollectiveKind::kAllReduce ? 1 : devices_.size());
+  if (plan.bytes == 0 || plan.bytes > max_bytes_ || plan.bytes % unit != 0) {
+    fail(ErrorCode::kUsage, "a bench with buffers of %llu bytes of %s cannot take %llu bytes",
          static_cast<unsigned long long>(max_bytes_), dtype_name(dtype_),
          static_cast<unsigned long long>(plan.bytes));
   }
@@ -218,7 +257,7 @@ ReduceBench::Contestant ReduceBench::only(const std::string& label, uint64_t byt
   plan.only = {label};
   auto list = contestants(plan);
   if (bytes > max_bytes_ || list.empty()) {
-    fail(ErrorCode::kUsage, "nothing called '%s' can reduce %llu bytes here", label.c_str(),
+    fail(ErrorCode::kUsage, "nothing called '%s' can take %llu bytes here", label.c_str(),
          static_cast<unsigned long long>(bytes));
   }
   if (!list[0].good()) fail(ErrorCode::kDevice, "%s", list[0].result.error.c_str());
@@ -244,17 +283,12 @@ void ReduceBench::start(const std::string& label, uint64_t bytes, int calls,
 void ReduceBench::spoil(const std::string& label, uint64_t bytes) {
   const Contestant each = only(label, bytes);
   for (size_t r = 0; r < devices_.size(); ++r) {
-    SumPattern::spoil(*devices_[r], each.out[r], bytes);
+    SumPattern::spoil(*devices_[r], each.out[r], out_bytes(bytes));
   }
 }
 
 uint64_t ReduceBench::wrong(const std::string& label, uint64_t bytes) {
-  const Contestant each = only(label, bytes);
-  uint64_t wrong = 0;
-  for (size_t r = 0; r < devices_.size(); ++r) {
-    wrong += pattern_.wrong(*devices_[r], each.out[r], bytes);
-  }
-  return wrong;
+  return wrong_of(only(label, bytes), bytes);
 }
 
 }  // namespace weft::bench

@@ -1,7 +1,7 @@
-// All-reduces timed side by side: weft as it chooses, each of its algorithms, and NCCL in its three
+// All-reduces, reduce-scatters or all-gathers timed side by side: weft as it chooses, each of its algorithms, and NCCL in its three
 // buffer modes, on the same streams, by turns in every round, so that a drift of clocks meets all.
 // Called from C++, so that JavaScript is in none of these figures. The binding (reduceBench…) and
-// through it `weft bench allreduce` and `weft tune` own one.
+// through it `weft bench` and `weft tune` own one.
 //
 // Design. All ranks are called by this thread. weft and NCCL's plain mode share inputs and outputs;
 // the other modes have memory from NCCL. Everything of one contestant is done before the next
@@ -22,7 +22,8 @@
 namespace weft::bench {
 
 struct ReducePlan {
-  uint64_t bytes = 0;
+  uint64_t bytes =
+      0;  ///< of the longer buffer: all slices of a reduce-scatter, all parts of an all-gather
   int rounds = 20;
   int calls = 20;                   ///< a round, one after the other
   int graph_calls = 100;            ///< in the captured graph; 0: no graph
@@ -39,9 +40,10 @@ struct Measured {
 
 class ReduceBench {
  public:
-  /// Buffers of `max_bytes` a rank. `nccl` null: weft alone.
+  /// Buffers of `max_bytes` a rank. `nccl` null: weft alone. In place: all-reduce alone.
   ReduceBench(std::shared_ptr<fabric::Group> group, uint64_t max_bytes, DType dtype, bool in_place,
-              std::shared_ptr<const Nccl> nccl);
+              std::shared_ptr<const Nccl> nccl,
+              fabric::CollectiveKind kind = fabric::CollectiveKind::kAllReduce);
   ~ReduceBench();
   ReduceBench(const ReduceBench&) = delete;
   ReduceBench& operator=(const ReduceBench&) = delete;
@@ -53,7 +55,7 @@ class ReduceBench {
   void start(const std::string& label, uint64_t bytes, int calls, std::span<Stream* const> streams);
   /// Overwrites its outputs; blocks.
   void spoil(const std::string& label, uint64_t bytes);
-  /// Elements of its outputs that are not the sum, over all ranks; blocks.
+  /// Elements of its outputs that are not right, over all ranks; blocks.
   uint64_t wrong(const std::string& label, uint64_t bytes);
 
  private:
@@ -63,6 +65,9 @@ class ReduceBench {
   void check(Contestant& each, uint64_t bytes);
   void enqueue(const Contestant& each, uint64_t bytes, std::span<Stream* const> streams);
   void weft_reduce(uint64_t count, std::span<Stream* const> streams);
+  uint64_t count(uint64_t bytes) const;
+  uint64_t out_bytes(uint64_t bytes) const;
+  uint64_t wrong_of(const Contestant& each, uint64_t bytes);
   Contestant only(const std::string& label, uint64_t bytes);
   void drain_all();
   fabric::CallShape shape(uint64_t bytes, bool captured) const;
@@ -71,6 +76,7 @@ class ReduceBench {
   uint64_t max_bytes_;
   DType dtype_;
   bool in_place_;
+  fabric::CollectiveKind kind_;
   std::vector<Device*> devices_;
   std::vector<Stream*> streams_;
   std::vector<fabric::Block*> blocks_;

@@ -1,14 +1,14 @@
 // `weft bench <name>`: benchmarks that come with the package. Each is a file in cli/bench/; the repository has more
 // (`npm run bench`).
 import type { Command } from 'commander'
-import { allReduceBench } from './bench/allreduce.js'
+import { collectiveBenches } from './bench/collectives.js'
 import { overlapBench } from './bench/overlap.js'
 import { pairBench } from './bench/p2p.js'
 
 /** Adds `weft bench` to the program. */
 export function benchCommand(program: Command): void {
   const bench = program.command('bench').description('measure this machine')
-  allReduceBench(bench)
+  collectiveBenches(bench)
   pairBench(bench)
   overlapBench(bench)
 }

@@ -1,15 +1,20 @@
-// All-reduces timed by native code: weft's choice, each of its algorithms and NCCL by turns (native/bench). The
+// All-reduces, reduce-scatters and all-gathers timed by native code: weft's choice, each of its algorithms and NCCL by turns (native/bench). The
 // command line's `bench` and `tune` use it. Calls block the thread: a benchmark has nothing else to do.
 import { native } from '../native/addon.js'
 import type { NativeMeasured } from '../native/bench-types.js'
 import { type DType, dtypeId } from '../tensor/dtype.js'
+import { collectiveKinds } from './event-kinds.js'
 import type { Group } from './group.js'
 import type { Stream } from './stream.js'
 
 /** What one contestant took at one size. */
 export type MeasuredReduce = NativeMeasured
 
+/** What is measured. */
+export type BenchKind = 'allReduce' | 'reduceScatter' | 'allGather'
+
 export interface ReducePlan {
+  /** Of the longer buffer of a rank. */
   bytes: number
   rounds: number
   /** Calls of a round, one after the other. */
@@ -24,20 +29,30 @@ export interface ReduceBenchOptions {
   group: Group
   maxBytes: number
   dtype: DType
+  /** All-reduce when missing. */
+  kind?: BenchKind
+  /** All-reduces alone. */
   inPlace?: boolean
   /** Path of NCCL's library; weft alone when missing. */
   nccl?: string
 }
+
+const nativeNames = {
+  allReduce: 'all_reduce',
+  reduceScatter: 'reduce_scatter',
+  allGather: 'all_gather',
+} as const
 
 /** Buffers of a group and what is measured with them. Dispose of it. */
 export class ReduceBench {
   readonly #id: number
   readonly #group: number
 
-  constructor({ group, maxBytes, dtype, inPlace, nccl }: ReduceBenchOptions) {
+  constructor({ group, maxBytes, dtype, inPlace, nccl, kind = 'allReduce' }: ReduceBenchOptions) {
     const id = dtypeId(dtype)
     this.#group = group.id
-    this.#id = native.reduceBenchOpen(group.id, maxBytes, id, inPlace === true, nccl ?? '')
+    const number = collectiveKinds.indexOf(nativeNames[kind])
+    this.#id = native.reduceBenchOpen(group.id, maxBytes, id, inPlace === true, nccl ?? '', number)
   }
 
   measure({ bytes, rounds, calls, graphCalls, only = [] }: ReducePlan): MeasuredReduce[] {
@@ -55,7 +70,7 @@ export class ReduceBench {
     native.reduceBenchSpoil(this.#id, label, bytes)
   }
 
-  /** Elements of its outputs that are not the sum, over all ranks. */
+  /** Elements of its outputs that are not right, over all ranks. */
   wrong(label: string, bytes: number): number {
     return native.reduceBenchWrong(this.#id, label, bytes)
   }

@@ -7,7 +7,7 @@ export interface NativeMeasured {
   label: string
   /** That the calls got; '' for NCCL. */
   algorithm: string
-  /** Elements that differ from the sum, over all ranks. */
+  /** Elements that are not right, over all ranks. */
   wrong: number
   /** Microseconds a call, one figure a round. */
   eagerUs: number[]
@@ -33,13 +33,14 @@ export interface NativePairFigure {
 export interface BenchFunctions {
   /** Opens NCCL's library, with multicast off, and tells its version: 22803 is 2.28.3. */
   ncclVersion(path: string): number
-  /** Buffers for a group; `ncclPath` '' measures weft alone. */
+  /** Buffers for a group; `ncclPath` '' measures weft alone; `kind` as in event-kinds.ts. */
   reduceBenchOpen(
     group: number,
     maxBytes: number,
     dtype: number,
     inPlace: boolean,
     ncclPath: string,
+    kind: number,
   ): number
   /** Blocks. `only`: labels joined by commas, '' for all. */
   reduceBenchMeasure(
@@ -61,7 +62,7 @@ export interface BenchFunctions {
   ): void
   /** Overwrites its outputs; blocks. */
   reduceBenchSpoil(id: number, label: string, bytes: number): void
-  /** Elements of its outputs that are not the sum; blocks. */
+  /** Elements of its outputs that are not right; blocks. */
   reduceBenchWrong(id: number, label: string, bytes: number): number
   reduceBenchClose(id: number): void
   /** The group's choices for all-reduce, {maxBytes, dtype, inPlace} a name; none: those of the table. */

@@ -27,6 +27,7 @@ test('quantiles are of the samples themselves', () => {
 test('bandwidths are those of nccl-tests, of the faster way to call', () => {
   expect(busFactor(2)).toBe(1)
   expect(busFactor(4)).toBe(1.5)
+  expect(busFactor(4, 'reduceScatter')).toBe(0.75)
   const { algGBs, busGBs } = row('weft', [40], [20])
   expect(algGBs).toBeCloseTo((1 << 20) / 20e-6 / 1e9, 9)
   expect(busGBs).toBeCloseTo(1.5 * algGBs, 9)

@@ -37,15 +37,16 @@ napi_value nccl_version(Frame& f) {
   return make_number(f.env, bench::Nccl::open(f.text(0))->version);
 }
 
-// reduceBenchOpen(group, maxBytes, dtype, inPlace, ncclPath): number; "" measures without NCCL
+// reduceBenchOpen(group, maxBytes, dtype, inPlace, ncclPath, kind): number; "" measures without NCCL
 napi_value bench_open(Frame& f) {
   auto group = find_group(id_of(f));
   const auto dtype = static_cast<DType>(f.integer(2, fabric::kDTypeCount - 1));
   const std::string path = f.text(4);
+  const auto kind = static_cast<fabric::CollectiveKind>(f.integer(5, fabric::kCollectiveKinds - 1));
   std::shared_ptr<const bench::Nccl> nccl;
   if (!path.empty()) nccl = bench::Nccl::open(path);
   auto made = std::make_shared<bench::ReduceBench>(std::move(group), f.integer(1), dtype, f.flag(3),
-                                                   std::move(nccl));
+                                                   std::move(nccl), kind);
   Benches& table = benches();
   std::lock_guard<std::mutex> guard(table.mutex);
   table.open[table.next] = std::move(made);

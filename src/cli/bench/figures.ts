@@ -1,5 +1,6 @@
-// What a benchmark of all-reduces found, and the figures made of it: quantiles, bandwidth as nccl-tests defines it,
+// What a benchmark of collectives found, and the figures made of it: quantiles, bandwidth as nccl-tests defines it,
 // shares of rates. report.ts and plot.ts show them. Pure.
+import type { BenchKind } from '../../fabric/reduce-bench.js'
 
 export interface Quantiles {
   min: number
@@ -13,9 +14,11 @@ export interface ReduceRow {
   /** Of weft's; '' for NCCL. */
   algorithm: string
   bytes: number
+  /** As nccl-tests counts: of an all-reduce all elements, else those of a slice. */
   count: number
   dtype: string
-  op: 'sum'
+  /** 'none': of an all-gather. */
+  op: 'sum' | 'none'
   eager?: Quantiles
   graph?: Quantiles
   /** 10⁹ bytes a second: of the median, the better of the two ways to call. */
@@ -44,8 +47,9 @@ export function quantiles(samples: readonly number[]): Quantiles | undefined {
   return { min: sorted[0] as number, median: at(0.5), p99: at(0.99) }
 }
 
-/** nccl-tests' factor of an all-reduce: what each rank must send, over the size. */
-export const busFactor = (ranks: number): number => (2 * (ranks - 1)) / ranks
+/** nccl-tests' factor: what each rank must send, over the size. */
+export const busFactor = (ranks: number, kind: BenchKind = 'allReduce'): number =>
+  ((kind === 'allReduce' ? 2 : 1) * (ranks - 1)) / ranks
 
 export interface RowFacts {
   label: string
@@ -54,6 +58,8 @@ export interface RowFacts {
   elementBytes: number
   dtype: string
   ranks: number
+  /** All-reduce when missing. */
+  kind?: BenchKind
   eagerUs: readonly number[]
   graphUs: readonly number[]
   wrong?: number
@@ -61,6 +67,7 @@ export interface RowFacts {
 }
 
 export function makeRow(facts: RowFacts): ReduceRow {
+  const kind = facts.kind ?? 'allReduce'
   const eager = quantiles(facts.eagerUs)
   const graph = quantiles(facts.graphUs)
   const best = Math.min(...[eager, graph].map((each) => each?.median ?? Number.POSITIVE_INFINITY))
@@ -69,13 +76,13 @@ export function makeRow(facts: RowFacts): ReduceRow {
     label: facts.label,
     algorithm: facts.algorithm,
     bytes: facts.bytes,
-    count: facts.bytes / facts.elementBytes,
+    count: facts.bytes / facts.elementBytes / (kind === 'allReduce' ? 1 : facts.ranks),
     dtype: facts.dtype,
-    op: 'sum',
+    op: kind === 'allGather' ? 'none' : 'sum',
     ...(eager && { eager }),
     ...(graph && { graph }),
     algGBs,
-    busGBs: algGBs * busFactor(facts.ranks),
+    busGBs: algGBs * busFactor(facts.ranks, kind),
     ...(facts.wrong !== undefined && !facts.error && { wrong: facts.wrong }),
     ...(facts.error && { error: facts.error }),
   }

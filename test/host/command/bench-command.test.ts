@@ -1,4 +1,4 @@
-// `weft bench allreduce` as a user runs it, on host devices: results are checked, the last line is one JSON object,
+// `weft bench allreduce`, `reducescatter` and `allgather` as a user runs them, on host devices: results are checked, the last line is one JSON object,
 // the plot is written, and what cannot be measured is said.
 
 import { spawnSync } from 'node:child_process'
@@ -110,3 +110,25 @@ test('products and reductions beside each other: what each loses, with right sum
     expect.stringMatching(/nothing is called so/),
   ])
 })
+
+test.each(['reducescatter', 'allgather'])(
+  '%s is checked and timed beside every algorithm',
+  (kind) => {
+    const sizes = ['--sizes', '1,48', '--rounds', '2', '--json']
+    const ended = bench(kind, '-d', 'host:0-2', ...sizes)
+    expect(ended.stderr).toBe('')
+    expect(ended.status).toBe(0)
+    const { rows, ...found } = JSON.parse(ended.lines.at(-1) as string)
+    expect(found.bench).toBe(kind)
+    // Sizes are of the longer buffer: whole slices of three ranks.
+    expect([...new Set(rows.map((row: { bytes: number }) => row.bytes))]).toEqual([1020, 49152])
+    for (const row of rows) {
+      expect(row.error).toBeUndefined()
+      expect(row.count).toBe(row.bytes / 4 / 3)
+      expect(row.op).toBe(kind === 'allgather' ? 'none' : 'sum')
+      if (row.label !== 'weft from TypeScript') expect(row.wrong).toBe(0)
+    }
+    expect(rows.map((row: { label: string }) => row.label)).toContain('weft copy-ring')
+    expect(bench(kind, '--in-place').stderr).toMatch(/unknown option/)
+  },
+)

@@ -77,6 +77,32 @@ TEST(SumPattern, CountsEveryWrongElement) {
   }
 }
 
+TEST(ReduceBench, SlicesAndPartsAreCheckedWhereTheyBelong) {
+  using fabric::CollectiveKind;
+  for (const CollectiveKind kind : {CollectiveKind::kReduceScatter, CollectiveKind::kAllGather}) {
+    auto group = make_group(3);
+    ReduceBench bench(group, 3 << 14, DType::kF32, false, nullptr, kind);
+    const auto results = bench.measure(small_plan(3 << 14));
+    const Measured* ring = find(results, "weft copy-ring");
+    ASSERT_NE(ring, nullptr);
+    for (const Measured& each : results) {
+      EXPECT_EQ(each.error, "") << each.label;
+      EXPECT_EQ(each.wrong, 0u) << each.label;
+      EXPECT_EQ(each.graph_us.size(), 3u) << each.label;
+    }
+    const uint64_t outputs = kind == CollectiveKind::kAllGather ? 3 * (3 << 14) : 3 << 14;
+    bench.spoil("weft", 3 << 14);
+    EXPECT_EQ(bench.wrong("weft", 3 << 14), outputs / 4);
+    EXPECT_THROW(bench.measure(small_plan(16)), Error);  // no whole elements a slice
+  }
+  EXPECT_THROW(
+      ReduceBench(make_group(2), 64, DType::kF32, true, nullptr, CollectiveKind::kAllGather),
+      Error);
+  EXPECT_THROW(
+      ReduceBench(make_group(2), 64, DType::kF32, false, nullptr, CollectiveKind::kBroadcast),
+      Error);
+}
+
 TEST(ReduceBench, EveryAlgorithmIsRightAndTimed) {
   for (const int ranks : {2, 3}) {
     auto group = make_group(ranks);

@@ -1,11 +1,10 @@
-// `weft bench allreduce`: weft's all-reduce, each algorithm that it has, and NCCL in its three buffer modes, by
-// turns in one process; checked, timed eager and in graphs, and called from TypeScript. Timing is native/bench.
+// `weft bench allreduce`, `reducescatter`, `allgather`: weft's collective, each algorithm that it has, and NCCL in its
+// three buffer modes, by turns in one process; checked, timed eager and in graphs, and called from TypeScript. Timing is native/bench.
 import { writeFileSync } from 'node:fs'
 import { type Command, Option } from 'commander'
-import type { Fabric, Topology } from '../../fabric/fabric.js'
-import type { Group } from '../../fabric/group.js'
+import type { Topology } from '../../fabric/fabric.js'
+import type { BenchKind } from '../../fabric/reduce-bench.js'
 import { UsageError } from '../../native/errors.js'
-import type { DType } from '../../tensor/dtype.js'
 import { deviceHelp } from '../devices.js'
 import { formatBytes } from '../format-bytes.js'
 import {
@@ -18,6 +17,7 @@ import {
   sizesBetween,
 } from './figures.js'
 import { bytesOf, elementBytes, number, plan } from './flags.js'
+import { callFromTypeScript } from './from-typescript.js'
 import { plotReduces } from './plot.js'
 import { comparisonLines, contestantLines, rateLine } from './report.js'
 
@@ -54,55 +54,19 @@ export function ratesOf({ links }: Topology): Rates {
   }
 }
 
-/** Microseconds a call from TypeScript, in place, and in a captured graph: a figure a round. */
-async function callFromTypeScript(
-  fabric: Fabric,
-  group: Group,
-  bytes: number,
-  dtype: DType,
-  { rounds, calls, graphCalls }: { rounds: number; calls: number; graphCalls: number },
-) {
-  const { zeros } = await import('../../tensor/operators/factory.js')
-  const { noGrad } = await import('../../autograd/no-grad.js')
-  const { captureGraph } = await import('../../graph/graph.js')
-  const count = bytes / elementBytes[dtype as Flags['dtype']]
-  const parts = group.devices.map((device) => zeros([count], { device, dtype }))
-  const reduce = () => noGrad(() => void group.allReduce(parts))
-  const timed = async (per: number, run: () => void) => {
-    run()
-    await fabric.synchronize()
-    const samples: number[] = []
-    for (let round = 0; round < rounds; round++) {
-      const start = performance.now()
-      run()
-      await fabric.synchronize()
-      samples.push(((performance.now() - start) * 1e3) / per)
-    }
-    return samples
-  }
-  try {
-    const eagerUs = await timed(calls, () => {
-      for (let i = 0; i < calls; i++) reduce()
-    })
-    if (graphCalls === 0) return { eagerUs, graphUs: [] }
-    const graph = captureGraph(
-      () => {
-        for (let i = 0; i < graphCalls; i++) reduce()
-      },
-      { devices: group.devices },
-    )
-    const graphUs = await timed(graphCalls, () => graph.replay())
-    graph.dispose()
-    return { eagerUs, graphUs }
-  } finally {
-    for (const part of parts) part.dispose()
-  }
-}
-
-function chosenSizes(flags: Flags, host: boolean, free: number, modes: number): number[] {
-  const element = elementBytes[flags.dtype]
+function chosenSizes(
+  flags: Flags,
+  host: boolean,
+  free: number,
+  modes: number,
+  element: number,
+): number[] {
   if (flags.sizes !== undefined) {
-    return flags.sizes.split(',').map((kib) => number('sizes', kib, 1) * 1024)
+    const whole = (kib: string) => {
+      const bytes = number('sizes', kib, 1) * 1024
+      return bytes - (bytes % element)
+    }
+    return flags.sizes.split(',').map(whole)
   }
   // Inputs and outputs, the same again for each mode of NCCL's, the tensors of the TypeScript calls, scratch.
   const fits = free > 0 ? Math.floor(free / (2 * modes + 4)) : 2 ** 30
@@ -121,7 +85,7 @@ function chosenSizes(flags: Flags, host: boolean, free: number, modes: number): 
   )
 }
 
-async function benchAllReduce(flags: Flags): Promise<void> {
+async function benchCollective(kind: BenchKind, flags: Flags): Promise<void> {
   const { openFabric } = await import('../../fabric/fabric.js')
   const { freeBytes } = await import('../../fabric/devices.js')
   const { ReduceBench } = await import('../../fabric/reduce-bench.js')
@@ -131,7 +95,7 @@ async function benchAllReduce(flags: Flags): Promise<void> {
   const fabric = await openFabric({ devices: flags.devices, ...virtual })
   if (fabric.devices.length < 2) {
     throw new UsageError(
-      `an all-reduce is between devices, and ${fabric.devices[0]?.name} is one: give more with -d or --virtual`,
+      `a collective is between devices, and ${fabric.devices[0]?.name} is one: give more with -d or --virtual`,
     )
   }
   for (const plugin of flags.plugin ?? []) fabric.loadPlugin(plugin)
@@ -147,7 +111,8 @@ async function benchAllReduce(flags: Flags): Promise<void> {
   const rates = ratesOf(topology)
   using group = fabric.group()
   const free = Math.min(...fabric.devices.map((each) => freeBytes(each.name)))
-  const sizes = chosenSizes(flags, host, free, library ? 3 : 1)
+  const unit = elementBytes[flags.dtype] * (kind === 'allReduce' ? 1 : group.size)
+  const sizes = chosenSizes(flags, host, free, library ? 3 : 1, unit)
   const rounds = Math.floor(number('rounds', flags.rounds ?? (host ? '5' : '20'), 1))
   const dtype = flags.dtype
   const first = fabric.devices[0]!
@@ -165,13 +130,16 @@ async function benchAllReduce(flags: Flags): Promise<void> {
   }
   say(rateLine(rates))
   say(
-    `# ${dtype}, sum, ${flags.inPlace ? 'in place' : 'out of place'} (from TypeScript in place); us a call over ${rounds} rounds`,
+    kind === 'allReduce'
+      ? `# ${dtype}, sum, ${flags.inPlace ? 'in place' : 'out of place'} (from TypeScript in place); us a call over ${rounds} rounds`
+      : `# ${dtype}${kind === 'allGather' ? '' : ', sum'}, out of place, sizes of the longer buffer; us a call over ${rounds} rounds`,
   )
   const rows: ReduceRow[] = []
   const bench = new ReduceBench({
     group,
     maxBytes: Math.max(...sizes),
     dtype,
+    kind,
     inPlace: flags.inPlace === true,
     ...(library && { nccl: library.path }),
   })
@@ -179,7 +147,7 @@ async function benchAllReduce(flags: Flags): Promise<void> {
   for (const bytes of sizes) {
     const each = { rounds, ...plan(bytes, host) }
     if (!flags.graph) each.graphCalls = 0
-    const facts = { bytes, elementBytes: elementBytes[dtype], dtype, ranks: group.size }
+    const facts = { bytes, elementBytes: elementBytes[dtype], dtype, ranks: group.size, kind }
     for (const found of bench.measure({ bytes, ...each, ...(only && { only }) })) {
       rows.push(makeRow({ ...facts, ...found }))
     }
@@ -187,7 +155,7 @@ async function benchAllReduce(flags: Flags): Promise<void> {
       const algorithm = rows.findLast((row) => row.label === 'weft')?.algorithm ?? ''
       const label = fromTypeScript
       try {
-        const times = await callFromTypeScript(fabric, group, bytes, dtype, each)
+        const times = await callFromTypeScript(fabric, group, bytes, dtype, kind, each)
         rows.push(makeRow({ ...facts, label, algorithm, ...times }))
       } catch (error) {
         const reason = (error as Error).message
@@ -206,9 +174,9 @@ async function benchAllReduce(flags: Flags): Promise<void> {
   const labels = [...new Set(rows.map((row) => row.label))]
   for (const label of labels) say(['', ...contestantLines(label, rows)].join('\n'))
   const comparisons = compare(rows)
-  say(['', ...comparisonLines(comparisons, rows, rates, busFactor(group.size))].join('\n'))
+  say(['', ...comparisonLines(comparisons, rows, rates, busFactor(group.size, kind))].join('\n'))
   if (flags.svg !== undefined) {
-    const title = `all-reduce, ${dtype}, ${group.size} x ${first.model}`
+    const title = `${titles[kind]}, ${dtype}, ${group.size} x ${first.model}`
     writeFileSync(flags.svg, plotReduces(title, rows))
     say(`plot written to ${flags.svg}`)
   }
@@ -217,7 +185,7 @@ async function benchAllReduce(flags: Flags): Promise<void> {
   if (flags.json) {
     say(
       JSON.stringify({
-        bench: 'allreduce',
+        bench: kind.toLowerCase(),
         devices: fabric.devices,
         nccl: library
           ? { ...library, multicast: false, environment: ncclEnvironment() }
@@ -235,14 +203,24 @@ async function benchAllReduce(flags: Flags): Promise<void> {
   if (wrong > 0) process.exitCode = 1
 }
 
-/** Adds `allreduce` to `weft bench`. */
-export function allReduceBench(bench: Command): void {
-  bench
-    .command('allreduce')
-    .description('time all-reduces of every algorithm beside NCCL, on the same buffers')
+const titles = {
+  allReduce: 'all-reduce',
+  reduceScatter: 'reduce-scatter',
+  allGather: 'all-gather',
+} as const
+
+/** Adds `allreduce`, `reducescatter` and `allgather` to `weft bench`. */
+export function collectiveBenches(bench: Command): void {
+  for (const kind of ['allReduce', 'reduceScatter', 'allGather'] as const) addBench(bench, kind)
+}
+
+function addBench(bench: Command, kind: BenchKind): void {
+  const command = bench
+    .command(kind.toLowerCase())
+    .description(`time ${titles[kind]}s of every algorithm beside NCCL, on the same buffers`)
     .option('-d, --devices <names>', deviceHelp, 'auto')
     .option('--virtual <count>', 'split each GPU in so many virtual devices')
-    .option('--min <bytes>', 'smallest size a rank', '8')
+    .option('--min <bytes>', 'smallest size a rank, of its longer buffer', '8')
     .option(
       '--max <bytes>',
       'largest size; default 8G on GPUs as memory allows, 1M on host devices',
@@ -256,7 +234,6 @@ export function allReduceBench(bench: Command): void {
     )
     .option('--rounds <count>', 'figures a contestant and size; default 20, on host devices 5')
     .option('--only <labels>', "contestants, such as 'weft,weft copy-ring,nccl plain'")
-    .option('--in-place', 'outputs are the inputs')
     .option('--no-graph', 'leave captured graphs out')
     .option('--plugin <names...>', 'load plugins, such as ringallreduce')
     .option(
@@ -265,5 +242,6 @@ export function allReduceBench(bench: Command): void {
     )
     .option('--json', 'end with one JSON object on one line')
     .option('--svg <file>', 'write a plot of latency and bandwidth')
-    .action(benchAllReduce)
+    .action((flags: Flags) => benchCollective(kind, flags))
+  if (kind === 'allReduce') command.option('--in-place', 'outputs are the inputs')
 }
