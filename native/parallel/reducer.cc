@@ -134,7 +134,7 @@ void Reducer::lay_out(const std::vector<int>& order) {
     for (int p : bucket.params) count += s.params[static_cast<size_t>(p)].numel();
     bucket.flat = ops::full({count}, 0, bucket.dtype, s.device());
     work_log::log(Work::kArenaFill, Op::full, bucket.flat);
-    bucket.flat->storage->use_on(s.device().comm());
+    if (s.group) bucket.flat->storage->use_on(s.group->stream(s.rank));
     int64_t at = 0;
     for (int p : bucket.params) {
       const Dims& shape = s.params[static_cast<size_t>(p)].shape();

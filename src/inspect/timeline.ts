@@ -58,8 +58,13 @@ export function lanesOf(snapshot: Snapshot): Lane[] {
     const key = `${event.device} ${event.stream}`
     let lane = lanes.get(key)
     if (lane === undefined) {
-      const purpose = purposes.get(key) ?? `stream ${event.stream}`
-      const name = `${nameOf(event.device)} ${purpose === 'user' ? `user ${event.stream}` : purpose}`
+      const purpose = purposes.get(key)
+      // A device's own four go by their purpose alone, those made later by their number too.
+      const stream =
+        event.stream < 4 && purpose !== undefined
+          ? purpose
+          : `${purpose ?? 'stream'} ${event.stream}`
+      const name = `${nameOf(event.device)} ${stream}`
       lane = { device: event.device, stream: event.stream, name, spans: [], busyNs: 0, waitNs: 0 }
       lanes.set(key, lane)
     }

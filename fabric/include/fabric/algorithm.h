@@ -36,9 +36,13 @@ struct CallShape {
 struct CollectiveCall {
   std::span<CollectiveArgs> args;
   std::span<Device* const> devices;
+  std::span<const int> channels;  ///< Device::comm(channel), by rank
   uint64_t sequence = 0;  ///< EventRecord::id of what it logs: the call's number in its group
   uint32_t detail = 0;    ///< EventRecord::detail: the kind in the low 8 bits, the group's id above
   CallShape shape{};
+
+  Stream& comm(size_t rank) const { return devices[rank]->comm(channels[rank]); }
+  Stream& push(size_t rank) const { return devices[rank]->push(channels[rank]); }
 };
 
 /// A call that has all it needs: scratch, staging memory, events. Destroyed once enqueued; what it
@@ -46,8 +50,7 @@ struct CollectiveCall {
 class PreparedCall {
  public:
   virtual ~PreparedCall() = default;
-  /// Enqueues on the ranks' comm streams and their devices' copy streams; at its end each comm
-  /// stream has waited for all that touches its rank's memory. If it throws, the caller closes what
+  /// Enqueues on the ranks' comm and push streams; at its end each comm stream has waited for all that touches its rank's memory. If it throws, the caller closes what
   /// was enqueued: every comm stream waits for all of these streams.
   virtual void enqueue() = 0;
 };
@@ -56,6 +59,9 @@ class PreparedCall {
 struct GroupMembers {
   uint32_t id = 0;
   std::vector<Device*> devices;
+  std::vector<int> channels;
+
+  Stream& comm(size_t rank) const { return devices[rank]->comm(channels[rank]); }
 };
 
 /// An algorithm that was opened for a group and keeps state for it. Calls of one group come one

@@ -28,7 +28,7 @@ class Stream {
 
   Device& device() const { return *device_; }
   StreamPurpose purpose() const { return purpose_; }
-  uint16_t id() const { return id_; }  ///< 0..3 the device's own four, 4.. made by the user
+  uint16_t id() const { return id_; }  ///< 0..3 the device's own four, 4.. made later
   StreamHandle handle() const { return handle_; }
 
   /// Waits until everything enqueued so far is done. Blocks the caller, at most `timeout_ms`;
@@ -96,6 +96,20 @@ class Device {
   Stream& stream(StreamPurpose purpose);  ///< one of the device's own four
   Stream& compute() { return stream(StreamPurpose::kCompute); }
   Stream& comm() { return stream(StreamPurpose::kComm); }
+
+  // Channels: what groups communicate on. Each has a comm stream, on which calls begin, sum and end,
+  // and a push stream, for copies beside the sums. Channel 0 is the device's own comm and copy-out
+  // stream. Four: a mesh of three axes and the whole; more groups share.
+  static constexpr int kChannels = 4;
+  Stream& comm(int channel);
+  Stream& push(int channel);
+  Stream* find_push(int channel);  ///< nullptr when nobody has used it
+  std::vector<Stream*> comms();    ///< of all channels, those that exist so far
+  /// The channel with the fewest groups. One that a group takes during a capture exists already, since
+  /// the capture has given pools to those alone.
+  int take_channel();
+  void give_channel(int channel);
+
   Stream& create_stream(int priority = 0);        ///< a user stream; lives as long as the device
   Stream* find_stream(uint16_t id);               ///< nullptr when there is none
   std::vector<Stream*> streams();                 ///< those that exist so far
@@ -119,8 +133,13 @@ class Device {
   DeviceProperties properties_;
   std::unique_ptr<Allocator> allocator_;
   CaptureState captures_;
-  std::mutex mutex_;  // guards streams_ growth and the event pools
+  std::mutex mutex_;  // guards streams_ growth, groups_ and the event pools
+  Stream& add_stream(StreamPurpose purpose, int priority);  // under mutex_
+  Stream& channel_stream(int channel, StreamPurpose purpose);
+
   std::array<std::atomic<Stream*>, 4> own_{};
+  std::array<std::array<std::atomic<Stream*>, kChannels>, 2> channels_{};  // comm, push; 0 unused
+  std::array<int, kChannels> groups_{};                                    // by channel
   std::vector<std::unique_ptr<Stream>> streams_;
   std::vector<EventHandle> free_events_[2];
 };

@@ -14,8 +14,9 @@
 //  - A launch: every given stream's work so far comes before the graph, everything enqueued on them
 //    later comes after it. Launches of one graph run one after the other.
 //  - A graph that holds collectives is launched as they are: under the process's launch order, after
-//    the comm streams' work so far and before what follows on them. So it never runs beside an eager
-//    call of the same group, whose inboxes it may share, nor beside another such graph.
+//    the work so far on the comm streams that took part and before what follows on them. So it never
+//    runs beside an eager call of the same group, whose inboxes it may share. When kernels in it wait
+//    for each other, it takes its turn with others of that kind (runtime/kernel_turns.h).
 //  - What breaks it: work that another thread enqueues on a captured device; freeing memory that the graph uses but did not allocate; a stream that joined
 //    the capture by an event and was not joined back (end() then throws).
 #pragma once
@@ -45,8 +46,7 @@ class Graph {
   /// bounded, until their group's work has ended; else returns at once. Throws the fault that nobody
   /// was told.
   void make_ready();
-  /// The same as launch() for group/launch.cc, which made it ready, holds launch_order() and gives all
-  /// comm streams.
+  /// The same as launch() for group/launch.cc, which made it ready and holds launch_order().
   void launch_ordered(std::span<Stream* const> streams);
   const std::vector<Device*>& devices() const { return devices_; }
   uint32_t id() const { return id_; }
@@ -60,9 +60,9 @@ class Graph {
   GraphHandle handle_ = nullptr;
   Stream* origin_ = nullptr;
   std::vector<Device*> devices_;
-  std::vector<uint32_t> pools_;                       // by device
-  std::vector<Stream*> comms_;                        // comm streams that took part
-  CaptureState::Kept staging_;                        // buffers that captured copies use
+  std::vector<uint32_t> pools_;  // by device
+  std::vector<Stream*> comms_;   // comm streams that took part, of all channels
+  CaptureState::Kept staging_;   // buffers that captured copies use
   std::vector<std::shared_ptr<CapturedNeed>> needs_;  // each once
   std::mutex mutex_;                                  // one launch at a time enqueues
   Event last_;                                        // behind the latest launch

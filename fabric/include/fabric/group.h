@@ -18,6 +18,10 @@
 //  - A launched call stays watched: its result has a deadline of its own (CollectiveTimeoutError
 //    naming the stalled rank), and abort() and a lost device end it for whoever waits. What was
 //    enqueued still runs, so its buffers stay protected.
+//  - Several groups: each takes a channel of every device (Device::take_channel), so calls of up to
+//    Device::kChannels groups over the same devices run beside each other; more groups share one and
+//    take turns on it. Algorithms whose kernels wait for each other take turns all the same
+//    (runtime/kernel_turns.h).
 //  - What breaks it: a rank that skips a call and never comes again; each later call then times
 //    out. abort() ends that: it fails every open slot and all calls until reset().
 #pragma once
@@ -131,6 +135,8 @@ class Group {
   virtual int size() const = 0;
   virtual Device& device(int rank) const = 0;
   virtual uint32_t id() const = 0;
+  /// The comm stream on which the rank's calls run; send and receive of its pairs too.
+  virtual Stream& stream(int rank) const = 0;
   /// Arrives for `rank`. Never blocks, but for the mutex. The last arriver launches for all.
   virtual std::shared_ptr<Work> submit(int rank, CollectiveArgs args,
                                        int64_t timeout_ms = 30'000) = 0;

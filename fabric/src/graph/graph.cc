@@ -11,6 +11,7 @@
 #include "fabric/fabric.h"
 #include "fabric/path_counters.h"
 #include "fabric/report.h"
+#include "runtime/kernel_turns.h"
 #include "runtime/launch_order.h"
 
 namespace fabric {
@@ -32,9 +33,11 @@ GraphRoster& graph_roster() {
 
 /// The streams that work of `device` may allocate on during a capture of `main`.
 std::vector<Stream*> allocating_streams(Device& device, Stream& main) {
-  std::vector<Stream*> streams{&device.compute(), &device.comm(),
-                               &device.stream(StreamPurpose::kCopyIn),
-                               &device.stream(StreamPurpose::kCopyOut)};
+  std::vector<Stream*> streams = device.comms();
+  for (StreamPurpose own :
+       {StreamPurpose::kCompute, StreamPurpose::kCopyIn, StreamPurpose::kCopyOut}) {
+    streams.push_back(&device.stream(own));
+  }
   if (main.purpose() == StreamPurpose::kUser) streams.push_back(&main);
   return streams;
 }
@@ -120,8 +123,9 @@ std::shared_ptr<Graph> Capture::end() {
   try {
     for (Stream* main : streams_) {
       order_after(origin, *main);
-      Stream& comm = main->device().comm();
-      if (comm.device().driver().is_capturing(comm.handle())) comms.push_back(&comm);
+      for (Stream* comm : main->device().comms()) {
+        if (comm->capturing()) comms.push_back(comm);
+      }
     }
   } catch (...) {
     close();
@@ -193,18 +197,16 @@ void Graph::make_ready() {
 void Graph::launch(std::span<Stream* const> streams) {
   make_ready();
   std::unique_lock<std::mutex> order;
-  std::vector<Stream*> all(streams.begin(), streams.end());
-  if (!comms_.empty()) {
-    for (Stream* comm : comms_) {
-      if (std::find(all.begin(), all.end(), comm) == all.end()) all.push_back(comm);
-    }
-    order = std::unique_lock(launch_order());
-  }
-  launch_ordered(all);
+  if (!comms_.empty()) order = std::unique_lock(launch_order());
+  launch_ordered(streams);
 }
 
-void Graph::launch_ordered(std::span<Stream* const> streams) {
+void Graph::launch_ordered(std::span<Stream* const> given) {
   check_poison();
+  std::vector<Stream*> streams(given.begin(), given.end());
+  for (Stream* comm : comms_) {
+    if (std::find(streams.begin(), streams.end(), comm) == streams.end()) streams.push_back(comm);
+  }
   for (Device* device : devices_) require_eager(*device, "launching a graph");
   for (Stream* stream : streams) {
     if (std::find(devices_.begin(), devices_.end(), &stream->device()) == devices_.end()) {
@@ -213,6 +215,11 @@ void Graph::launch_ordered(std::span<Stream* const> streams) {
     }
   }
   std::lock_guard lock(mutex_);
+  if (!needs_.empty()) {
+    std::vector<kernel_turns::Part> parts;
+    for (Device* device : devices_) parts.push_back({device, origin_});
+    kernel_turns::take(kernel_turns::graph_owner(id_), 0, parts);
+  }
   for (Stream* stream : streams) order_after(*origin_, *stream);
   origin_->device().driver().launch_graph(handle_, origin_->handle());
   if (!last_) last_ = Event(origin_->device());

@@ -19,6 +19,7 @@
 #include <optional>
 
 #include "fabric/fabric.h"
+#include "group/channels.h"
 #include "group/flight_watch.h"
 #include "group/launch.h"
 #include "group/roster.h"
@@ -32,10 +33,14 @@ using Clock = Slot::Clock;
 
 class GroupImpl final : public Group, public Watched {
  public:
-  GroupImpl(std::vector<Device*> devices, std::string name, bool peers, uint32_t pair_of = 0,
-            std::vector<int> pair_ranks = {})
-      : state_(std::make_shared<GroupState>()) {
-    state_->pair_of = pair_of;
+  /// `of`: the group that it is a pair of, and its ranks there.
+  GroupImpl(std::vector<Device*> devices, std::string name, bool peers,
+            const GroupState* of = nullptr, std::vector<int> pair_ranks = {})
+      : state_(std::make_shared<GroupState>()),
+        taken_(of != nullptr ? std::vector<Device*>{} : devices) {
+    state_->channels = taken_.numbers();
+    if (of != nullptr) state_->pair_of = of->id;
+    for (int rank : pair_ranks) state_->channels.push_back(of->channels[rank]);
     state_->pair_ranks = std::move(pair_ranks);
     static std::atomic<uint32_t> next_id{1};
     state_->devices = std::move(devices);
@@ -157,13 +162,18 @@ class GroupImpl final : public Group, public Watched {
           std::vector<Device*>{state_->devices[from], state_->devices[to]},
           "rank " + std::to_string(from) + " to rank " + std::to_string(to) + " of group " +
               std::to_string(id()),
-          state_->peers, id(), std::vector<int>{from, to});
+          state_->peers, state_.get(), std::vector<int>{from, to});
       pair = made;
     }
     Watchdog::instance().watch(made);
     GroupRoster::instance().add(made);
     if (auto error = aborted()) made->abort(*error);  // abort() may not have seen it
     return made;
+  }
+
+  Stream& stream(int rank) const override {
+    check_rank(rank);
+    return state_->comm(static_cast<size_t>(rank));
   }
 
   GroupStats stats() const override {
@@ -338,8 +348,9 @@ class GroupImpl final : public Group, public Watched {
   }
 
   const std::shared_ptr<GroupState> state_;
-  std::mutex turn_;           // held while launching
-  mutable std::mutex mutex_;  // guards what follows
+  const TakenChannels taken_;  // none of a pair, which has its group's
+  std::mutex turn_;            // held while launching
+  mutable std::mutex mutex_;   // guards what follows
   std::vector<uint64_t> next_call_;
   std::deque<std::shared_ptr<Slot>> slots_;
   std::deque<std::shared_ptr<Slot>> ready_;  // full, to be launched in this order

@@ -5,7 +5,7 @@
 // comm stream waits for its rank's producer event, runs the algorithm and records the rank's done
 // event. Only then do the buffers' owners hear of it (on_launched) and waiters wake.
 //  - All or none: a failure before the first enqueue leaves nothing behind. After one that comes
-//    later, close() makes every comm stream wait for every stream that an algorithm may use, so that
+//    later, close() makes every comm stream wait for all ranks' comm and push streams, so that
 //    whatever is ordered after a comm stream (scratch, inboxes, the buffers by on_launched) is
 //    ordered after what was enqueued. Where even that fails (a lost device), the call's memory is
 //    kept for good. Either way all ranks get the error.
@@ -27,6 +27,7 @@
 #include "fabric/path_counters.h"
 #include "group/desync.h"
 #include "group/flight_watch.h"
+#include "runtime/kernel_turns.h"
 #include "runtime/launch_order.h"
 
 namespace fabric {
@@ -65,10 +66,11 @@ class Launch {
       path_counters::count_algorithm(chosen.place, bytes_);
       event_log::log(EventKind::kPlugin, kNoDevice, 0, kNoDevice, bytes_, slot_.sequence(), detail_,
                      chosen.place);
-      const CollectiveCall call{args_, devices_, slot_.sequence(), detail_, shape};
+      const CollectiveCall call{args_,   devices_, slot_.group().channels, slot_.sequence(),
+                                detail_, shape};
       if (chosen.algorithm->open) {
         GroupState& group = slot_.group();
-        session_ = group.sessions.ready(chosen.algorithm, {group.id, devices_});
+        session_ = group.sessions.ready(chosen.algorithm, {group.id, devices_, group.channels});
         prepared_ = session_->session().prepare(call);
       } else {
         prepared_ = chosen.algorithm->prepare(call);
@@ -83,6 +85,8 @@ class Launch {
     auto error = guarded([&] {
       if (captured_together(devices_, collective_name(args_[0].kind))) slot_.set_captured();
     });
+    if (error) return error;
+    if (session_) error = guarded([&] { take_turn(); });
     if (error) return error;
     enqueued_ = true;
     error = guarded([&] { enqueue_all(); });
@@ -100,7 +104,7 @@ class Launch {
     if (!enqueued_) return error;
     for (size_t r = 0; r < devices_.size(); ++r) {
       if (!args_[r].on_launched) continue;
-      auto thrown = guarded([&] { args_[r].on_launched(devices_[r]->comm()); });
+      auto thrown = guarded([&] { args_[r].on_launched(comm(r)); });
       if (!thrown) continue;
       lost_ = true;
       if (!error) error = std::move(thrown);
@@ -125,7 +129,7 @@ class Launch {
     std::vector<std::vector<CollectiveArgs>> args;
   };
 
-  Stream& comm(size_t rank) const { return devices_[rank]->comm(); }
+  Stream& comm(size_t rank) const { return slot_.group().comm(rank); }
 
   CallShape shape_of() const {
     const CollectiveArgs& call = args_[0];
@@ -146,6 +150,13 @@ class Launch {
     return shape;
   }
 
+  void take_turn() {
+    std::vector<kernel_turns::Part> parts;
+    for (size_t r = 0; r < devices_.size(); ++r) parts.push_back({devices_[r], &comm(r)});
+    const uint64_t capture = slot_.captured() ? devices_[0]->captures().id() : 0;
+    kernel_turns::take(slot_.group().id, capture, parts);
+  }
+
   void enqueue_all() {
     for (size_t r = 0; r < devices_.size(); ++r) {
       const int rank = static_cast<int>(r);
@@ -157,7 +168,7 @@ class Launch {
       prepared_->enqueue();
     } else {
       std::vector<Stream*> streams;
-      for (Device* device : devices_) streams.push_back(&device->comm());
+      for (size_t r = 0; r < devices_.size(); ++r) streams.push_back(&comm(r));
       args_[0].graph->launch_ordered(streams);
     }
     for (size_t r = 0; r < devices_.size(); ++r) {
@@ -167,14 +178,10 @@ class Launch {
 
   void close() {
     std::vector<Event> latest;
-    for (Device* device : devices_) {
-      for (Stream* stream : device->streams()) {
-        if (stream->purpose() == StreamPurpose::kCompute ||
-            stream->purpose() == StreamPurpose::kUser) {
-          continue;
-        }
-        latest.emplace_back(*device).record(*stream);
-      }
+    for (size_t r = 0; r < devices_.size(); ++r) {
+      latest.emplace_back(*devices_[r]).record(comm(r));
+      Stream* push = devices_[r]->find_push(slot_.group().channels[r]);
+      if (push != nullptr) latest.emplace_back(*devices_[r]).record(*push);
     }
     for (size_t r = 0; r < devices_.size(); ++r) {
       for (Event& event : latest) event.wait(comm(r));

@@ -44,12 +44,15 @@ namespace fabric {
 /// What slots need of their group and may outlive it with.
 struct GroupState {
   std::vector<Device*> devices;
+  std::vector<int> channels;  ///< of each device; those of the group, for its pairs
   uint32_t id = 0;
   std::string name;
   uint32_t pair_of = 0;         ///< of Group::pair(): the group it is of
   std::vector<int> pair_ranks;  ///< and its ranks there
   bool peers = true;            ///< at creation, every device reached every other
   std::atomic<uint64_t> calls{0}, bytes{0}, desyncs{0}, timeouts{0};
+
+  Stream& comm(size_t rank) const { return devices[rank]->comm(channels[rank]); }
 
   /// Where each rank stands, for those who tell about a call: written under the group's mutex.
   struct Seat {

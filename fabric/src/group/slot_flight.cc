@@ -72,9 +72,9 @@ void Slot::on_done(int rank, Callback callback) {
 void Slot::ask(int rank) {
   try {
     if (parts_[rank].done.query()) return complete(rank);
-    Device& device = *group_->devices[rank];
-    device.driver().notify(device.comm().handle(),
-                           [self = shared_from_this(), rank] { self->complete(rank); });
+    Stream& comm = group_->comm(static_cast<size_t>(rank));
+    comm.device().driver().notify(comm.handle(),
+                                  [self = shared_from_this(), rank] { self->complete(rank); });
   } catch (const Error& error) {  // a lost device answers nothing
     end_flight(poisoned() ? poison_error() : error);
   }

@@ -98,7 +98,7 @@ WeftStatus scratch(const WeftCall* call, uint32_t rank, uint64_t bytes, void** m
   return answer([&] {
     CallView& view = view_of(call);
     check(rank < view.ranks && memory != nullptr, "scratch needs a rank of the call");
-    *memory = view.memory.take(bytes, view.devices[rank]->comm());
+    *memory = view.memory.take(bytes, *view.comms[rank]);
   });
 }
 
@@ -106,7 +106,7 @@ WeftStatus order(const WeftCall* call, uint32_t later, uint32_t earlier) {
   return answer([&] {
     CallView& view = view_of(call);
     check(later < view.ranks && earlier < view.ranks, "order needs two ranks of the call");
-    order_after(view.devices[later]->comm(), view.devices[earlier]->comm());
+    order_after(*view.comms[later], *view.comms[earlier]);
   });
 }
 
@@ -116,7 +116,7 @@ WeftStatus enqueue(const WeftCall* call, uint32_t rank, void (*fn)(void*), void*
     check(rank < view.ranks && fn != nullptr, "enqueue needs a rank of the call and a function");
     check(view.driver == WEFT_DRIVER_HOST,
           "enqueue runs functions on host devices: launch kernels on WeftMember.stream");
-    host::enqueue(view.devices[rank]->comm().handle(),
+    host::enqueue(view.comms[rank]->handle(),
                   [owner = view.owner.lock(), fn, argument] { fn(argument); });
   });
 }

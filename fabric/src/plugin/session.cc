@@ -38,8 +38,8 @@ uint32_t load(uint32_t& word) {
 
 // A captured stream cannot be asked, and may hold earlier work: it does not count as idle.
 bool idle(const GroupView& group) {
-  return std::all_of(group.devices.begin(), group.devices.end(),
-                     [](Device* device) { return !device->capturing() && device->comm().idle(); });
+  return std::all_of(group.comms.begin(), group.comms.end(),
+                     [](Stream* comm) { return !comm->device().capturing() && comm->idle(); });
 }
 
 /// False when a stream still had work at the limit. Asks every millisecond, since a wait for a stream

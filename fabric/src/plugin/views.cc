@@ -31,6 +31,7 @@ GroupView::GroupView(const GroupMembers& group) : WeftGroup{}, devices(group.dev
   member_.reserve(n);
   for (size_t r = 0; r < n; ++r) {
     Device& device = *devices[r];
+    comms.push_back(&group.comm(r));
     const auto sharers = std::count_if(devices.begin(), devices.end(), [&](const Device* other) {
       return other->ordinal() == device.ordinal();
     });
@@ -38,7 +39,7 @@ GroupView::GroupView(const GroupMembers& group) : WeftGroup{}, devices(group.dev
     member_.push_back({sizeof(WeftMember), device.ordinal(),
                        static_cast<uint32_t>(std::max<int64_t>(facts.multiprocessors / sharers, 1)),
                        static_cast<uint32_t>(facts.capability_major * 10 + facts.capability_minor),
-                       device.comm().handle(), device.name().c_str(), records_ + r});
+                       group.comm(r).handle(), device.name().c_str(), records_ + r});
     for (size_t q = 0; q < n; ++q) {
       reaches_.push_back(q == r || fabric::reaches(device, *devices[q]) ? 1 : 0);
     }
@@ -76,6 +77,7 @@ CallView::CallView(const CollectiveCall& call)
   root = static_cast<uint32_t>(call.args[0].root);
   sequence = call.sequence;
   limit_ms = call.args[0].result_ms;
+  for (size_t r = 0; r < devices.size(); ++r) comms.push_back(&call.comm(r));
   for (const CollectiveArgs& part : call.args) {
     parts.push_back({part.in, part.out});
     limit_ms = std::min(limit_ms, part.result_ms);

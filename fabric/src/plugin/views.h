@@ -21,6 +21,7 @@ struct GroupView : WeftGroup {
   GroupView& operator=(const GroupView&) = delete;
 
   std::vector<Device*> devices;
+  std::vector<Stream*> comms;  ///< by rank
   std::vector<std::unique_ptr<Workspace>> workspaces;
   WeftControl* control(size_t rank) const { return records_ + rank; }
 
@@ -43,6 +44,7 @@ struct CallView : WeftCall {
 
   std::vector<WeftBuffers> parts;
   std::vector<Device*> devices;
+  std::vector<Stream*> comms;  ///< by rank
   Scratch memory;
   std::weak_ptr<void> owner;  ///< functions that were enqueued on host streams keep it
 };

@@ -51,13 +51,69 @@ Stream& Device::stream(StreamPurpose purpose) {
 
 Stream& Device::create_stream(int priority) {
   std::lock_guard lock(mutex_);
+  return add_stream(StreamPurpose::kUser, priority);
+}
+
+Stream& Device::add_stream(StreamPurpose purpose, int priority) {
   if (streams_.size() >= 0xffff) {
     fail(ErrorCode::kUsage, "%s: too many streams (they live as long as the device)",
          name_.c_str());
   }
   const auto id = static_cast<uint16_t>(streams_.size());
-  streams_.push_back(std::make_unique<Stream>(this, StreamPurpose::kUser, id, priority));
+  streams_.push_back(std::make_unique<Stream>(this, purpose, id, priority));
   return *streams_.back();
+}
+
+Stream& Device::comm(int channel) { return channel_stream(channel, StreamPurpose::kComm); }
+Stream& Device::push(int channel) { return channel_stream(channel, StreamPurpose::kCopyOut); }
+
+Stream& Device::channel_stream(int channel, StreamPurpose purpose) {
+  if (channel == 0) return stream(purpose);
+  auto& place = channels_[purpose == StreamPurpose::kComm ? 0 : 1][static_cast<size_t>(channel)];
+  if (Stream* stream = place.load(std::memory_order_acquire)) return *stream;
+  std::lock_guard lock(mutex_);
+  if (place.load(std::memory_order_relaxed) == nullptr) {
+    place.store(&add_stream(purpose, -1), std::memory_order_release);
+  }
+  return *place.load(std::memory_order_relaxed);
+}
+
+Stream* Device::find_push(int channel) {
+  return channel == 0 ? own_[static_cast<size_t>(StreamPurpose::kCopyOut)].load()
+                      : channels_[1][static_cast<size_t>(channel)].load();
+}
+
+std::vector<Stream*> Device::comms() {
+  std::vector<Stream*> all{&comm()};
+  for (auto& each : channels_[0]) {
+    if (Stream* stream = each.load(std::memory_order_acquire)) all.push_back(stream);
+  }
+  return all;
+}
+
+int Device::take_channel() {
+  size_t best = 0;
+  {
+    std::lock_guard lock(mutex_);
+    for (size_t c = 1; c < groups_.size(); ++c) {
+      const bool allowed = !capturing() || channels_[0][c].load() != nullptr;
+      if (allowed && groups_[c] < groups_[best]) best = c;
+    }
+    ++groups_[best];
+  }
+  const int channel = static_cast<int>(best);
+  try {
+    comm(channel);
+  } catch (...) {
+    give_channel(channel);
+    throw;
+  }
+  return channel;
+}
+
+void Device::give_channel(int channel) {
+  std::lock_guard lock(mutex_);
+  --groups_[static_cast<size_t>(channel)];
 }
 
 Stream* Device::find_stream(uint16_t id) {

@@ -75,7 +75,7 @@ class DirectCall final : public PreparedCall {
   }
 
  private:
-  Stream& comm(size_t rank) const { return call_.devices[rank]->comm(); }
+  Stream& comm(size_t rank) const { return call_.comm(rank); }
   size_t root() const { return static_cast<size_t>(args_.root); }
 
   /// Has rank r a block for rank q?

@@ -59,7 +59,7 @@ class OneshotCall final : public PreparedCall {
   }
 
  private:
-  Stream& comm(size_t rank) const { return call_.devices[rank]->comm(); }
+  Stream& comm(size_t rank) const { return call_.comm(rank); }
   size_t root() const { return static_cast<size_t>(args_.root); }
   size_t stride() const { return (bytes_ + 511) / 512 * 512; }
 

@@ -26,8 +26,8 @@ PushRing::PushRing(const CollectiveCall& call, const Shape& shape)
   for (int p = 0; p < n_; ++p) {
     const int rank = order[(start + p) % n_];
     Device* device = call.devices[rank];
-    Stream* comm = &device->comm();
-    Stream* push = shape.overlap ? &device->stream(StreamPurpose::kCopyOut) : comm;
+    Stream* comm = &call.comm(rank);
+    Stream* push = shape.overlap ? &call.push(rank) : comm;
     members_.push_back({rank, device, comm, push, static_cast<const char*>(call.args[rank].in),
                         static_cast<char*>(call.args[rank].out)});
     Member& member = members_.back();

@@ -4,7 +4,7 @@
 //
 // Design. Position p only ever pushes to position p + 1, into its inbox scratch or straight into
 // its `out`. Every rank has a comm stream, which combines and receives, and a push stream, which
-// sends: the comm stream itself for small payloads, the copy-out stream for large ones, so that
+// sends: the comm stream itself for small payloads, the channel's own for large ones, so that
 // copies and combines of different pieces overlap.
 //  - The constructor and take_inboxes() take all that may be short: lanes with their staging, events,
 //    scratch. What follows only enqueues.

@@ -222,8 +222,7 @@ class LocalCopy final : public PreparedCall {
   explicit LocalCopy(const CollectiveCall& call) : call_(call) {}
   void enqueue() override {
     const CollectiveArgs& args = call_.args[0];
-    copy_within(call_, args.out, args.in, args.count * dtype_bytes(args.dtype),
-                call_.devices[0]->comm());
+    copy_within(call_, args.out, args.in, args.count * dtype_bytes(args.dtype), call_.comm(0));
   }
 
  private:
