@@ -26,6 +26,9 @@ void set_peer_access(int a, int b, bool allowed);
 /// copy ends until the fault is gone (30 s at most), or it carries at most 0.05 GB/s.
 enum class PairFault : uint8_t { kNone = 0, kLies = 1, kHangs = 2, kSlow = 3 };
 void set_pair_fault(int from, int to, PairFault fault);
+/// Asked before each wait of a host device's stream for an event; true leaves that wait out, as if the
+/// code did not have it. nullptr ends it.
+void set_wait_filter(bool (*leaves_out)());
 /// Enqueues a kernel that writes to an illegal address. On CUDA the context is lost for good; the
 /// host driver's twin is a task that throws. The fabric is poisoned once it ran.
 void illegal_address(Stream& stream);

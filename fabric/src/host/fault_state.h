@@ -14,6 +14,8 @@ bool peer_allowed(int a, int b);
 faults::PairFault pair_fault(int from, int to);
 /// Returns when the pair no longer hangs, after 30 s at the latest.
 void wait_while_pair_hangs(int from, int to);
+/// Is the wait that is being enqueued to be left out?
+bool leaves_out_wait();
 /// Counts one segment allocation on `ordinal`; true when it is to fail.
 bool take_allocation_fault(int ordinal);
 /// The same for staging memory.

@@ -4,6 +4,7 @@
 #include "fabric/event_log.h"
 #include "fabric/fabric.h"
 #include "fabric/host_queue.h"
+#include "host/fault_state.h"
 #include "host/host_driver.h"
 #include "host/signal.h"
 #include "host/wait_clock.h"
@@ -59,6 +60,8 @@ void HostDriver::wait(StreamHandle stream, EventHandle event) {
     if (current == nullptr) queue->set_capture(std::move(capture));
     return;
   }
+  if (leaves_out_wait()) [[unlikely]]
+    return;
   const Signal::Point point = signal->latest();
   if (queue->capturing()) [[unlikely]] {
     if (point.lane == nullptr) return;

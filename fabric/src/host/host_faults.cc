@@ -92,6 +92,15 @@ bool take_copy_fault(int ordinal) {
   return take(faults.copies[static_cast<size_t>(ordinal)]);
 }
 
+namespace {
+std::atomic<bool (*)()> g_wait_filter{nullptr};
+}
+
+bool leaves_out_wait() {
+  const auto filter = g_wait_filter.load(std::memory_order_relaxed);
+  return filter != nullptr && filter();
+}
+
 bool take_staging_fault() {
   auto& faults = state();
   std::lock_guard lock(faults.mutex);
@@ -146,8 +155,11 @@ void set_pair_fault(int from, int to, PairFault fault) {
   faults.pairs_changed.notify_all();
 }
 
+void set_wait_filter(bool (*leaves_out)()) { host::g_wait_filter.store(leaves_out); }
+
 void clear() {
   auto& faults = host::state();
+  set_wait_filter(nullptr);
   for (auto& delay : faults.delay_us) delay.store(0);
   for (auto& row : faults.blocked) {
     for (auto& cell : row) cell.store(false);
