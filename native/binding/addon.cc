@@ -3,6 +3,7 @@
 
 #include "binding/completion.h"
 #include "binding/entry.h"
+#include "binding/fabric/coalesce.h"
 #include "binding/fabric/work_table.h"
 #include "dispatch/op_table.h"
 
@@ -50,6 +51,7 @@ void on_cleanup(void* data) {
   auto* state = static_cast<Environment*>(data);
   state->completions->close();
   state->works->clear();
+  state->block.reset();
   state->current_streams.clear();
   release_graphs(state->id);
   release_reducers(state->id);
@@ -88,7 +90,7 @@ napi_value initialize(napi_env env, napi_value exports) {
         memory_functions,       random_functions,       precision_functions, gemm_functions,
         reducer_functions,      joint_functions,        graph_functions,     table_functions,
         timed_event_functions,  launch_probe_functions, pair_functions,      plugin_functions,
-        reduce_bench_functions, pair_bench_functions}) {
+        reduce_bench_functions, pair_bench_functions,   coalesce_functions}) {
     define(env, exports, state, list());
   }
   return exports;

@@ -134,6 +134,7 @@ FunctionList gemm_functions();
 FunctionList reducer_functions();
 FunctionList joint_functions();
 FunctionList pair_functions();
+FunctionList coalesce_functions();
 FunctionList plugin_functions();
 FunctionList reduce_bench_functions();
 FunctionList pair_bench_functions();

@@ -3,7 +3,7 @@
 //
 // Process-wide things (devices, handles, groups) live below the binding; here lies only what
 // belongs to one environment: the call buffer, the error factory, pending promises, current
-// streams, open works.
+// streams, open works, an open block of coalesced calls.
 #pragma once
 
 #include <node_api.h>
@@ -19,6 +19,7 @@
 namespace weft::binding {
 
 class CompletionQueue;
+struct CoalesceBlock;
 class WorkTable;
 
 inline constexpr size_t kCallWords = 4096;
@@ -35,6 +36,7 @@ struct Environment {
   napi_ref error_factory = nullptr;
   std::shared_ptr<CompletionQueue> completions;
   std::unique_ptr<WorkTable> works;
+  std::unique_ptr<CoalesceBlock> block;  // the open coalesce() block
   std::unordered_map<uint16_t, std::unique_ptr<StreamGuard>> current_streams;
 };
 

@@ -55,6 +55,7 @@ export const collectiveKinds = [
   'all_to_all',
   'send_receive',
   'all_to_all_uneven',
+  'coalesced',
 ] as const
 
 /** Stream purposes by number. */

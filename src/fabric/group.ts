@@ -13,6 +13,7 @@ import {
   weftErrorNumber,
 } from '../native/errors.js'
 import type { Tensor } from '../tensor/tensor.js'
+import { allRanks, coalescedCalls } from './coalesce.js'
 import type {
   CollectiveName,
   CollectiveOptions,
@@ -33,6 +34,7 @@ export interface SendReceiveOptions extends CollectiveOptions {
   to: number
 }
 
+/** Of the group's calls and its sends and receives; a coalesced call is one. */
 export interface GroupStats {
   calls: number
   bytes: number
@@ -171,6 +173,15 @@ export class Group {
   /** Done when every device has done what was enqueued on its current stream before. */
   barrier(options: CollectiveOptions = {}): Work {
     return this.#submit('barrier', undefined, undefined, options)
+  }
+
+  /**
+   * Makes the group's calls in `fn` as one: they meet, are checked over ranks and launch together, run in
+   * order, all or none. Returns the work of all, which each call in `fn` returns too; wait for it after
+   * `fn`. The shortest of the limits counts. Not for sendReceive() nor for calls of one rank.
+   */
+  coalesce(fn: () => void, options: CollectiveOptions = {}): Work {
+    return coalescedCalls(this.id, allRanks, fn, options)
   }
 
   /**

@@ -2,6 +2,7 @@
 // by their order: call k of every rank is one collective. Rules for tensors: see group.ts.
 import { native } from '../native/addon.js'
 import type { Tensor } from '../tensor/tensor.js'
+import { coalescedCalls } from './coalesce.js'
 import type {
   CollectiveName,
   CollectiveOptions,
@@ -109,6 +110,11 @@ export class RankGroup {
   }
   barrier(options: CollectiveOptions & VoteOptions = {}): Work {
     return this.#submit('barrier', undefined, undefined, options)
+  }
+
+  /** As Group.coalesce(), for this rank's calls; every rank makes as many, in the same order. */
+  coalesce(fn: () => void, options: CollectiveOptions & VoteOptions = {}): Work {
+    return coalescedCalls(this.#id, this.rank, fn, options)
   }
 
   #submit(

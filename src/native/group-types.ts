@@ -32,6 +32,13 @@ export interface GroupFunctions {
     timeoutMs: number,
     resultMs: number,
   ): number
+  /** Opens a block of this thread: calls of the group for all ranks (`rank` -1) or for one become parts
+   * of one call. Returns the work id of all of them. */
+  coalesceBegin(group: number, rank: number): number
+  /** Makes the block's calls as one. */
+  coalesceEnd(timeoutMs: number, resultMs: number, vote: number): void
+  /** Makes none of them. */
+  coalesceDrop(): void
   /** Rank `from` sends `input`, rank `to` gets it in `output`: both ends from one thread. */
   groupTransfer(
     group: number,

@@ -1,5 +1,5 @@
-// Random programs over groups: several streams a device, sub-groups that overlap, in-place operators, copies between
-// devices and every collective, from a seed. group-run.ts runs them on their devices and on one device.
+// Random programs over groups: several streams a device, sub-groups that overlap and run beside each other, in-place
+// operators, copies between devices, every collective and several as one, from a seed. group-run.ts runs them on their devices and on one device.
 import { type Program as MeshProgram, randomStream } from './program.js'
 
 export type Collective =
@@ -11,8 +11,15 @@ export type Collective =
   | 'gather'
   | 'scatter'
   | 'allToAll'
+  | 'allToAllUneven'
   | 'sendReceive'
   | 'functional'
+  /** Ranks of each colour by themselves. */
+  | 'split'
+  /** Several calls as one. */
+  | 'coalesce'
+  /** Two groups of the same devices at once. */
+  | 'beside'
 
 /** Variable `at` of device `device`. */
 export interface Place {
@@ -57,8 +64,12 @@ export const collectives: readonly Collective[] = [
   'gather',
   'scatter',
   'allToAll',
+  'allToAllUneven',
   'sendReceive',
   'functional',
+  'split',
+  'coalesce',
+  'beside',
 ]
 
 export function makeGroupProgram(seed: number, length: number): GroupProgram {

@@ -9,7 +9,7 @@ import {
   currentStream,
   functional as F,
   type Fabric,
-  type Group,
+  Group,
   type Stream,
   scope,
   streamWait,
@@ -17,6 +17,7 @@ import {
   tensor,
   type Work,
   withStream,
+  zeros,
 } from 'weft'
 import {
   type GroupProgram,
@@ -59,12 +60,14 @@ function startValues(program: GroupProgram, names: readonly string[]): Variables
 /** The tensors of a collective's ranks after it, made by operators of one device. */
 function reference(step: CollectiveStep, parts: readonly Tensor[]): Tensor[] {
   const n = parts.length
-  const combined = () => {
-    const all = parts.reduce((a, b) =>
+  const combined = (list: readonly Tensor[] = parts) => {
+    const all = list.reduce((a, b) =>
       step.reduce === 'max' ? a.maximum(b) : step.reduce === 'min' ? F.minimum(a, b) : a.add(b),
     )
-    return step.reduce === 'avg' ? all.mul(1 / n) : all
+    return step.reduce === 'avg' ? all.mul(1 / list.length) : all
   }
+  const root = parts[step.root] as Tensor
+  const after = (r: number) => parts[(r + 1) % n] as Tensor
   switch (step.op) {
     case 'broadcast':
       return parts.map(() => parts[step.root] as Tensor)
@@ -78,8 +81,20 @@ function reference(step: CollectiveStep, parts: readonly Tensor[]): Tensor[] {
       return parts.map((_, r) => signed(parts[step.root] as Tensor, r))
     case 'allToAll':
       return parts.map((_, r) => signed(parts[(r + 1) % n] as Tensor, r))
+    case 'allToAllUneven':
+      return parts.map((part, r) => {
+        const count = blockSize(part.size(0), (r + 1) % n, r)
+        const rest = part.narrow(0, count, part.size(0) - count)
+        return F.cat([signed(after(r).narrow(0, 0, count), r), rest])
+      })
     case 'sendReceive':
-      return parts.with((step.root + 1) % n, parts[step.root] as Tensor)
+      return parts.with((step.root + 1) % n, root)
+    case 'split':
+      return parts.map((_, r) => combined(parts.filter((_, q) => q % 2 === r % 2)))
+    case 'coalesce':
+      return parts.map((_, r) => (r === step.root ? after(r) : combined(parts.map(() => root))))
+    case 'beside':
+      return parts.map((_, r) => (r % 2 === 0 ? combined() : root))
     default:
       return parts.map(() => combined())
   }
@@ -87,6 +102,9 @@ function reference(step: CollectiveStep, parts: readonly Tensor[]): Tensor[] {
 
 /** What goes to rank r differs from what goes to its neighbours. */
 const signed = (part: Tensor, r: number) => (r % 2 === 0 ? part : part.neg())
+
+/** Elements that rank r sends to rank q of an uneven all-to-all. */
+const blockSize = (size: number, r: number, q: number) => (size * ((r + 2 * q) % 3)) >> 1
 
 /** The same by the group: in place, or the tensors that it made. */
 function collective(
@@ -127,6 +145,51 @@ function collective(
       const to = (root + 1) % n
       const work = group.sendReceive(parts[root] as Tensor, parts[to] as Tensor, { from: root, to })
       return { works: [work], made: parts }
+    }
+    case 'allToAllUneven': {
+      const counts = parts.map((_, r) => parts.map((_, q) => blockSize(size, r, q)))
+      const inputs = parts.map((part, r) =>
+        F.cat(parts.map((_, q) => signed(part.narrow(0, 0, blockSize(size, r, q)), q))),
+      )
+      const received = (q: number, ranks: number) =>
+        counts.slice(0, ranks).reduce((sum, row) => sum + (row[q] as number), 0)
+      const outputs = parts.map((part, q) => zeros([received(q, n)], part))
+      const works = [group.allToAllUneven(inputs, outputs, counts)]
+      const made = parts.map((part, q) => {
+        const from = (q + 1) % n
+        const count = blockSize(size, from, q)
+        const block = (outputs[q] as Tensor).narrow(0, received(q, from), count)
+        return F.cat([block, part.narrow(0, count, size - count)])
+      })
+      return { works, made }
+    }
+    case 'split': {
+      const groups = group.split(parts.map((_, r) => r % 2))
+      const each = [...new Set(groups)] as Group[]
+      const works = each.map((part) =>
+        part.allReduce(
+          parts.filter((_, r) => groups[r] === part),
+          { op: step.reduce },
+        ),
+      )
+      for (const part of each) part.dispose()
+      return { works, made: parts }
+    }
+    case 'coalesce': {
+      const joined = parts.map((part) => F.cat(parts.map(() => part)))
+      const work = group.coalesce(() => {
+        group.allGather(parts, joined)
+        group.broadcast(parts, { root })
+        group.allReduce(parts, options)
+      })
+      return { works: [work], made: parts.with(root, neighbours(joined[root] as Tensor, root)) }
+    }
+    case 'beside': {
+      const [sums, copies] = [parts.map((part) => part.clone()), parts.map((part) => part.clone())]
+      const other = Group.create(group.devices)
+      const works = [group.allReduce(sums, options), other.broadcast(copies, { root })]
+      other.dispose()
+      return { works, made: parts.map((_, r) => (r % 2 === 0 ? sums : copies)[r] as Tensor) }
     }
     case 'reduceScatter': {
       const joined = parts.map((part) => F.cat(parts.map(() => part)))
@@ -247,7 +310,7 @@ function isExact({ dtype, elements, steps }: GroupProgram): boolean {
   return steps.every((step) => {
     if ('to' in step || step.reduce === 'max' || step.reduce === 'min') return true
     if (step.op === 'reduce' || step.op === 'reduceScatter') return false
-    const combines = step.op === 'allReduce' || step.op === 'functional'
+    const combines = ['allReduce', 'functional', 'split', 'coalesce', 'beside'].includes(step.op)
     return !combines || (step.reduce === 'sum' && bytes <= 65_536)
   })
 }

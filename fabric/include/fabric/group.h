@@ -55,8 +55,9 @@ enum class CollectiveKind : uint8_t {
   kAllToAll = 9,
   kSendReceive = 10,  ///< of two ranks: Group::pair()
   kAllToAllUneven = 11,
+  kCoalesced = 12,  ///< several calls as one
 };
-inline constexpr int kCollectiveKinds = 12;
+inline constexpr int kCollectiveKinds = 13;
 
 /// Has a call of this kind buffers?
 inline bool carries_data(CollectiveKind kind) {
@@ -77,6 +78,8 @@ const char* collective_name(CollectiveKind kind);
 ///  uneven all-to-all: as all-to-all, but block q of this rank's `in` has send_counts[q] elements and
 ///  block q of its `out` receive_counts[q], as rank q sends; `count` is the sum of send_counts
 ///  send-receive: the root's `in` (count,) -> the other rank's `out` (count,); of two ranks
+///  coalesced: `calls`, the same at every rank and in one order, with the stream, limits and vote of
+///  the whole; no replay, send-receive or coalesced among them. submit() sets `count`: bytes of all
 ///  barrier: no buffers    replay: `graph`, the same at every rank
 struct CollectiveArgs {
   CollectiveKind kind = CollectiveKind::kAllReduce;
@@ -89,6 +92,7 @@ struct CollectiveArgs {
   Stream* stream = nullptr;      ///< producer of `in`; the collective starts after its work so far
   std::shared_ptr<Graph> graph;  ///< of a replay
   std::vector<uint64_t> send_counts, receive_counts;  ///< by rank, of an uneven all-to-all
+  std::vector<CollectiveArgs> calls;                  ///< of a coalesced call
   uint64_t vote = 0;  ///< small word, combined by bitwise or over ranks and given to all
   /// Limit for the result, counted from the launch; the shortest of all ranks counts.
   int64_t result_ms = 600'000;

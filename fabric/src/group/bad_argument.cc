@@ -40,7 +40,7 @@ std::optional<Error> find_bad_uneven(std::span<const CollectiveArgs> args, CallS
   for (size_t r = 0; r < args.size(); ++r) {
     const CollectiveArgs& own = args[r];
     auto usage = [&](const std::string& text) {
-      return Error(ErrorCode::kUsage, "all_to_all_uneven: rank " +
+      return Error(ErrorCode::kUsage, "all_to_all_uneven" + part_text(site) + ": rank " +
                                           std::to_string(site.name_of(static_cast<int>(r))) + " " +
                                           text);
     };
@@ -82,12 +82,14 @@ std::optional<Error> find_bad_argument(std::span<const CollectiveArgs> args, Cal
   const CollectiveArgs& first = args[0];
   const int n = static_cast<int>(args.size());
   auto usage = [&](const std::string& text) {
-    return Error(ErrorCode::kUsage, std::string(collective_name(first.kind)) + ": " + text);
+    return Error(ErrorCode::kUsage,
+                 std::string(collective_name(first.kind)) + part_text(site) + ": " + text);
   };
   if (has_root(first.kind) && (first.root < 0 || first.root >= n)) {
     return usage("root " + std::to_string(first.root) + " is not a rank of a group of " +
                  std::to_string(n));
   }
+  if (first.kind == CollectiveKind::kCoalesced) return std::nullopt;  // its calls, one by one
   if (first.kind == CollectiveKind::kReplay && !first.graph) return usage("no graph was given");
   if (first.kind == CollectiveKind::kSendReceive && n != 2) {
     return usage("two ranks send and receive, the group has " + std::to_string(n) + ": use pair()");

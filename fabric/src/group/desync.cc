@@ -14,7 +14,8 @@ constexpr size_t kAttachedEvents = 64;
 
 constexpr const char* kKindNames[] = {
     "all_reduce", "broadcast", "all_gather", "reduce_scatter", "reduce",       "barrier",
-    "replay",     "gather",    "scatter",    "all_to_all",     "send_receive", "all_to_all_uneven"};
+    "replay",     "gather",    "scatter",    "all_to_all",     "send_receive", "all_to_all_uneven",
+    "coalesced"};
 constexpr const char* kEventNames[] = {
 #define WEFT_EVENT(enumerator, name) name,
 #include "fabric/event_kinds.def"
@@ -30,6 +31,9 @@ const char* difference(const CollectiveArgs& a, const CollectiveArgs& b) {
   if (a.kind != b.kind) return "kind";
   if (a.kind == CollectiveKind::kBarrier) return nullptr;
   if (a.kind == CollectiveKind::kReplay) return a.graph == b.graph ? nullptr : "graph";
+  if (a.kind == CollectiveKind::kCoalesced) {
+    return a.calls.size() == b.calls.size() ? nullptr : "calls";
+  }
   const bool own_count = a.kind == CollectiveKind::kAllToAllUneven;
   if (a.count != b.count && !own_count) return "count";
   if (a.dtype != b.dtype) return "dtype";
@@ -43,6 +47,9 @@ std::string aspect(const CollectiveArgs& args, const std::string& differs) {
   if (differs == "op") return std::string("with op ") + reduce_op_name(args.op);
   if (differs == "root") return "with root " + std::to_string(args.root);
   if (differs == "graph") return "of graph " + std::to_string(args.graph ? args.graph->id() : 0);
+  if (args.kind == CollectiveKind::kCoalesced) {
+    return "of " + std::to_string(args.calls.size()) + " calls";
+  }
   if (!carries_data(args.kind)) return "without data";
   return "with " + shape_of(args);
 }
@@ -51,6 +58,7 @@ std::string value_of(const CollectiveArgs& args, const std::string& differs) {
   auto quoted = [](const char* text) { return std::string("\"").append(text).append("\""); };
   if (differs == "kind") return quoted(collective_name(args.kind));
   if (differs == "count") return std::to_string(args.count);
+  if (differs == "calls") return std::to_string(args.calls.size());
   if (differs == "dtype") return quoted(dtype_name(args.dtype));
   if (differs == "op") return quoted(reduce_op_name(args.op));
   if (differs == "graph") return std::to_string(args.graph ? args.graph->id() : 0);
@@ -66,13 +74,14 @@ std::string list_of(const std::vector<int>& ranks, const char* separator, CallSi
 }
 
 std::string site_fields(CallSite site, CollectiveKind kind) {
-  return "\"group\":" + std::to_string(site.group) +
+  const std::string part = site.parts == 0 ? "" : "\"part\":" + std::to_string(site.part - 1) + ",";
+  return part + "\"group\":" + std::to_string(site.group) +
          ",\"sequence\":" + std::to_string(site.sequence) + ",\"kind\":\"" + collective_name(kind) +
          '"';
 }
 
 std::string site_text(CallSite site) {
-  std::string text = " (call " + std::to_string(site.sequence);
+  std::string text = part_text(site) + " (call " + std::to_string(site.sequence);
   if (!site.ranks.empty()) {
     text +=
         " from rank " + std::to_string(site.ranks[0]) + " to rank " + std::to_string(site.ranks[1]);
@@ -134,6 +143,11 @@ const char* reduce_op_name(ReduceOp op) {
   constexpr const char* names[] = {"sum", "avg", "max", "min", "prod"};
   const auto index = static_cast<size_t>(op);
   return index < std::size(names) ? names[index] : "unknown";
+}
+
+std::string part_text(CallSite site) {
+  if (site.parts == 0) return "";
+  return " as coalesced call " + std::to_string(site.part) + " of " + std::to_string(site.parts);
 }
 
 std::optional<Disagreement> find_disagreement(std::span<const CollectiveArgs> args, CallSite site) {

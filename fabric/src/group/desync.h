@@ -18,6 +18,7 @@ struct CallSite {
   uint32_t group = 0;
   uint64_t sequence = 0;
   std::span<const int> ranks{};
+  int part = 0, parts = 0;  ///< of a coalesced call: which one this is, from 1
   int name_of(int rank) const { return ranks.empty() ? rank : ranks[static_cast<size_t>(rank)]; }
 };
 
@@ -25,6 +26,9 @@ struct Disagreement {
   int rank = 0;  ///< the rank that differs from most
   Error error;
 };
+
+/// " as coalesced call 2 of 3"; empty for a call of its own.
+std::string part_text(CallSite site);
 
 /// Compares kind, count, dtype, op and root over all ranks. The odd rank out is the one named.
 std::optional<Disagreement> find_disagreement(std::span<const CollectiveArgs> args, CallSite site);

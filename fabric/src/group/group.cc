@@ -20,6 +20,7 @@
 
 #include "fabric/fabric.h"
 #include "group/channels.h"
+#include "group/coalesced.h"
 #include "group/flight_watch.h"
 #include "group/launch.h"
 #include "group/roster.h"
@@ -176,13 +177,15 @@ class GroupImpl final : public Group, public Watched {
     return state_->comm(static_cast<size_t>(rank));
   }
 
+  // With those of its pairs, whose aborts are its own.
   GroupStats stats() const override {
-    return {state_->calls.load(), state_->bytes.load(), state_->desyncs.load(),
-            state_->timeouts.load(), state_->aborts.load()};
+    GroupStats all = state_->stats();
+    for (const auto& pair : pairs()) add_calls(all, pair->stats());
+    return all;
   }
 
   GroupReport report() const override {
-    GroupReport out{id(), state_->name, "", stats(), {}, {}};
+    GroupReport out{id(), state_->name, "", state_->stats(), {}, {}};
     if (auto error = aborted()) out.aborted = error->message();
     std::vector<std::shared_ptr<Slot>> gathering;
     {
@@ -292,6 +295,10 @@ class GroupImpl final : public Group, public Watched {
 
   // Under mutex_.
   Arrival arrive(int rank, CollectiveArgs&& args, Event&& producer, Clock::time_point deadline) {
+    if (args.kind == CollectiveKind::kCoalesced) {
+      args.dtype = DType::kU8;
+      args.count = coalesced_bytes(args);
+    }
     if (auto error = aborted()) {
       auto slot = std::make_shared<Slot>(state_, next_call_[rank]);
       slot->fail(*error);

@@ -25,6 +25,7 @@
 #include "fabric/event_tags.h"
 #include "fabric/graph.h"
 #include "fabric/path_counters.h"
+#include "group/coalesced.h"
 #include "group/desync.h"
 #include "group/flight_watch.h"
 #include "runtime/kernel_turns.h"
@@ -52,7 +53,10 @@ class Launch {
         args_(slot.args()),
         devices_(slot.group().devices),
         bytes_(payload_bytes(args_[0])),
-        detail_(event_detail(args_[0], slot.group().id)) {}
+        detail_(event_detail(args_[0], slot.group().id)) {
+    for (auto& call : slot.calls()) calls_.push_back(call);
+    if (args_[0].kind != CollectiveKind::kCoalesced) calls_.push_back(args_);
+  }
 
   std::optional<Error> prepare() {
     return guarded([&] {
@@ -61,20 +65,7 @@ class Launch {
         slot_.done_event(static_cast<int>(r)) = Event(*devices_[r]);
       }
       if (args_[0].kind == CollectiveKind::kReplay) return args_[0].graph->make_ready();
-      const CallShape shape = shape_of();
-      const Chosen chosen = choose_algorithm(shape);
-      path_counters::count_algorithm(chosen.place, bytes_);
-      event_log::log(EventKind::kPlugin, kNoDevice, 0, kNoDevice, bytes_, slot_.sequence(), detail_,
-                     chosen.place);
-      const CollectiveCall call{args_,   devices_, slot_.group().channels, slot_.sequence(),
-                                detail_, shape};
-      if (chosen.algorithm->open) {
-        GroupState& group = slot_.group();
-        session_ = group.sessions.ready(chosen.algorithm, {group.id, devices_, group.channels});
-        prepared_ = session_->session().prepare(call);
-      } else {
-        prepared_ = chosen.algorithm->prepare(call);
-      }
+      for (std::span<CollectiveArgs> call : calls_) prepare_call(call);
     });
   }
 
@@ -86,7 +77,7 @@ class Launch {
       if (captured_together(devices_, collective_name(args_[0].kind))) slot_.set_captured();
     });
     if (error) return error;
-    if (session_) error = guarded([&] { take_turn(); });
+    if (!sessions_.empty()) error = guarded([&] { take_turn(); });
     if (error) return error;
     enqueued_ = true;
     error = guarded([&] { enqueue_all(); });
@@ -102,13 +93,17 @@ class Launch {
   std::optional<Error> tell_owners() {
     std::optional<Error> error;
     if (!enqueued_) return error;
-    for (size_t r = 0; r < devices_.size(); ++r) {
-      if (!args_[r].on_launched) continue;
-      auto thrown = guarded([&] { args_[r].on_launched(comm(r)); });
-      if (!thrown) continue;
-      lost_ = true;
-      if (!error) error = std::move(thrown);
-    }
+    const auto tell = [&](std::span<CollectiveArgs> parts) {
+      for (size_t r = 0; r < parts.size(); ++r) {
+        if (!parts[r].on_launched) continue;
+        auto thrown = guarded([&] { parts[r].on_launched(comm(r)); });
+        if (!thrown) continue;
+        lost_ = true;
+        if (!error) error = std::move(thrown);
+      }
+    };
+    tell(args_);
+    for (auto& call : slot_.calls()) tell(call);
     return error;
   }
 
@@ -117,7 +112,8 @@ class Launch {
     if (!lost_) return;
     static auto* kept = new Kept;
     std::lock_guard lock(kept->mutex);
-    kept->prepared.push_back(std::move(prepared_));
+    for (auto& each : prepared_) kept->prepared.push_back(std::move(each));
+    for (auto& call : slot_.calls()) kept->args.push_back(std::move(call));
     kept->args.push_back(std::move(args_));
   }
 
@@ -131,14 +127,31 @@ class Launch {
 
   Stream& comm(size_t rank) const { return slot_.group().comm(rank); }
 
-  CallShape shape_of() const {
-    const CollectiveArgs& call = args_[0];
+  void prepare_call(std::span<CollectiveArgs> args) {
+    const CallShape shape = shape_of(args);
+    const Chosen chosen = choose_algorithm(shape);
+    path_counters::count_algorithm(chosen.place, shape.bytes);
+    event_log::log(EventKind::kPlugin, kNoDevice, 0, kNoDevice, shape.bytes, slot_.sequence(),
+                   detail_, chosen.place);
+    GroupState& group = slot_.group();
+    const CollectiveCall call{args, devices_, group.channels, slot_.sequence(), detail_, shape};
+    if (!chosen.algorithm->open) {
+      prepared_.push_back(chosen.algorithm->prepare(call));
+      return;
+    }
+    auto session = group.sessions.ready(chosen.algorithm, {group.id, devices_, group.channels});
+    prepared_.push_back(session->session().prepare(call));
+    sessions_.push_back(std::move(session));
+  }
+
+  CallShape shape_of(std::span<const CollectiveArgs> args) const {
+    const CollectiveArgs& call = args[0];
     CallShape shape{call.kind, call.op, call.dtype};
     shape.ranks = static_cast<int>(devices_.size());
     shape.count = call.count;
-    shape.bytes = bytes_;
+    shape.bytes = payload_bytes(call);
     uintptr_t places = shape.alignment;
-    for (const CollectiveArgs& part : args_) {
+    for (const CollectiveArgs& part : args) {
       places |= reinterpret_cast<uintptr_t>(part.in) | reinterpret_cast<uintptr_t>(part.out);
       shape.in_place = shape.in_place || (part.in != nullptr && part.in == part.out);
     }
@@ -163,10 +176,11 @@ class Launch {
       if (slot_.producer(rank)) slot_.producer(rank).wait(comm(r));
       if (!slot_.captured()) slot_.started_event(rank).record(comm(r));
     }
-    if (session_ && slot_.captured()) devices_[0]->captures().keep(session_);
-    if (prepared_) {
-      prepared_->enqueue();
-    } else {
+    for (auto& session : sessions_) {
+      if (slot_.captured()) devices_[0]->captures().keep(session);
+    }
+    for (auto& call : prepared_) call->enqueue();
+    if (args_[0].graph) {
       std::vector<Stream*> streams;
       for (size_t r = 0; r < devices_.size(); ++r) streams.push_back(&comm(r));
       args_[0].graph->launch_ordered(streams);
@@ -217,8 +231,10 @@ class Launch {
   const uint64_t bytes_;
   const uint32_t detail_;
   uint64_t launch_ns_ = 0;
-  std::shared_ptr<OpenSession> session_;  // of an algorithm that keeps state for the group
-  std::unique_ptr<PreparedCall> prepared_;
+  std::vector<std::span<CollectiveArgs>> calls_;  // one, but of a coalesced call
+  std::vector<std::shared_ptr<OpenSession>>
+      sessions_;  // of algorithms that keep state for the group
+  std::vector<std::unique_ptr<PreparedCall>> prepared_;
   bool enqueued_ = false;
   bool lost_ = false;
 };
@@ -250,6 +266,14 @@ std::optional<Error> launch_call(Slot& slot) {
     return odd->error;
   }
   if (auto bad = find_bad_argument(args, slot.site())) return bad;
+  if (args[0].kind == CollectiveKind::kCoalesced) {
+    slot.calls() = by_call(args);
+    if (auto odd = find_disagreement_in(slot.calls(), slot.site())) {
+      group.desyncs.fetch_add(1, std::memory_order_relaxed);
+      return odd->error;
+    }
+    if (auto bad = find_bad_argument_in(slot.calls(), slot.site())) return bad;
+  }
   Launch launch(slot);
   std::optional<Error> error = launch.prepare();
   if (!error) error = launch.enqueue();
@@ -274,6 +298,7 @@ void settle_call(const std::shared_ptr<Slot>& slot, const std::optional<Error>& 
     part.graph.reset();
     part.on_launched = nullptr;
   }
+  slot->calls().clear();
   if (graph) let_go(std::move(graph));
   slot->publish_launched();
   if (slot->captured()) return;

@@ -54,6 +54,7 @@ bool Slot::may_fail(State state, bool launcher, bool flight) const {
 bool Slot::fail_from(bool launcher, bool flight, const Error& error, std::optional<int> late) {
   std::vector<Callback> callbacks;
   std::vector<CollectiveArgs> dropped;  // user objects die after the lock is gone
+  std::vector<std::vector<CollectiveArgs>> dropped_calls;
   {
     std::lock_guard lock(mutex_);
     if (!may_fail(state_.load(std::memory_order_relaxed), launcher, flight)) return false;
@@ -63,6 +64,7 @@ bool Slot::fail_from(bool launcher, bool flight, const Error& error, std::option
       part.callbacks.clear();
     }
     dropped.swap(args_);
+    dropped_calls.swap(calls_);
     if (late) count_timeout(*late);
     state_.store(State::kFailed, std::memory_order_release);
   }

@@ -52,6 +52,7 @@ struct GroupState {
   bool peers = true;            ///< at creation, every device reached every other
   std::atomic<uint64_t> calls{0}, bytes{0}, desyncs{0}, timeouts{0};
 
+  GroupStats stats() const { return {calls, bytes, desyncs, timeouts, aborts}; }
   Stream& comm(size_t rank) const { return devices[rank]->comm(channels[rank]); }
 
   /// Where each rank stands, for those who tell about a call: written under the group's mutex.
@@ -68,6 +69,14 @@ struct GroupState {
   std::optional<Error> aborted;  // until reset()
   std::optional<Error> last_abort;
 };
+
+/// Adds the calls of a pair to those of its group.
+inline void add_calls(GroupStats& all, const GroupStats& pair) {
+  all.calls += pair.calls;
+  all.bytes += pair.bytes;
+  all.desyncs += pair.desyncs;
+  all.timeouts += pair.timeouts;
+}
 
 /// The FabricPoisonedError that every call gets once a device was lost.
 Error poison_error();
@@ -94,6 +103,8 @@ class Slot : public std::enable_shared_from_this<Slot> {
 
   // For the launcher, between arrive() == true and settling.
   std::vector<CollectiveArgs>& args() { return args_; }
+  /// The calls of a coalesced one, [call][rank]; filled and emptied by the launcher.
+  std::vector<std::vector<CollectiveArgs>>& calls() { return calls_; }
   const Event& producer(int rank) const { return parts_[rank].producer; }
   Event& started_event(int rank) { return parts_[rank].started; }
   Event& done_event(int rank) { return parts_[rank].done; }
@@ -170,6 +181,7 @@ class Slot : public std::enable_shared_from_this<Slot> {
   std::condition_variable settled_;
   std::atomic<State> state_{State::kGathering};
   std::vector<CollectiveArgs> args_;
+  std::vector<std::vector<CollectiveArgs>> calls_;
   std::vector<Part> parts_;
   CollectiveKind kind_ = CollectiveKind::kBarrier;
   int arrived_ = 0;

@@ -13,6 +13,9 @@ namespace {
 std::string brought_text(const CallRank& rank) {
   std::string text = collective_name(rank.kind);
   if (!carries_data(rank.kind)) return text;
+  if (rank.kind == CollectiveKind::kCoalesced) {
+    return text + " calls of " + std::to_string(rank.count) + " bytes";
+  }
   if (rank.kind == CollectiveKind::kAllToAllUneven) return text + " of " + dtype_name(rank.dtype);
   text += " of " + std::to_string(rank.count) + " x " + dtype_name(rank.dtype);
   if (rank.kind == CollectiveKind::kBroadcast || rank.kind == CollectiveKind::kReduce ||

@@ -2,10 +2,12 @@
 // group by its id. src/fabric/group.ts calls these; works are in work.cc.
 #include "fabric/group.h"
 
+#include <algorithm>
 #include <mutex>
 
 #include "binding/completion.h"
 #include "binding/entry.h"
+#include "binding/fabric/coalesce.h"
 #include "binding/fabric/collective_args.h"
 #include "binding/fabric/group_table.h"
 #include "binding/fabric/work_table.h"
@@ -54,6 +56,9 @@ CollectiveKind kind_at(Frame& f, size_t i) {
   auto kind = static_cast<CollectiveKind>(f.integer(i, fabric::kCollectiveKinds - 1));
   if (kind == CollectiveKind::kReplay) {
     fail(ErrorCode::kUsage, "a replay is launched by its graph, not as a collective");
+  }
+  if (kind == CollectiveKind::kCoalesced) {
+    fail(ErrorCode::kUsage, "calls are coalesced between coalesceBegin and coalesceEnd");
   }
   if (kind == CollectiveKind::kSendReceive) {
     fail(ErrorCode::kUsage, "two ranks send and receive: groupTransfer, groupSend, groupReceive");
@@ -107,6 +112,12 @@ napi_value submit_all(Frame& f) {
     held.push_back(args.back().keep_alive);
     entry.devices.push_back(&group->device(r));
   }
+  if (CoalesceBlock* block = block_for(f, *group, CoalesceBlock::kAllRanks)) {
+    block->timeout_ms = std::min(block->timeout_ms, timeout_ms);
+    block->result_ms = std::min(block->result_ms, result_ms);
+    for (size_t r = 0; r < args.size(); ++r) block->calls[r].push_back(std::move(args[r]));
+    return make_number(f.env, block->work);
+  }
   entry.works = group->submit_all(args, timeout_ms);
   for (auto& work : entry.works)
     work->wait_launched();  // all arrived: this reports, it does not wait
@@ -137,10 +148,18 @@ napi_value submit(Frame& f) {
                      result_ms);
   }
   args.vote = f.integer(7);
+  const int64_t timeout_ms = f.signed_integer(8);
+  if (CoalesceBlock* block = block_for(f, *group, rank)) {
+    block->timeout_ms = std::min(block->timeout_ms, timeout_ms);
+    block->result_ms = std::min(block->result_ms, result_ms);
+    block->vote |= args.vote;
+    block->calls[0].push_back(std::move(args));
+    return make_number(f.env, block->work);
+  }
   note_write(args.keep_alive);
   WorkEntry entry;
   entry.devices.push_back(&group->device(rank));
-  entry.works.push_back(group->submit(rank, std::move(args), f.signed_integer(8)));
+  entry.works.push_back(group->submit(rank, std::move(args), timeout_ms));
   return make_number(f.env, f.state->works->add(std::move(entry)));
 }
 

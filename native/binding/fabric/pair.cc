@@ -2,6 +2,7 @@
 // src/fabric/group.ts makes both ends at once, src/fabric/rank-group.ts one. Works are in work.cc.
 #include "binding/completion.h"
 #include "binding/entry.h"
+#include "binding/fabric/coalesce.h"
 #include "binding/fabric/collective_args.h"
 #include "binding/fabric/group_table.h"
 #include "binding/fabric/work_table.h"
@@ -17,6 +18,7 @@ struct Ends {
 // group, from, to.
 Ends ends_at(Frame& f) {
   auto group = find_group(static_cast<uint32_t>(f.integer(0, 4294967295.0)));
+  refuse_in_block(f, *group, "a send or a receive");
   auto rank = [&](size_t i) {
     const int64_t rank = f.signed_integer(i);
     if (rank < 0 || rank >= group->size()) {

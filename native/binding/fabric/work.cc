@@ -20,7 +20,9 @@ uint32_t WorkTable::add(WorkEntry entry) {
 
 const WorkEntry* WorkTable::find(uint32_t id) const {
   auto it = entries_.find(id);
-  return it == entries_.end() ? nullptr : &it->second;
+  if (it == entries_.end()) return nullptr;
+  if (it->second.refused) throw *it->second.refused;
+  return &it->second;
 }
 
 const WorkEntry& WorkTable::get(uint32_t id) const {
@@ -41,7 +43,7 @@ void WorkTable::prune() {
   while (order_.size() > kKept) {
     auto it = entries_.find(order_.front());
     if (it != entries_.end()) {
-      bool done = true;
+      bool done = !it->second.refused;
       for (const auto& work : it->second.works) done = done && work->done();
       if (!done && order_.size() < 8 * kKept)
         return;  // a failed call is never done: drop it in the end

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -17,12 +18,17 @@ namespace weft::binding {
 struct WorkEntry {
   std::vector<std::shared_ptr<fabric::Work>> works;
   std::vector<Device*> devices;  ///< by work
+  std::optional<Error> refused;  ///< why there are no works
 };
 
 class WorkTable {
  public:
   uint32_t add(WorkEntry entry);
-  /// nullptr when it was released, or done and forgotten.
+  /// A number whose works come later, by fill(), or never, by refuse(); who asks before gets `early`.
+  uint32_t reserve(Error early) { return add({{}, {}, std::move(early)}); }
+  void fill(uint32_t id, WorkEntry entry) { entries_[id] = std::move(entry); }
+  void refuse(uint32_t id, Error why) { entries_[id] = {{}, {}, std::move(why)}; }
+  /// nullptr when it was released, or done and forgotten. Throws why there are no works.
   const WorkEntry* find(uint32_t id) const;
   /// Throws UsageError when it is not there.
   const WorkEntry& get(uint32_t id) const;

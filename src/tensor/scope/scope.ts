@@ -2,7 +2,7 @@
 // runs each step in one; users wrap loops in it. keep() takes a tensor out.
 import { native } from '../../native/addon.js'
 import { UsageError } from '../../native/errors.js'
-import { enqueued } from '../operators/enqueued.js'
+import { isUnfinished } from '../operators/enqueued.js'
 import { TensorObject } from '../tensor-object.js'
 import { census } from '../values/growth.js'
 import { keptMark as kept, scopes } from './scope-stack.js'
@@ -30,7 +30,7 @@ export function scope<T>(fn: () => T): T {
     throw error
   }
   scopes.top = parent
-  if (isThenable(result)) {
+  if (isUnfinished(result)) {
     result.then(undefined, () => {})
     releaseExcept(made, undefined)
     throw new UsageError(
@@ -115,14 +115,4 @@ function heldBy(value: object): Iterable<unknown> {
   if (ArrayBuffer.isView(value)) return []
   const fields = Object.values(Object.getOwnPropertyDescriptors(value))
   return fields.flatMap((field) => ('value' in field ? [field.value] : []))
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    !(enqueued in value) &&
-    'then' in value &&
-    typeof value.then === 'function'
-  )
 }

@@ -24,6 +24,14 @@ afterEach(() => group.dispose())
 
 const on = (rank: number) => ({ device: group.devices[rank]! })
 
+test('sends and receives count among the group’s calls', async () => {
+  const before = group.stats()
+  await group.sendReceive(zeros([8], on(0)), zeros([8], on(1)), { from: 0, to: 1 })
+  await group.barrier()
+  const { calls, bytes } = group.stats()
+  expect([calls - before.calls, bytes - before.bytes]).toEqual([2, 32])
+})
+
 test('both ends from one thread: the receiver gets the sender’s values', async () => {
   const input = tensor(
     [

@@ -20,17 +20,17 @@ using test::host_devices;
 using test::run_checked;
 
 constexpr CollectiveKind kKinds[] = {
-    CollectiveKind::kAllReduce,     CollectiveKind::kBroadcast,     CollectiveKind::kAllGather,
-    CollectiveKind::kReduce,        CollectiveKind::kReduceScatter, CollectiveKind::kScatter,
-    CollectiveKind::kGather,        CollectiveKind::kAllToAll,      CollectiveKind::kSendReceive,
-    CollectiveKind::kAllToAllUneven};
+    CollectiveKind::kAllReduce,      CollectiveKind::kBroadcast,     CollectiveKind::kAllGather,
+    CollectiveKind::kReduce,         CollectiveKind::kReduceScatter, CollectiveKind::kScatter,
+    CollectiveKind::kGather,         CollectiveKind::kAllToAll,      CollectiveKind::kSendReceive,
+    CollectiveKind::kAllToAllUneven, CollectiveKind::kCoalesced};
 static_assert(std::size(kKinds) + 2 == kCollectiveKinds, "all but barrier and replay");
 constexpr ReduceOp kOps[] = {ReduceOp::kSum, ReduceOp::kAvg, ReduceOp::kMax, ReduceOp::kMin,
                              ReduceOp::kProd};
 
 bool reduces(CollectiveKind kind) {
   return kind == CollectiveKind::kAllReduce || kind == CollectiveKind::kReduce ||
-         kind == CollectiveKind::kReduceScatter;
+         kind == CollectiveKind::kReduceScatter || kind == CollectiveKind::kCoalesced;
 }
 
 bool exists(const Call& call, int ranks) {

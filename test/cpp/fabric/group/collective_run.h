@@ -187,6 +187,7 @@ class CallBuffers {
     args.in = reads(r) ? parts_[r].in : nullptr;
     args.out = writes(r) ? parts_[r].out : nullptr;
     args.stream = &devices_[r]->compute();
+    if (call_.kind == CollectiveKind::kCoalesced) args.calls = halves(args);
     return args;
   }
 
@@ -228,6 +229,19 @@ class CallBuffers {
   }
 
  private:
+  // A coalesced call is here an all-reduce in two halves, with a barrier between them.
+  static std::vector<CollectiveArgs> halves(const CollectiveArgs& whole) {
+    CollectiveArgs first = whole, second = whole, barrier;
+    first.kind = second.kind = CollectiveKind::kAllReduce;
+    barrier.kind = CollectiveKind::kBarrier;
+    first.count = whole.count / 2;
+    second.count -= first.count;
+    const uint64_t bytes = first.count * dtype_bytes(whole.dtype);
+    second.in = static_cast<const char*>(whole.in) + bytes;
+    second.out = static_cast<char*>(whole.out) + bytes;
+    return {first, barrier, second};
+  }
+
   static constexpr size_t kGuard = 64;
   static constexpr unsigned char kFill = 0xEE;
   struct Part {

@@ -22,6 +22,11 @@ using test::Gate;
 using test::Kind;
 using Clock = FaultMatrix::Clock;
 
+/// The call itself, or the last one of a coalesced one.
+CollectiveArgs& one_call(CollectiveArgs& args) {
+  return args.kind == CollectiveKind::kCoalesced ? args.calls.back() : args;
+}
+
 TEST_P(FaultMatrix, ARankThatNeverComesIsNamedWithWhereItStands) {
   const auto errors = outcomes(all_but(1), kDeadlineMs);
   expect_all(
@@ -69,9 +74,12 @@ TEST_P(FaultMatrix, AnotherKindCountDtypeOpOrRootIsADesyncOfThatRank) {
                       kind == CollectiveKind::kGather || kind == CollectiveKind::kScatter;
   if (GetParam().moves) {
     if (kind != CollectiveKind::kAllToAllUneven) {
-      changes.push_back([](CollectiveArgs& args) { args.count -= 1; });
+      changes.push_back([](CollectiveArgs& args) { one_call(args).count -= 1; });
     }
-    changes.push_back([](CollectiveArgs& args) { args.dtype = DType::kI32; });
+    changes.push_back([](CollectiveArgs& args) { one_call(args).dtype = DType::kI32; });
+  }
+  if (kind == CollectiveKind::kCoalesced) {
+    changes.push_back([](CollectiveArgs& args) { args.calls.pop_back(); });
   }
   if (sums) changes.push_back([](CollectiveArgs& args) { args.op = ReduceOp::kMax; });
   if (rooted) changes.push_back([](CollectiveArgs& args) { args.root = 1; });
@@ -88,10 +96,11 @@ TEST_P(FaultMatrix, AMissingBufferOrARootThatIsNoRankIsToldToAll) {
   if (!GetParam().moves) GTEST_SKIP() << "a barrier has no buffers";
   const int rank = reads(1) || writes(1) ? 1 : 0;
   const bool input = reads(rank);
-  (input ? args_[rank].in = nullptr : args_[rank].out = nullptr);
-  expect_all(
-      outcomes(all(), 0), ErrorCode::kUsage,
-      "^" + name() + ": rank " + std::to_string(rank) + " gave no " + (input ? "input" : "output"));
+  CollectiveArgs& call = one_call(args_[rank]);
+  (input ? call.in = nullptr : call.out = nullptr);
+  expect_all(outcomes(all(), 0), ErrorCode::kUsage,
+             "^" + std::string(collective_name(call.kind)) + "( as coalesced call 3 of 3)?: rank " +
+                 std::to_string(rank) + " gave no " + (input ? "input" : "output"));
 }
 
 TEST_P(FaultMatrix, ACallbackThatThrowsFailsTheCallForAll) {
@@ -131,9 +140,9 @@ TEST_P(FaultMatrix, MemoryThatCannotBeHadFailsTheCallForAllOrIsNotNeeded) {
   const auto errors = outcomes(all(), kDeadlineMs);
   for (Block* block : taken) allocator.free(block);
   const CollectiveKind kind = GetParam().kind;
-  const bool takes_scratch = kind == CollectiveKind::kAllReduce ||
-                             kind == CollectiveKind::kReduce ||
-                             kind == CollectiveKind::kReduceScatter;
+  const bool takes_scratch =
+      kind == CollectiveKind::kAllReduce || kind == CollectiveKind::kReduce ||
+      kind == CollectiveKind::kReduceScatter || kind == CollectiveKind::kCoalesced;
   if (takes_scratch) {
     expect_all(errors, ErrorCode::kOutOfMemory, "host:1");
   } else {
@@ -237,6 +246,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Kind{"AllToAll", CollectiveKind::kAllToAll, 5'000},
                       Kind{"AllToAllUneven", CollectiveKind::kAllToAllUneven, 5'000},
                       Kind{"SendReceive", CollectiveKind::kSendReceive, 5'000, 2},
+                      Kind{"Coalesced", CollectiveKind::kCoalesced, 5'000},
                       Kind{"Barrier", CollectiveKind::kBarrier, 0, 3, false}),
     [](const auto& info) { return info.param.name; });
 
