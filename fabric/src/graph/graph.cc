@@ -216,8 +216,8 @@ void Graph::launch_ordered(std::span<Stream* const> given) {
   }
   std::lock_guard lock(mutex_);
   if (!needs_.empty()) {
-    std::vector<kernel_turns::Part> parts;
-    for (Device* device : devices_) parts.push_back({device, origin_});
+    std::vector<kernel_turns::Part> parts;  // comm streams wait behind the graph too
+    for (Stream* comm : comms_) parts.push_back({&comm->device(), comm});
     kernel_turns::take(kernel_turns::graph_owner(id_), 0, parts);
   }
   for (Stream* stream : streams) order_after(*origin_, *stream);
