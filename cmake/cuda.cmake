@@ -37,6 +37,17 @@ function(weft_gencode pattern result)
   set(${result} "${flags}" PARENT_SCOPE)
 endfunction()
 
+# The same, where architectures of one family share what the source uses: 100a and 103a become 100f, whose binary
+# runs on both.
+function(weft_shared_gencode pattern result)
+  weft_gencode("${pattern}" flags)
+  if("100a" IN_LIST WEFT_CUDA_ARCHITECTURES AND "103a" IN_LIST WEFT_CUDA_ARCHITECTURES)
+    list(FILTER flags EXCLUDE REGEX "sm_10[03]a$")
+    list(APPEND flags "-gencode=arch=compute_100f,code=sm_100f")
+  endif()
+  set(${result} "${flags}" PARENT_SCOPE)
+endfunction()
+
 # The same for sources without instructions of one architecture alone: one binary serves all of a major version
 # from its oldest on, so that 100a and 103a do not compile the same code twice.
 function(weft_family_gencode result)
