@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <thread>
 
@@ -42,6 +43,11 @@ std::string pci_id(int ordinal) {
 }
 
 std::unique_ptr<Driver> CudaDriver::create() {
+  // Read when a context is made. With the usual 8 queues, streams beyond share one, and a kernel that waits for
+  // another's data may stand before it: eight virtual devices of a GPU then wait for ever. What the user set stays.
+  if (setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0) != 0) {
+    fail(ErrorCode::kDevice, "CUDA_DEVICE_MAX_CONNECTIONS could not be set: no memory");
+  }
   int count = 0;
   if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) {
     cudaGetLastError();
