@@ -199,6 +199,7 @@ void ReduceBench::check(Contestant& each, uint64_t bytes) {
 std::vector<Measured> ReduceBench::measure(const ReducePlan& plan) {
   const uint64_t unit =
       dtype_bytes(dtype_) * (kind_ == fabric::CollectiveKind::kAllReduce ? 1 : devices_.size());
+  if (plan.graph_launches < 1) fail(ErrorCode::kUsage, "a graph is launched at least once a round");
   if (plan.bytes == 0 || plan.bytes > max_bytes_ || plan.bytes % unit != 0) {
     fail(ErrorCode::kUsage, "a bench with buffers of %llu bytes of %s cannot take %llu bytes",
          static_cast<unsigned long long>(max_bytes_), dtype_name(dtype_),
@@ -240,9 +241,9 @@ std::vector<Measured> ReduceBench::measure(const ReducePlan& plan) {
       if (!each.graph) continue;
       forced(each, [&] {
         const auto start = Clock::now();
-        each.graph->launch(streams_);
+        for (int i = 0; i < plan.graph_launches; ++i) each.graph->launch(streams_);
         drain_all();
-        each.result.graph_us.push_back(since_us(start) / plan.graph_calls);
+        each.result.graph_us.push_back(since_us(start) / plan.graph_calls / plan.graph_launches);
       });
     }
   }

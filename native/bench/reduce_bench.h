@@ -25,8 +25,9 @@ struct ReducePlan {
   uint64_t bytes =
       0;  ///< of the longer buffer: all slices of a reduce-scatter, all parts of an all-gather
   int rounds = 20;
-  int calls = 20;                   ///< a round, one after the other
-  int graph_calls = 100;            ///< in the captured graph; 0: no graph
+  int calls = 20;          ///< a round, one after the other
+  int graph_calls = 100;   ///< in the captured graph; 0: no graph
+  int graph_launches = 4;  ///< a round, one after the other: a launch costs what 20 calls do
   std::vector<std::string> only{};  ///< labels to measure; empty: all
 };
 

@@ -50,7 +50,9 @@ export async function callFromTypeScript(
       },
       { devices: group.devices },
     )
-    const graphUs = await timed(graphCalls, () => graph.replay())
+    const graphUs = await timed(4 * graphCalls, () => {
+      for (let i = 0; i < 4; i++) graph.replay()
+    })
     graph.dispose()
     return { eagerUs, graphUs }
   } finally {
