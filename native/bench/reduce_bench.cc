@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <numeric>
 
 #include "fabric/fabric.h"
 #include "fabric/graph.h"
@@ -228,8 +229,13 @@ std::vector<Measured> ReduceBench::measure(const ReducePlan& plan) {
       if (!in_place_ || plan.graph_calls == 1) check(each, plan.bytes);
     });
   }
+  std::vector<size_t> order(list.size());
+  std::iota(order.begin(), order.end(), size_t{0});
   for (int round = 0; round < plan.rounds; ++round) {
-    for (Contestant& each : list) {
+    // Who goes first pays for what came before: that goes round.
+    if (!order.empty()) std::rotate(order.begin(), order.begin() + 1, order.end());
+    for (const size_t place : order) {
+      Contestant& each = list[place];
       forced(each, [&] {
         const auto start = Clock::now();
         for (int i = 0; i < plan.calls; ++i) enqueue(each, plan.bytes, streams_);
@@ -237,7 +243,8 @@ std::vector<Measured> ReduceBench::measure(const ReducePlan& plan) {
         each.result.eager_us.push_back(since_us(start) / plan.calls);
       });
     }
-    for (Contestant& each : list) {
+    for (const size_t place : order) {
+      Contestant& each = list[place];
       if (!each.graph) continue;
       forced(each, [&] {
         const auto start = Clock::now();
