@@ -287,6 +287,9 @@ std::vector<Tensor> gather_all(const std::vector<Tensor>& parts) {
 }
 
 TEST_F(EdgeMutation, NoWaitOfGradientAccumulationOrARedistributionCanBeLeftOutUnnoticed) {
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "sanitizers change the stacks by which places are told apart";
+#endif
   std::vector<Device*> list;
   for (int r = 0; r < kDevices; ++r) list.push_back(&device(r));
   auto group = Group::create(list);
