@@ -104,7 +104,7 @@ export function tuneCommand(program: Command): void {
     .option('--dtypes <names>', 'of f32, f16, bf16, f64', 'f32,bf16')
     .option('--min <bytes>', 'smallest size a rank', '1K')
     .option('--max <bytes>', 'largest size; default 256M on GPUs, 1M on host devices')
-    .option('--factor <number>', 'from one size to the next', '4')
+    .option('--factor <number>', 'from one size to the next', '2')
     .option('--rounds <count>', 'figures an algorithm and size; default 7, on host devices 3')
     .option('--plugin <names...>', 'load plugins, such as ringallreduce')
     .option('--json', 'print one JSON object with all figures')
