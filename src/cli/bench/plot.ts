@@ -109,7 +109,8 @@ export function plotReduces(title: string, rows: readonly ReduceRow[]): string {
     ]
   })
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="sans-serif" font-size="12">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="sans-serif" font-size="12" role="img" aria-label="${escapeText(title)}">`,
+    `<title>${escapeText(title)}</title>`,
     `<rect width="${width}" height="${height}" fill="#fff"/>`,
     text(width / 2, 18, title, 'middle', ' font-size="14"'),
     ...drawPanel('µs a call, median', latency, panel.left, true),
