@@ -35,7 +35,9 @@ function loadLast(addon: string, paths: string[]): Promise<NativePlugin | string
   const args = ['--input-type=commonjs', '-e', program, addon, ...paths]
   return new Promise((resolve) => {
     execFile(process.execPath, args, { timeout: loadLimitMs }, (error, stdout, stderr) => {
-      if (!error) resolve(JSON.parse(stdout.slice(stdout.lastIndexOf('\n') + 1)))
+      const answer = stdout.slice(stdout.lastIndexOf('\n') + 1)
+      if (!error && answer === '') resolve('loading it ended the process without an error')
+      else if (!error) resolve(JSON.parse(answer))
       else if (error.killed) resolve(`loading it took more than ${loadLimitMs / 1000} s`)
       else if (error.signal) resolve(`loading it ended the process by ${error.signal}`)
       else resolve(`loading it ended the process: ${stderr.trim() || error.message}`)

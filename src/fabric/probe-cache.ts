@@ -1,15 +1,15 @@
-// The file that keeps what tests of pairs found, one a machine: probe.json in $WEFT_CACHE, else in
-// $XDG_CACHE_HOME/weft or ~/.cache/weft. Fabric.probe() asks here. A convenience: a file that cannot be read
+// The file that keeps what tests of pairs found, one a machine: probe.json in the cache folder. Fabric.probe() asks here. A convenience: a file that cannot be read
 // or written is a warning, and pairs are tested again.
 //
 // A pair is kept under the GPUs' driver version and its two UUIDs, so that another driver or another GPU is
 // tested anew. A pair that failed is kept until the machine restarts: what broke it may be mended then. One that
 // the driver refuses is not kept, since asking the driver again costs nothing. Replaced as a whole.
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { homedir, hostname } from 'node:os'
+import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { PairProbe, PathProbe } from '../native/link-types.js'
 import type { NativeDevice } from '../native/types.js'
+import { cacheFolder } from './cache-folder.js'
 
 const version = 1
 const states = ['untested', 'works', 'wrong', 'hangs']
@@ -29,11 +29,7 @@ interface KeptFile {
 }
 
 /** Where the results lie. */
-export function probeFile(): string {
-  const { WEFT_CACHE, XDG_CACHE_HOME } = process.env
-  const folder = WEFT_CACHE || join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'weft')
-  return join(folder, 'probe.json')
-}
+export const probeFile = (): string => join(cacheFolder(), 'probe.json')
 
 /** Name of a pair in the file. */
 export function pairKey(from: NativeDevice, to: NativeDevice): string {

@@ -5,12 +5,12 @@
 // all others; algorithms that are not loaded are passed by.
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { native } from '../native/addon.js'
 import { packageVersion } from '../native/load.js'
 import { dtypeId } from '../tensor/dtype.js'
+import { cacheFolder } from './cache-folder.js'
 import { type MachineFacts, parseReduceChoices, type ReduceChoices } from './reduce-choices.js'
 
 /** 'cached', 'off', or a file that `weft tune` wrote. */
@@ -50,11 +50,8 @@ export function machineFacts(indices: readonly number[]): MachineFacts {
 
 /** The file of a machine: another model, driver or weft has another. */
 export function choicesFile(facts: MachineFacts): string {
-  const { WEFT_CACHE, XDG_CACHE_HOME } = process.env
-  const folder =
-    WEFT_CACHE || (XDG_CACHE_HOME ? join(XDG_CACHE_HOME, 'weft') : join(homedir(), '.cache/weft'))
   const key = createHash('sha256').update(JSON.stringify(facts)).digest('hex').slice(0, 16)
-  return join(folder, `allreduce-${key}.json`)
+  return join(cacheFolder(), `allreduce-${key}.json`)
 }
 
 /** The file of these devices; undefined when there is none. Throws CheckpointError for a damaged one. */

@@ -45,12 +45,14 @@ test('plugins that do not load are named with their error, and the others are st
   const text = `#include <stdlib.h>
 __attribute__((constructor)) static void crash(void) { abort(); }\n`
   const crash = compileText(folder, 'crash', text)
-  const { ok, plugins, findings } = doctor('./none.so', crash, 'carrier-pigeon', good, good)
+  const quiet = compileText(folder, 'quiet', text.replace('abort()', '_Exit(0)'))
+  const { ok, plugins, findings } = doctor('./none.so', crash, quiet, 'carrier-pigeon', good, good)
   expect(ok).toBe(false)
   const answer = (plugin: string) =>
     plugins.filter((each: { plugin: string }) => each.plugin === plugin)
   expect(answer('./none.so')[0].error).toMatch(/^PluginError: .*No such file/)
   expect(answer(crash)[0].error).toBe('loading it ended the process by SIGABRT')
+  expect(answer(quiet)[0].error).toBe('loading it ended the process without an error')
   expect(answer('carrier-pigeon')[0].error).toMatch(/^PluginError: .*no plugin carrier-pigeon/)
   const [first, second] = answer(good)
   expect(first.error).toBeUndefined()
@@ -58,6 +60,6 @@ __attribute__((constructor)) static void crash(void) { abort(); }\n`
   const missing = findings.filter(
     (each: { name: string; state: string }) => each.name === 'plugin' && each.state === 'missing',
   )
-  expect(missing).toHaveLength(4)
+  expect(missing).toHaveLength(5)
   for (const each of missing) expect(each.remedy).toMatch(/plugin_abi\.h/)
 })
