@@ -6,6 +6,8 @@ export type { GradientHook } from './autograd/gradient.js'
 export { backward } from './autograd/gradient.js'
 export { enableGrad, gradEnabled, noGrad } from './autograd/no-grad.js'
 // Models, optimizers, data and training
+export type { LoadOptions, SafetensorsInfo } from './checkpoint/index.js'
+export * as safetensors from './checkpoint/index.js'
 export * as data from './data/index.js'
 export type { ReduceOp } from './fabric/collective-call.js'
 // Devices and groups

@@ -1,19 +1,23 @@
 // Writes whole files or none: a temporary file beside the target, fsync, rename, fsync of the folder.
-// Used by the run directory (config, snapshot) and by the weight files; nothing here knows a format.
+// Used by the run directory (config, snapshot), weight files and checkpoints; nothing here knows a format.
 import { randomBytes } from 'node:crypto'
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 
+/** Node refuses writes of 2 GiB. */
+const MOST_BYTES_A_CALL = 2 ** 30
+
 /** What {@link writeAtomically} accepts: the pieces of the file in order. */
-export type FilePieces = Iterable<Uint8Array | string>
+export type FilePieces = Iterable<Uint8Array | string> | AsyncIterable<Uint8Array | string>
 
 async function writeAll(file: FileHandle, pieces: FilePieces): Promise<number> {
   let written = 0
-  for (const piece of pieces) {
+  for await (const piece of pieces) {
     const bytes = typeof piece === 'string' ? Buffer.from(piece) : piece
     let offset = 0
     while (offset < bytes.byteLength) {
-      const { bytesWritten } = await file.write(bytes, offset, bytes.byteLength - offset)
+      const piece = Math.min(bytes.byteLength - offset, MOST_BYTES_A_CALL)
+      const { bytesWritten } = await file.write(bytes, offset, piece)
       offset += bytesWritten
     }
     written += offset
@@ -22,7 +26,7 @@ async function writeAll(file: FileHandle, pieces: FilePieces): Promise<number> {
 }
 
 /** Makes a rename in `folder` survive a power cut; folders that cannot be synced are left alone. */
-async function syncFolder(folder: string): Promise<void> {
+export async function syncFolder(folder: string): Promise<void> {
   try {
     const handle = await open(folder, 'r')
     try {

@@ -123,17 +123,22 @@ export abstract class Module {
   /**
    * Copies values into the parameters and buffers, in place; dtypes and devices may differ. Checks everything first:
    * when it throws, nothing has changed.
-   * @throws UsageError  names are missing or unknown (all are listed) and `strict` is not false
+   * @returns names of the module that `state` lacks, and names of `state` that the module has not: both empty unless
+   * `strict` is false
+   * @throws UsageError  names are missing or unexpected (all are listed) and `strict` is not false
    * @throws ShapeError  a shape differs
    */
-  loadStateDict(state: Record<string, Tensor>, options: { strict?: boolean } = {}): void {
+  loadStateDict(
+    state: Record<string, Tensor>,
+    options: { strict?: boolean } = {},
+  ): { missing: string[]; unexpected: string[] } {
     const own = this.stateDict()
     const missing = Object.keys(own).filter((name) => !Object.hasOwn(state, name))
-    const unknown = Object.keys(state).filter((name) => !Object.hasOwn(own, name))
-    if (options.strict !== false && missing.length + unknown.length > 0) {
+    const unexpected = Object.keys(state).filter((name) => !Object.hasOwn(own, name))
+    if (options.strict !== false && missing.length + unexpected.length > 0) {
       throw new UsageError(
-        `loadStateDict: missing ${missing.join(', ') || 'none'}; unknown ${unknown.join(', ') || 'none'}`,
-        { missing, unknown },
+        `loadStateDict: missing ${missing.join(', ') || 'none'}; unexpected ${unexpected.join(', ') || 'none'}`,
+        { missing, unexpected },
       )
     }
     const names = Object.keys(own).filter((name) => Object.hasOwn(state, name))
@@ -141,6 +146,7 @@ export abstract class Module {
     noGrad(() => {
       for (const name of names) (own[name] as Tensor).copy_(state[name] as Tensor)
     })
+    return { missing, unexpected }
   }
 
   /** Removes every parameter's gradient. */

@@ -69,6 +69,18 @@ describe('safetensors', () => {
     length.writeBigUInt64LE(BigInt(json.byteLength))
     return new Uint8Array(Buffer.concat([length, json, Buffer.alloc(bytes)]))
   }
+  /** A file with that header text. */
+  const text = (header: string, bytes = 0) => {
+    const length = Buffer.alloc(8)
+    length.writeBigUInt64LE(BigInt(Buffer.byteLength(header)))
+    return new Uint8Array(Buffer.concat([length, Buffer.from(header), Buffer.alloc(bytes)]))
+  }
+  const claims = (headerBytes: bigint) => {
+    const file = new Uint8Array(1024)
+    new DataView(file.buffer).setBigUint64(0, headerBytes, true)
+    return file
+  }
+  const w = '"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
   const one = (parts: object) =>
     made({ w: { dtype: 'F32', shape: [2], data_offsets: [0, 8], ...parts } })
 
@@ -105,11 +117,33 @@ describe('safetensors', () => {
     ],
     ['bytes of no tensor at the end', made({}), /bytes 0 to 8 belong to no tensor/],
     ['a header that is a list', made([], 0), /not a JSON object/],
+    ['a header longer than the file', claims(2n ** 63n), /header needs 9223372036854775808 bytes/],
+    ['a header one byte too long', claims(1017n), /header needs 1017 bytes, 1016 can be/],
+    ['a name that stands twice', text(`{${w},${w}}`, 8), /w: .*twice/],
+    ['a name twice, once escaped', text(`{${w},${w.replace('w', '\\u0077')}}`, 8), /w: .*twice/],
+    ['a key that stands twice', text(`{${w.replace('{', '{"shape":[4],')}}`, 8), /shape: .*twice/],
+    ['a header that is no UTF-8', text('{}').fill(0xff, 8), /not a JSON object/],
     ['metadata that is no text', made({ __metadata__: { step: 3 } }, 0), /__metadata__/],
     ['metadata that is a list', made({ __metadata__: ['a'] }, 0), /__metadata__/],
   ])('refuses %s', (_name, bytes, pattern) => {
     expect(() => parseSafetensors(bytes)).toThrow(CheckpointError)
     expect(() => parseSafetensors(bytes)).toThrow(pattern)
+  })
+
+  it('has no trouble with names that objects know', () => {
+    const bytes = new Uint8Array(4)
+    const names = ['__proto__', 'constructor', 'toString', '0', 'a"b\\', '{', ' :']
+    const tensors = Object.fromEntries(
+      names.map((each) => [each, { dtype: 'f32' as const, shape: [1], bytes }]),
+    )
+    const read = parseSafetensors(file(tensors)).tensors
+    expect(Object.keys(read).sort()).toEqual([...names].sort())
+    expect(Object.getPrototypeOf(read)).toBe(Object.prototype)
+  })
+
+  it('refuses a tensor with the name of the metadata', () => {
+    const bad = { __metadata__: { dtype: 'f32' as const, shape: [], bytes: new Uint8Array(4) } }
+    expect(() => safetensorsPieces(bad)).toThrow(/__metadata__/)
   })
 
   it('takes tensors in any order of bytes, and empty ones', () => {
