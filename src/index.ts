@@ -20,7 +20,7 @@ export type { FabricOptions, FabricStats, LogMode, Topology } from './fabric/fab
 export { Fabric, openFabric } from './fabric/fabric.js'
 export type { GemmChoices, GpuGemmChoices } from './fabric/gemm-choices.js'
 export type { GroupStats } from './fabric/group.js'
-export { Group } from './fabric/group.js'
+export { Group, type GroupOptions } from './fabric/group.js'
 export { memory, memorySnapshot, releaseCached, setMemoryLimit } from './fabric/memory.js'
 export type { DeviceMemory } from './fabric/memory-fields.js'
 export type { MemoryBlock, MemorySegment } from './fabric/memory-snapshot.js'

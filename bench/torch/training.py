@@ -1,8 +1,9 @@
-"""PyTorch's side of bench/training.ts: the same models, sizes, optimizers and clipping.
+"""PyTorch's side of bench/training.ts and `weft bench scaling`: the same models, sizes, optimizers, clipping.
 
 One fixed batch on the device, 8 steps to warm up, the median of 5 rounds; one JSON line a workload and
 mode. Run: python3 bench/torch/training.py [reverse,vit,minigpt] [eager,compile,reduce-overhead] [steps]
-TF32=0 turns TF32 off, DEVICE=cpu runs without a GPU.
+On several GPUs, with DistributedDataParallel over NCCL: torchrun --nproc-per-node 2 bench/torch/training.py ...
+TF32=0 turns TF32 off, DEVICE=cpu runs without a GPU (DDP over gloo), SCALING=strong shares the batch out.
 """
 
 import json
@@ -16,7 +17,10 @@ import torch
 
 from models import WORKLOADS
 
-DEVICE = torch.device(os.environ.get("DEVICE", "cuda:0"))
+RANK = int(os.environ.get("RANK", 0))
+WORLD = int(os.environ.get("WORLD_SIZE", 1))
+DEVICE = torch.device(os.environ.get("DEVICE", f"cuda:{os.environ.get('LOCAL_RANK', 0)}"))
+SCALING = os.environ.get("SCALING", "weak")
 ON_GPU = DEVICE.type == "cuda"
 
 
@@ -26,12 +30,13 @@ def synchronize():
 
 
 def fixed_batch(work):
-    shape = (work.batch, *work.sample)
+    batch = work.batch // WORLD if SCALING == "strong" else work.batch
+    shape = (batch, *work.sample)
     if len(work.sample) > 1:
         x = torch.randn(shape, device=DEVICE)
     else:
         x = torch.randint(work.classes, shape, device=DEVICE)
-    return x, torch.randint(work.classes, (work.batch, *work.targets), device=DEVICE)
+    return x, torch.randint(work.classes, (batch, *work.targets), device=DEVICE)
 
 
 def measure(name, mode, steps):
@@ -43,8 +48,13 @@ def measure(name, mode, steps):
         torch.cuda.reset_peak_memory_stats()
     model = work.model(DEVICE).to(DEVICE)
     forward = model
+    if WORLD > 1:
+        ids = [DEVICE.index] if ON_GPU else None
+        forward = torch.nn.parallel.DistributedDataParallel(
+            model, device_ids=ids, gradient_as_bucket_view=True
+        )
     if mode != "eager":
-        forward = torch.compile(model, mode=None if mode == "compile" else mode)
+        forward = torch.compile(forward, mode=None if mode == "compile" else mode)
     parameters = list(model.parameters())
     optimizer = work.optimizer(parameters, fused=True)
     x, y = fixed_batch(work)
@@ -59,12 +69,13 @@ def measure(name, mode, steps):
         synchronize()
         rounds.append((time.perf_counter() - start) / steps * 1e3)
     ms = statistics.median(rounds)
-    units = work.batch * math.prod(work.targets)
+    units = math.prod(y.shape) * WORLD
     peak = torch.cuda.max_memory_allocated() >> 20 if ON_GPU else 0
     return {
         "work": name,
         "mode": mode,
-        "gpus": 1,
+        "gpus": WORLD,
+        "scaling": SCALING,
         "ms": round(ms, 4),
         "per_s": round(units / ms * 1e3),
         "peak_mb": peak,
@@ -79,9 +90,20 @@ def main():
     names = sys.argv[1].split(",") if len(sys.argv) > 1 else list(WORKLOADS)
     modes = sys.argv[2].split(",") if len(sys.argv) > 2 else ["eager", "compile", "reduce-overhead"]
     steps = int(sys.argv[3]) if len(sys.argv) > 3 else 50
+    if ON_GPU:
+        torch.cuda.set_device(DEVICE)
+    if WORLD > 1:
+        torch.distributed.init_process_group("nccl" if ON_GPU else "gloo")
     for name in names:
         for mode in modes:
-            print(json.dumps(measure(name, mode, steps)), flush=True)
+            try:
+                line = measure(name, mode, steps)
+            except RuntimeError as error:  # a mode that cannot run says so; the others go on
+                line = {"work": name, "mode": mode, "gpus": WORLD, "error": str(error)[:300]}
+            if RANK == 0:
+                print(json.dumps(line), flush=True)
+    if WORLD > 1:
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

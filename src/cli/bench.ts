@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { collectiveBenches } from './bench/collectives.js'
 import { overlapBench } from './bench/overlap.js'
 import { pairBench } from './bench/p2p.js'
+import { scalingBench } from './bench/scaling.js'
 
 /** Adds `weft bench` to the program. */
 export function benchCommand(program: Command): void {
@@ -11,4 +12,5 @@ export function benchCommand(program: Command): void {
   collectiveBenches(bench)
   pairBench(bench)
   overlapBench(bench)
+  scalingBench(bench)
 }

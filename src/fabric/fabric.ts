@@ -20,7 +20,7 @@ import {
   unsettle,
   usedGemmChoices,
 } from './gemm-policy.js'
-import { Group } from './group.js'
+import { Group, type GroupOptions } from './group.js'
 import { deviceMemory, memorySnapshot } from './memory.js'
 import type { DeviceMemory } from './memory-fields.js'
 import type { MemorySegment } from './memory-snapshot.js'
@@ -241,8 +241,11 @@ export class Fabric {
   }
 
   /** A group of all devices, or of the named ones, in that order. Dispose of it when done. */
-  group(names: readonly string[] = this.#names()): Group {
-    return Group.create(names.map((name) => this.device(name).name))
+  group(names: readonly string[] = this.#names(), options: GroupOptions = {}): Group {
+    return Group.create(
+      names.map((name) => this.device(name).name),
+      options,
+    )
   }
 
   /**

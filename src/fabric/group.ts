@@ -27,6 +27,16 @@ import { RankGroup } from './rank-group.js'
 import { applyTunedChoices, forgetTunedChoices } from './tuned-choices.js'
 import { Work } from './work.js'
 
+export interface GroupOptions {
+  /** In errors and snapshots. */
+  name?: string
+  /**
+   * Of each device, that collectives in kernels (a plugin's) may fill: the others are left to what runs beside
+   * them. Default: as many as an algorithm takes. Copy engines need none.
+   */
+  multiprocessors?: number
+}
+
 export interface SendReceiveOptions extends CollectiveOptions {
   /** Rank that sends. */
   from: number
@@ -54,9 +64,15 @@ export class Group {
   }
 
   /** A new group of distinct devices; enables peer access between them where possible. */
-  static create(devices: readonly string[], name = ''): Group {
+  static create(devices: readonly string[], options: GroupOptions = {}): Group {
+    const { name = '', multiprocessors = 0 } = options
+    if (!Number.isInteger(multiprocessors) || multiprocessors < 0 || multiprocessors > 65_535) {
+      throw new UsageError(
+        `multiprocessors ${String(multiprocessors)}: give a whole number from 1, or leave it out`,
+      )
+    }
     const indices = devices.map((device) => deviceIndex(device))
-    const id = native.groupCreate(indices, name)
+    const id = native.groupCreate(indices, name, multiprocessors)
     applyTunedChoices(id, indices)
     return new Group(id)
   }
@@ -70,16 +86,18 @@ export class Group {
    * Groups of the ranks of one colour each: colors[r] is that of rank r, `undefined` puts it in none. A
    * group's ranks follow `keys`, and where these are equal (or not given) the ranks of this group.
    * Returns the new group of each rank of this one; ranks of one colour share it. The new groups have
-   * calls, aborts and an end of their own: dispose() of each.
+   * calls, aborts and an end of their own: dispose() of each. They have this group's multiprocessors.
    */
   split(
     colors: readonly (number | undefined)[],
     keys: readonly number[] = colors.map(() => 0),
   ): (Group | undefined)[] {
     const made = new Map<number, Group>()
+    const multiprocessors = native.groupMultiprocessors(this.id)
     for (const [color, ranks] of ranksByColor(this.size, colors, keys)) {
       const devices = ranks.map((rank) => this.devices[rank] as string)
-      made.set(color, Group.create(devices, `colour ${color} of group ${this.id}`))
+      const name = `colour ${color} of group ${this.id}`
+      made.set(color, Group.create(devices, { name, multiprocessors }))
     }
     return colors.map((color) => (color === undefined ? undefined : made.get(color)))
   }

@@ -4,7 +4,9 @@ import type { Handle } from './types.js'
 
 export interface GroupFunctions {
   /** Makes a group of devices; returns its id, good on every thread. */
-  groupCreate(devices: number[], name: string): number
+  /** `multiprocessors` 0: no limit. */
+  groupCreate(devices: number[], name: string, multiprocessors: number): number
+  groupMultiprocessors(group: number): number
   /** Device indices by rank. */
   groupDevices(group: number): number[]
   /** Arrives for all ranks: words hold one input a rank, then one output a rank (0: none). Each

@@ -60,6 +60,7 @@ struct GroupMembers {
   uint32_t id = 0;
   std::vector<Device*> devices;
   std::vector<int> channels;
+  int multiprocessors = 0;  ///< that its kernels may fill on each device; 0: as many as there are
 
   Stream& comm(size_t rank) const { return devices[rank]->comm(channels[rank]); }
 };

@@ -132,13 +132,17 @@ struct GroupStats {
 class Group {
  public:
   /// Devices must be distinct and of one driver (DeviceError). Enables peer access between them
-  /// where possible.
-  static std::shared_ptr<Group> create(std::vector<Device*> devices, std::string name = "");
+  /// where possible. `multiprocessors`: algorithms that run in kernels fill at most so many on each
+  /// device, and leave the others to what runs beside them; 0: as many as there are.
+  static std::shared_ptr<Group> create(std::vector<Device*> devices, std::string name = "",
+                                       int multiprocessors = 0);
   virtual ~Group() = default;
 
   virtual int size() const = 0;
   virtual Device& device(int rank) const = 0;
   virtual uint32_t id() const = 0;
+  /// What create() was given.
+  virtual int multiprocessors() const = 0;
   /// The comm stream on which the rank's calls run; send and receive of its pairs too.
   virtual Stream& stream(int rank) const = 0;
   /// Arrives for `rank`. Never blocks, but for the mutex. The last arriver launches for all.

@@ -88,11 +88,12 @@ typedef struct WeftControl {
 /* One rank of a group. */
 typedef struct WeftMember {
   uint32_t size;
-  int32_t ordinal;          /* of the GPU, or of the host device */
-  uint32_t multiprocessors; /* that the rank's work may fill at once: its share of the GPU */
-  uint32_t capability;      /* 90 for 9.0; 0 on the host */
-  void* stream;             /* cudaStream_t on which calls run; opaque on the host */
-  const char* name;         /* "cuda:0/1" */
+  int32_t ordinal; /* of the GPU, or of the host device */
+  uint32_t
+      multiprocessors; /* that the rank's work may fill at once: its share of the GPU, or the group's limit */
+  uint32_t capability; /* 90 for 9.0; 0 on the host */
+  void* stream;        /* cudaStream_t on which calls run; opaque on the host */
+  const char* name;    /* "cuda:0/1" */
   WeftControl* control;
 } WeftMember;
 

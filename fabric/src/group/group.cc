@@ -59,8 +59,12 @@ class GroupImpl final : public Group, public Watched {
     FlightWatch::instance().forget_landed(*state_);
   }
 
+  /// Before the first call.
+  void limit_multiprocessors(int count) { state_->multiprocessors = count; }
+
   int size() const override { return static_cast<int>(state_->devices.size()); }
   uint32_t id() const override { return state_->id; }
+  int multiprocessors() const override { return state_->multiprocessors; }
   Device& device(int rank) const override {
     check_rank(rank);
     return *state_->devices[rank];
@@ -370,8 +374,13 @@ class GroupImpl final : public Group, public Watched {
 
 }  // namespace
 
-std::shared_ptr<Group> Group::create(std::vector<Device*> devices, std::string name) {
+std::shared_ptr<Group> Group::create(std::vector<Device*> devices, std::string name,
+                                     int multiprocessors) {
   if (devices.empty()) fail(ErrorCode::kUsage, "a group needs at least one device");
+  if (multiprocessors < 0) {
+    fail(ErrorCode::kUsage,
+         "a group's kernels may fill %d multiprocessors: give a number from 1 on", multiprocessors);
+  }
   for (size_t i = 0; i < devices.size(); ++i) {
     for (size_t j = 0; j < devices.size(); ++j) {
       if (i != j && devices[i] == devices[j]) {
@@ -391,6 +400,7 @@ std::shared_ptr<Group> Group::create(std::vector<Device*> devices, std::string n
     }
   }
   auto group = std::make_shared<GroupImpl>(std::move(devices), std::move(name), peers);
+  group->limit_multiprocessors(multiprocessors);
   Watchdog::instance().watch(group);
   GroupRoster::instance().add(group);
   return group;

@@ -139,7 +139,8 @@ class Launch {
       prepared_.push_back(chosen.algorithm->prepare(call));
       return;
     }
-    auto session = group.sessions.ready(chosen.algorithm, {group.id, devices_, group.channels});
+    auto session = group.sessions.ready(
+        chosen.algorithm, {group.id, devices_, group.channels, group.multiprocessors});
     prepared_.push_back(session->session().prepare(call));
     sessions_.push_back(std::move(session));
   }

@@ -46,6 +46,7 @@ struct GroupState {
   std::vector<Device*> devices;
   std::vector<int> channels;  ///< of each device; those of the group, for its pairs
   uint32_t id = 0;
+  int multiprocessors = 0;  ///< see Group::create
   std::string name;
   uint32_t pair_of = 0;         ///< of Group::pair(): the group it is of
   std::vector<int> pair_ranks;  ///< and its ranks there

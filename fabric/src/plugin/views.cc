@@ -36,8 +36,9 @@ GroupView::GroupView(const GroupMembers& group) : WeftGroup{}, devices(group.dev
       return other->ordinal() == device.ordinal();
     });
     const DeviceProperties& facts = device.properties();
-    member_.push_back({sizeof(WeftMember), device.ordinal(),
-                       static_cast<uint32_t>(std::max<int64_t>(facts.multiprocessors / sharers, 1)),
+    int64_t share = std::max<int64_t>(facts.multiprocessors / sharers, 1);
+    if (group.multiprocessors > 0) share = std::min<int64_t>(share, group.multiprocessors);
+    member_.push_back({sizeof(WeftMember), device.ordinal(), static_cast<uint32_t>(share),
                        static_cast<uint32_t>(facts.capability_major * 10 + facts.capability_minor),
                        group.comm(r).handle(), device.name().c_str(), records_ + r});
     for (size_t q = 0; q < n; ++q) {

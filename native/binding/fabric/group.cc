@@ -37,10 +37,15 @@ napi_value group_create(Frame& f) {
   std::vector<Device*> devices;
   for (uint16_t index : f.device_list(0)) devices.push_back(&fabric::device_at(index));
   if (devices.empty()) fail(ErrorCode::kUsage, "a group needs at least one device");
-  auto group = fabric::Group::create(std::move(devices), f.text(1));
+  auto group =
+      fabric::Group::create(std::move(devices), f.text(1), static_cast<int>(f.integer(2, 65535)));
   std::lock_guard<std::mutex> guard(table().mutex);
   table().groups[group->id()] = group;
   return make_number(f.env, group->id());
+}
+
+napi_value group_multiprocessors(Frame& f) {
+  return make_number(f.env, group_at(f)->multiprocessors());
 }
 
 napi_value group_devices(Frame& f) {
@@ -215,11 +220,17 @@ napi_value force_algorithm(Frame& f) {
 }
 
 constexpr Function kFunctions[] = {
-    {"groupCreate", entry<group_create>},   {"groupDevices", entry<group_devices>},
-    {"groupSubmitAll", entry<submit_all>},  {"groupSubmit", entry<submit>},
-    {"groupAbort", entry<group_abort>},     {"groupReset", entry<group_reset>},
-    {"groupStats", entry<group_stats>},     {"groupDispose", entry<group_dispose>},
-    {"algorithms", entry<list_algorithms>}, {"forceAlgorithm", entry<force_algorithm>},
+    {"groupCreate", entry<group_create>},
+    {"groupDevices", entry<group_devices>},
+    {"groupMultiprocessors", entry<group_multiprocessors>},
+    {"groupSubmitAll", entry<submit_all>},
+    {"groupSubmit", entry<submit>},
+    {"groupAbort", entry<group_abort>},
+    {"groupReset", entry<group_reset>},
+    {"groupStats", entry<group_stats>},
+    {"groupDispose", entry<group_dispose>},
+    {"algorithms", entry<list_algorithms>},
+    {"forceAlgorithm", entry<force_algorithm>},
 };
 
 }  // namespace

@@ -19,6 +19,13 @@ export function bytesOf(name: string, text: string): number {
   throw new UsageError(`--${name} ${JSON.stringify(text)}: give a size such as 8, 64K, 1M or 8G`)
 }
 
+/** Numbers of CTAs; UsageError otherwise. */
+export function ctasOf(flag: string): number[] {
+  const list = flag.split(',').map(Number)
+  if (list.every((count) => Number.isInteger(count) && count > 0 && count < 65536)) return list
+  throw new UsageError(`--ctas ${JSON.stringify(flag)}: give counts such as 1,8,32,132`)
+}
+
 /** How often a size is called: figures of small sizes need many calls, large ones take long. */
 export function plan(bytes: number, host: boolean): { calls: number; graphCalls: number } {
   if (host) return bytes <= 2 ** 16 ? { calls: 10, graphCalls: 10 } : { calls: 2, graphCalls: 2 }

@@ -6,7 +6,7 @@ import { UsageError } from '../../native/errors.js'
 import { describeLink, deviceHelp } from '../devices.js'
 import { formatBytes } from '../format-bytes.js'
 import { quantiles, sizesBetween } from './figures.js'
-import { bytesOf, number, plan } from './flags.js'
+import { bytesOf, ctasOf, number, plan } from './flags.js'
 
 interface Flags {
   devices: string
@@ -50,12 +50,6 @@ export function pairLine(row: PairRow): string {
     value!.toFixed(2).padStart(10),
   )
   return `${start}${cells.join('')}${String(row.wrong).padStart(8)}`
-}
-
-function ctasOf(flag: string): number[] {
-  const list = flag.split(',').map(Number)
-  if (list.every((count) => Number.isInteger(count) && count > 0 && count < 65536)) return list
-  throw new UsageError(`--ctas ${JSON.stringify(flag)}: give counts such as 1,8,32,132`)
 }
 
 async function benchPair(flags: Flags): Promise<void> {

@@ -2,11 +2,13 @@
 // the plot is written, and what cannot be measured is said.
 
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import type { ScalingFigures } from '../../../src/cli/bench/scaling-table.js'
+import { compilePlugin, compilingTest, fixture } from '../fabric/compiled-plugin.js'
 
 const command = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url))
 
@@ -109,6 +111,61 @@ test('products and reductions beside each other: what each loses, with right sum
     2,
     expect.stringMatching(/nothing is called so/),
   ])
+})
+
+compilingTest('algorithms in kernels are measured again on so many processors at most', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'weft-overlap-'))
+  const plugin = compilePlugin(folder, fixture('rank_sum.c'))
+  const args = ['-d', 'host:0-1', '--size', '64', '--bytes', '16K', '--rounds', '1', '--json']
+  const ended = bench('overlap', ...args, '--plugin', plugin, '--ctas', '1,2')
+  rmSync(folder, { recursive: true })
+  expect(ended.status, ended.stderr).toBe(0)
+  const { rows } = JSON.parse(ended.lines.at(-1) as string)
+  const limited = rows.filter(({ ctas }: { ctas?: number }) => ctas !== undefined)
+  expect(limited.map((row: { label: string; ctas: number }) => [row.label, row.ctas])).toEqual([
+    ['weft rank-sum', 1],
+    ['weft rank-sum', 2],
+  ])
+  for (const row of limited) expect([row.error, row.wrong]).toEqual([undefined, 0])
+  expect(ended.stdout).toMatch(/^weft rank-sum \/ 2 /m)
+  expect(bench('overlap', '-d', 'host:0-1', '--ctas', '0').stderr).toMatch(
+    /--ctas "0": give counts/,
+  )
+})
+
+test('scaling: steps on one device and on two, weak and strong, beside the lines of a peer', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'weft-scaling-'))
+  const peer = join(folder, 'peer.jsonl')
+  writeFileSync(
+    peer,
+    '{"work":"regression","mode":"compile","gpus":2,"ms":1000,"scaling":"weak"}\n',
+  )
+  const task = fileURLToPath(new URL('../tasks/regression.mjs', import.meta.url))
+  const args = ['-d', 'host:0-1', '--seconds', '0.05', '--warmup', '8', '--json']
+  const ended = bench('scaling', task, ...args, '--beside', peer)
+  rmSync(folder, { recursive: true })
+  expect(ended.status, ended.stderr).toBe(0)
+  const { rows } = JSON.parse(ended.lines.at(-1) as string)
+  const about = rows.map((row: ScalingFigures) => [row.devices, row.scaling, row.mode])
+  expect(about).toEqual([
+    [1, 'weak', 'eager'],
+    [1, 'weak', 'graph'],
+    [2, 'weak', 'eager'],
+    [2, 'weak', 'graph'],
+    [2, 'strong', 'eager'],
+    [2, 'strong', 'graph'],
+  ])
+  const batch = rows[0].batchSize
+  for (const row of rows as ScalingFigures[]) {
+    expect(row.batchSize).toBe(row.scaling === 'strong' ? batch / 2 : batch)
+    expect([row.error, row.equal]).toEqual([undefined, true])
+    expect(row.perSecond).toBeCloseTo((row.batchSize * row.devices * 1000) / row.ms, 6)
+    expect(row.exposedMs !== undefined).toBe(row.devices === 2 && row.mode === 'eager')
+    expect(row.ratio).toBe(row.devices === 2 && row.scaling === 'weak' ? row.ms / 1000 : undefined)
+  }
+  const many = bench('scaling', task, '-d', 'host:0', '--counts', '1,2')
+  expect([many.status, many.stderr]).toEqual([2, expect.stringMatching(/there are only 1 devices/)])
+  expect(bench('scaling', task, '--modes', 'fast').stderr).toMatch(/choose from eager, graph/)
 })
 
 test.each(['reducescatter', 'allgather'])(

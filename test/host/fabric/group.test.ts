@@ -247,6 +247,14 @@ test('abort ends open and later calls until reset', async () => {
   await group.allReduce(tensors).done
 })
 
+test('multiprocessors of a group are a whole number', () => {
+  using limited = fabric.group(undefined, { multiprocessors: 16, name: 'small' })
+  expect(limited.size).toBe(fabric.devices.length)
+  for (const multiprocessors of [-1, 1.5, Number.NaN, 70_000]) {
+    expect(() => fabric.group(undefined, { multiprocessors })).toThrow(/multiprocessors .*whole/)
+  }
+})
+
 test('a disposed group is a UsageError', () => {
   group.dispose()
   expect(() => group.barrier()).toThrow(UsageError)
