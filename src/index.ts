@@ -2,6 +2,8 @@
 // test compares the two.
 
 // Autograd
+export type { AutocastDtype } from './autograd/autocast.js'
+export { autocast, autocastDtype } from './autograd/autocast.js'
 export type { GradientHook } from './autograd/gradient.js'
 export { backward } from './autograd/gradient.js'
 export { enableGrad, gradEnabled, noGrad } from './autograd/no-grad.js'

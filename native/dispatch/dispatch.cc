@@ -1,6 +1,7 @@
 // The dispatcher: one operator call from checked arguments to recorded results. The hot path of the
 // whole system; see op_table.h for the order and what it may not do. autograd/record.h records.
 #include "autograd/record.h"
+#include "dispatch/autocast.h"
 #include "dispatch/work_log.h"
 #include "fabric/allocator.h"
 #include "fabric/fabric.h"
@@ -33,6 +34,8 @@ void dispatch(OpCall& call) {
   if (fabric::poisoned()) [[unlikely]]
     fabric::check_poison();
   if (row.row.policy == DevicePolicy::kSame) check_same_device(call);
+  if (autocast::on()) [[unlikely]]
+    autocast::cast_operands(call, row.autocast);
 
   Recording recording;
   if (grad_enabled()) recording.begin(call, row);

@@ -21,6 +21,7 @@ struct RowData {
   int arguments = 0;
   int visible_outputs = 1;
   bool writes_first = false;
+  AutocastClass autocast = AutocastClass::keep;
   const char* name = "";
   const char* schema = "";
   /// Of a plugin's operator: what a node that calls its gradient later must hold.

@@ -53,6 +53,9 @@ std::array<RowData, kOpCount>& rows() {
       (*t)[i].schema = kSchemas[i];
       parse_schema(kSchemas[i], (*t)[i]);
     }
+#define WEFT_AUTOCAST(cls, op) (*t)[static_cast<size_t>(Op::op)].autocast = AutocastClass::cls;
+#include "dispatch/autocast.def"
+#undef WEFT_AUTOCAST
     return t;
   }();
   return *table;

@@ -2,7 +2,8 @@
 // formula, what the formula needs kept, and where its tensors may live. native/ops/*.cc fill the
 // rows, one subject a file; JavaScript and C++ both call through dispatch().
 //
-// Order of a call: user override -> device policy -> autograd bookkeeping -> forward. The path
+// Order of a call: user override -> device policy -> casts of mixed precision (autocast.h) ->
+// autograd bookkeeping -> forward. The path
 // takes no lock, hashes no string and allocates only the outputs (and a node when gradients are
 // recorded).
 #pragma once
@@ -115,6 +116,9 @@ class GradCall {
   std::span<Tensor> grads_;
   std::span<Tensor> results_;
 };
+
+/// What an open region of mixed precision does with the operands: autocast.def.
+enum class AutocastClass : uint8_t { keep, low, f32, inside };
 
 enum class DevicePolicy : uint8_t {
   kSame,  ///< all tensors on one device, else DeviceError naming both

@@ -1,9 +1,11 @@
 // `npm run tables`: writes what TypeScript knows of the operators from native/dispatch/operators.def: their ids
-// (src/native/operators.ts), functions and methods (src/tensor/generated/). test/host/fabric/tables.test.ts compares.
+// (src/native/operators.ts), functions and methods (src/tensor/generated/); and from autocast.def what mixed
+// precision does with their operands (src/native/autocast-classes.ts). test/host/fabric/tables.test.ts compares.
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { autocastFile } from './autocast-table.mjs'
 import { functionsFile, idsFile, methodsFile } from './operator-declarations.mjs'
 import { operatorRows } from './operator-table.mjs'
 
@@ -26,12 +28,14 @@ function formatted(path, text) {
  * The generated files, path from the root to text.
  *
  * @param {string} definition the text of operators.def
+ * @param {string} autocast the text of autocast.def
  */
-export function generatedFiles(definition) {
+export function generatedFiles(definition, autocast) {
   const rows = operatorRows(definition)
   return Object.fromEntries(
     Object.entries({
       'src/native/operators.ts': idsFile(rows),
+      'src/native/autocast-classes.ts': autocastFile(autocast, rows),
       'src/tensor/generated/functions.ts': functionsFile(rows),
       'src/tensor/generated/methods.ts': methodsFile(rows),
     }).map(([path, text]) => [path, formatted(path, text)]),
@@ -39,8 +43,9 @@ export function generatedFiles(definition) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const definition = readFileSync(join(root, 'native/dispatch/operators.def'), 'utf8')
-  for (const [path, text] of Object.entries(generatedFiles(definition))) {
+  const read = (name) => readFileSync(join(root, 'native/dispatch', name), 'utf8')
+  const files = generatedFiles(read('operators.def'), read('autocast.def'))
+  for (const [path, text] of Object.entries(files)) {
     mkdirSync(dirname(join(root, path)), { recursive: true })
     writeFileSync(join(root, path), text)
   }

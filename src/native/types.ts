@@ -282,6 +282,10 @@ export interface Addon extends BenchFunctions, GroupFunctions {
   /** Lets f32 products on GPUs use TF32. */
   setTf32(allowed: boolean): void
   tf32(): boolean
+  /** Opens a region of mixed precision (see src/autograd/autocast.ts); returns the mode before. */
+  enterAutocast(mode: number): number
+  leaveAutocast(before: number): void
+  autocastMode(): number
 
   // How GEMM kernels are chosen (see src/fabric/gemm-policy.ts)
   /** 'measured', 'estimated' or 'given'; throws UsageError when WEFT_DETERMINISTIC is wrong. */

@@ -1,7 +1,8 @@
-// The precision switch for TypeScript. src/tensor/precision.ts calls these.
+// The precision switches for TypeScript. src/tensor/precision.ts and autocast.ts call these.
 #include "core/precision.h"
 
 #include "binding/entry.h"
+#include "dispatch/autocast.h"
 
 namespace weft::binding {
 namespace {
@@ -15,9 +16,29 @@ napi_value set_tf32(Frame& f) {
 // tf32(): boolean
 napi_value get_tf32(Frame& f) { return make_bool(f.env, tf32_allowed()); }
 
+// enterAutocast(mode): number, the mode before. Mode: see autocast::Mode.
+napi_value enter_autocast(Frame& f) {
+  const auto mode = static_cast<autocast::Mode>(f.integer(0, 4));
+  return make_number(f.env, static_cast<int>(autocast::enter(mode)));
+}
+
+// leaveAutocast(before: number): void
+napi_value leave_autocast(Frame& f) {
+  autocast::leave(static_cast<autocast::Mode>(f.integer(0, 4)));
+  return nullptr;
+}
+
+// autocastMode(): number
+napi_value autocast_mode(Frame& f) {
+  return make_number(f.env, static_cast<int>(autocast::mode()));
+}
+
 constexpr Function kFunctions[] = {
     {"setTf32", entry<set_tf32>},
     {"tf32", entry<get_tf32>},
+    {"enterAutocast", entry<enter_autocast>},
+    {"leaveAutocast", entry<leave_autocast>},
+    {"autocastMode", entry<autocast_mode>},
 };
 
 }  // namespace

@@ -34,11 +34,11 @@ test('generated declarations follow operators.def: run `npm run tables` when thi
   const table = new URL('../../../native/dispatch/operators.def', import.meta.url)
   if (!existsSync(table)) skip('the sources are not here')
   const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8')
-  for (const [path, text] of Object.entries(
-    generatedFiles(read('native/dispatch/operators.def')),
-  )) {
-    expect(read(path), path).toBe(text)
-  }
+  const files = generatedFiles(
+    read('native/dispatch/operators.def'),
+    read('native/dispatch/autocast.def'),
+  )
+  for (const [path, text] of Object.entries(files)) expect(read(path), path).toBe(text)
 })
 
 test('what events of kind operator name', () => {
