@@ -22,6 +22,7 @@
 #include "group/channels.h"
 #include "group/coalesced.h"
 #include "group/flight_watch.h"
+#include "group/join_devices.h"
 #include "group/launch.h"
 #include "group/roster.h"
 #include "group/slot.h"
@@ -376,29 +377,11 @@ class GroupImpl final : public Group, public Watched {
 
 std::shared_ptr<Group> Group::create(std::vector<Device*> devices, std::string name,
                                      int multiprocessors) {
-  if (devices.empty()) fail(ErrorCode::kUsage, "a group needs at least one device");
   if (multiprocessors < 0) {
     fail(ErrorCode::kUsage,
          "a group's kernels may fill %d multiprocessors: give a number from 1 on", multiprocessors);
   }
-  for (size_t i = 0; i < devices.size(); ++i) {
-    for (size_t j = 0; j < devices.size(); ++j) {
-      if (i != j && devices[i] == devices[j]) {
-        fail(ErrorCode::kUsage, "%s is in the group twice", devices[i]->name().c_str());
-      }
-      if (&devices[i]->driver() != &devices[j]->driver()) {
-        fail(ErrorCode::kDevice,
-             "a group needs devices of one driver: %s and %s differ; make a group of each kind",
-             devices[i]->name().c_str(), devices[j]->name().c_str());
-      }
-    }
-  }
-  bool peers = true;
-  for (Device* a : devices) {
-    for (Device* b : devices) {
-      if (a != b) peers = enable_peer(*a, *b) && peers;
-    }
-  }
+  const bool peers = join_devices(devices);
   auto group = std::make_shared<GroupImpl>(std::move(devices), std::move(name), peers);
   group->limit_multiprocessors(multiprocessors);
   Watchdog::instance().watch(group);

@@ -360,59 +360,5 @@ TEST_F(Plugin, TheSamePluginTwiceIsRefused) {
   EXPECT_EQ(plugins().size(), 1u);
 }
 
-TEST_F(Plugin, AStructOfTheProcessItselfIsRegisteredWithoutALibrary) {
-  WeftAlgorithm algorithm = {};
-  algorithm.size = sizeof algorithm;
-  algorithm.name = "nothing";
-  algorithm.supports = [](void*, const WeftCall* call) -> int32_t {
-    return call->kind == WEFT_BARRIER;
-  };
-  static std::atomic<int> launches{0};
-  algorithm.open = [](void*, const WeftGroup*, void**) -> WeftStatus { return WEFT_OK; };
-  algorithm.launch = [](void*, void*, const WeftCall* call, void*) -> WeftStatus {
-    ++launches;
-    return call->ranks == 2 ? WEFT_OK : WEFT_ERROR_ARGUMENT;
-  };
-  register_algorithm(algorithm);
-  force_algorithm("nothing");
-  std::vector<CollectiveArgs> parts(2);
-  for (auto& part : parts) part.kind = CollectiveKind::kBarrier;
-  auto group = Group::create(test::host_devices(2));
-  for (auto& work : group->submit_all(parts)) EXPECT_TRUE(work->synchronize(10'000));
-  EXPECT_EQ(launches, 1);
-  EXPECT_TRUE(unregister_algorithm("nothing"));
-}
-
-TEST_F(Plugin, AGroupsMultiprocessorsAreTheMostThatItsKernelsAreToldToFill) {
-  static std::atomic<uint32_t> told{0};
-  WeftAlgorithm algorithm = {};
-  algorithm.size = sizeof algorithm;
-  algorithm.name = "asks";
-  algorithm.supports = [](void*, const WeftCall* call) -> int32_t {
-    return call->kind == WEFT_BARRIER;
-  };
-  algorithm.open = [](void*, const WeftGroup* group, void**) -> WeftStatus {
-    told = group->members[1]->multiprocessors;
-    return WEFT_OK;
-  };
-  algorithm.launch = [](void*, void*, const WeftCall*, void*) -> WeftStatus { return WEFT_OK; };
-  register_algorithm(algorithm);
-  force_algorithm("asks");
-  const auto devices = test::host_devices(2);
-  const auto all = static_cast<uint32_t>(devices[1]->properties().multiprocessors);
-  const auto told_to = [&](int limit) {
-    auto group = Group::create(devices, "", limit);
-    std::vector<CollectiveArgs> parts(2);
-    for (auto& part : parts) part.kind = CollectiveKind::kBarrier;
-    for (auto& work : group->submit_all(parts)) EXPECT_TRUE(work->synchronize(10'000));
-    return told.load();
-  };
-  EXPECT_EQ(told_to(0), all);
-  EXPECT_EQ(told_to(1), 1u);
-  EXPECT_EQ(told_to(1000), all);
-  EXPECT_THROW(Group::create(devices, "", -1), Error);
-  EXPECT_TRUE(unregister_algorithm("asks"));
-}
-
 }  // namespace
 }  // namespace fabric
