@@ -31,6 +31,8 @@ void register_cpu_kernels() {
   table.adamw = cpu::adamw;
   table.grad_norm = cpu::grad_norm;
   table.grad_clip = cpu::grad_clip;
+  table.amp_unscale = cpu::amp_unscale;
+  table.amp_update = cpu::amp_update;
   table.store = cpu::store;
   register_kernels(fabric::DriverKind::kHost, table);
 }

@@ -37,6 +37,9 @@ void adamw(const OptimParam* params, int count, const AdamWArgs& args, Stream& s
 void grad_norm(const OptimParam* params, int count, float* norm, Stream& stream);
 void grad_clip(const OptimParam* params, int count, const float* norm, double max_norm,
                Stream& stream);
+void amp_unscale(const OptimParam* params, int count, ScalerState* scaler, SkipRecord* record,
+                 Stream& stream);
+void amp_update(ScalerState* scaler, const AmpUpdateArgs& args, Stream& stream);
 void store(uint64_t* dst, const uint64_t* words, int count, Stream& stream);
 
 }  // namespace cpu

@@ -36,6 +36,8 @@ void register_cuda_kernels() {
   table.adamw = cuda::adamw;
   table.grad_norm = cuda::grad_norm;
   table.grad_clip = cuda::grad_clip;
+  table.amp_unscale = cuda::amp_unscale;
+  table.amp_update = cuda::amp_update;
   table.store = cuda::store;
   register_kernels(fabric::DriverKind::kCuda, table);
   register_gemm_menu(cuda::built_gemm_menu());

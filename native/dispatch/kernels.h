@@ -206,19 +206,32 @@ struct OptimParam {
   int64_t count;
   DType dtype;
 };
+/// What an optimizer's steps know of overflows under loss scaling: two f32 in device memory.
+struct SkipRecord {
+  float found;    ///< not 0: the gradients are not finite, the step leaves everything as it is
+  float skipped;  ///< steps left out so far, this one included
+};
+/// A loss scale: three f32 in device memory.
+struct ScalerState {
+  float scale;
+  float tracker;  ///< steps without overflow since the scale last changed
+  float found;    ///< not 0: an optimizer met an overflow since the last update
+};
 struct SgdArgs {
   double lr, momentum, weight_decay, dampening;
   bool nesterov;
   bool first_step;  ///< momentum buffers start as the gradient
   /// Device memory {lr}, read when the work runs instead of `lr`. nullptr outside captured steps.
   const double* live = nullptr;
+  const SkipRecord* skip = nullptr;  ///< in device memory, or nullptr
 };
 struct AdamWArgs {
   double lr, beta1, beta2, eps, weight_decay;
-  int64_t step;  ///< from 1
-  /// Device memory that holds an AdamWRates, read when the work runs instead of what lr and step
-  /// make. nullptr outside captured steps.
+  int64_t step;  ///< from 1; with `skip`, skipped steps included
+  /// Device memory that holds an AdamWRates, with `skip` {lr, step}, read when the work runs instead
+  /// of what lr and step make. nullptr outside captured steps.
   const double* live = nullptr;
+  const SkipRecord* skip = nullptr;  ///< in device memory, or nullptr
 };
 /// What of an AdamW step changes from step to step. One function makes it for every driver, so that
 /// a captured step and an eager one give the same bits.
@@ -228,6 +241,12 @@ struct AdamWRates {
   double unbias;     ///< 1 / sqrt(1 - beta2^step)
 };
 AdamWRates adamw_rates(const AdamWArgs& args);
+
+/// How a loss scale changes (Micikevicius et al. 2018; torch.amp.GradScaler).
+struct AmpUpdateArgs {
+  double growth, backoff;
+  int64_t interval;  ///< steps without overflow after which the scale grows
+};
 
 /// Most words of one KernelTable::store.
 inline constexpr int kStoreWords = 64;
@@ -266,6 +285,13 @@ struct KernelTable {
   /// grad *= min(1, max_norm / (*norm + 1e-6)).
   void (*grad_clip)(const OptimParam* params, int count, const float* norm, double max_norm,
                     Stream& stream);
+  /// grad /= scaler->scale for every gradient. record->found = is any of them not finite, record->
+  /// skipped += found, scaler->found |= found.
+  void (*amp_unscale)(const OptimParam* params, int count, ScalerState* scaler, SkipRecord* record,
+                      Stream& stream);
+  /// Overflow found: scale *= backoff, tracker = 0. Else tracker += 1 and, at the interval, scale *=
+  /// growth unless that is infinite, tracker = 0. found = 0.
+  void (*amp_update)(ScalerState* scaler, const AmpUpdateArgs& args, Stream& stream);
   /// dst[i] = words[i] for at most kStoreWords words, which travel with the call: nothing of the
   /// caller's is read later.
   void (*store)(uint64_t* dst, const uint64_t* words, int count, Stream& stream);

@@ -58,7 +58,9 @@ const double* LiveWords::add(bool adamw, const AdamWArgs& args, int count) {
   return reinterpret_cast<const double*>(words() + calls_.back().word);
 }
 
-const double* LiveWords::add_adamw(const AdamWArgs& args) { return add(true, args, 3); }
+const double* LiveWords::add_adamw(const AdamWArgs& args) {
+  return add(true, args, args.skip != nullptr ? 2 : 3);
+}
 
 const double* LiveWords::add_sgd(const SgdArgs& args) {
   if (args.momentum != 0 && args.first_step) {
@@ -85,6 +87,11 @@ void LiveWords::write(std::span<const double> rates, Stream& stream) {
     }
     call.args.lr = rates[2 * i];
     call.args.step = static_cast<int64_t>(rates[2 * i + 1]);
+    if (call.args.skip != nullptr) {
+      values[at] = std::bit_cast<uint64_t>(call.args.lr);
+      values[at + 1] = std::bit_cast<uint64_t>(static_cast<double>(call.args.step));
+      continue;
+    }
     const AdamWRates r = adamw_rates(call.args);
     values[at] = std::bit_cast<uint64_t>(r.shrink);
     values[at + 1] = std::bit_cast<uint64_t>(r.step_size);

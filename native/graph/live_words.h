@@ -4,7 +4,7 @@
 // ask for their words here.
 //
 // Layout: word 0 seed, word 1 first random counter, then the words of each optimizer call in the
-// order of the capture: 3 for AdamW (AdamWRates), 1 for SGD.
+// order of the capture: 3 for AdamW (AdamWRates; {lr, step} where steps may be skipped), 1 for SGD.
 #pragma once
 
 #include <span>

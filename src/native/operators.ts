@@ -109,13 +109,15 @@ export const operators: readonly (readonly [name: string, schema: string])[] = [
   ['fill_', 'fill_(Tensor! a, float value) -> 0'],
   [
     'sgd_step',
-    'sgd_step(Tensor[] params, Tensor[] grads, Tensor[] momentum_buffers, float lr, float momentum, float weight_decay, float dampening, bool nesterov, bool first_step) -> 0',
+    'sgd_step(Tensor[] params, Tensor[] grads, Tensor[] momentum_buffers, float lr, float momentum, float weight_decay, float dampening, bool nesterov, bool first_step, Tensor? skip) -> 0',
   ],
   [
     'adamw_step',
-    'adamw_step(Tensor[] params, Tensor[] grads, Tensor[] first_moments, Tensor[] second_moments, float lr, float beta1, float beta2, float eps, float weight_decay, int step) -> 0',
+    'adamw_step(Tensor[] params, Tensor[] grads, Tensor[] first_moments, Tensor[] second_moments, float lr, float beta1, float beta2, float eps, float weight_decay, int step, Tensor? skip) -> 0',
   ],
   ['clip_grad_norm', 'clip_grad_norm(Tensor[] grads, float max_norm) -> 1'],
+  ['amp_unscale_', 'amp_unscale_(Tensor[] grads, Tensor scaler, Tensor record) -> 0'],
+  ['amp_update_', 'amp_update_(Tensor scaler, float growth, float backoff, int interval) -> 0'],
 ]
 
 /** Operator ids by name. */
@@ -224,4 +226,6 @@ export const Op = {
   sgd_step: 101,
   adamw_step: 102,
   clip_grad_norm: 103,
+  amp_unscale_: 104,
+  amp_update_: 105,
 } as const

@@ -25,6 +25,7 @@ interface Moments {
 }
 
 export class AdamW extends Optimizer<AdamWOptions> {
+  override readonly skips = true
   readonly #moments: (Moments | undefined)[][]
 
   constructor(parameters: Parameters<AdamWOptions>, options: AdamWOptions) {
@@ -44,7 +45,7 @@ export class AdamW extends Optimizer<AdamWOptions> {
     requireNumber(`${where} weightDecay`, weightDecay, { from: 0 })
   }
 
-  protected update(group: number, { params, grads, indices }: Updates): void {
+  protected update(group: number, { params, grads, indices, skip }: Updates): void {
     const {
       lr = 0,
       betas = [0.9, 0.999],
@@ -77,7 +78,7 @@ export class AdamW extends Optimizer<AdamWOptions> {
         chosen.map((i) => grads[i] as Tensor),
         state.map((m) => m.first),
         state.map((m) => m.second),
-        { ...options, step },
+        { ...options, step, skip },
       )
       if (rates === undefined) continue
       // The capture ran nothing: each replay counts, and uses the learning rate of its time.

@@ -17,6 +17,13 @@ export interface Updates {
   params: Tensor[]
   grads: Tensor[]
   indices: number[]
+  /** See {@link Optimizer.step}. */
+  skip: Tensor | undefined
+}
+
+/** What a step may be told. */
+export interface StepOptions {
+  skip?: Tensor | undefined
 }
 
 export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
@@ -25,6 +32,8 @@ export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
   readonly baseRates: number[]
   /** Steps taken. */
   steps = 0
+  /** Can leave a step out on the device, as loss scaling asks. */
+  readonly skips: boolean = false
 
   /**
    * `parameters` are leaves; frozen ones are left alone until they require gradients. `name` is the optimizer's, for
@@ -90,14 +99,22 @@ export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
   /**
    * Updates every parameter that requires gradients and has one, in place, in one fused launch a group. Enqueues and
    * returns. Inside a capture nothing runs or counts yet: each replay counts a step.
+   *
+   * `skip` is for loss scaling (GradScaler passes it): two f32 on the device, the first of which leaves the step out
+   * when it is not 0 there and then. `steps` counts such steps too, the bias correction of AdamW does not.
    */
-  step(): void {
+  step({ skip }: StepOptions = {}): void {
+    if (skip !== undefined && !this.skips) {
+      throw new UsageError(
+        'this optimizer cannot leave a step out on the device, as loss scaling asks',
+      )
+    }
     const rates = activeRates()
     if (rates === undefined) this.steps += 1
     else rates.onReplay(() => void (this.steps += 1))
     for (let g = 0; g < this.groups.length; g++) {
       const updates = this.#updates(g)
-      if (updates.params.length > 0) this.update(g, updates)
+      if (updates.params.length > 0) this.update(g, { ...updates, skip })
     }
   }
 
@@ -109,8 +126,8 @@ export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
   /** Throws UsageError, its text beginning with `where`, when an option of a group is out of its range. */
   protected check(_options: O, _where: string): void {}
 
-  #updates(group: number): Updates {
-    const out: Updates = { params: [], grads: [], indices: [] }
+  #updates(group: number): Omit<Updates, 'skip'> {
+    const out: Omit<Updates, 'skip'> = { params: [], grads: [], indices: [] }
     for (const [i, p] of (this.groups[group]?.params ?? []).entries()) {
       const grad = p.grad
       if (!grad || !p.requiresGrad) continue // frozen after its last gradient

@@ -21,6 +21,7 @@ export interface SgdOptions {
 }
 
 export class SGD extends Optimizer<SgdOptions> {
+  override readonly skips = true
   readonly #momentum: (Tensor | undefined)[][]
 
   constructor(parameters: Parameters<SgdOptions>, options: SgdOptions) {
@@ -39,7 +40,7 @@ export class SGD extends Optimizer<SgdOptions> {
     }
   }
 
-  protected update(group: number, { params, grads, indices }: Updates): void {
+  protected update(group: number, { params, grads, indices, skip }: Updates): void {
     const {
       lr = 0,
       momentum = 0,
@@ -47,7 +48,11 @@ export class SGD extends Optimizer<SgdOptions> {
       dampening = 0,
       nesterov = false,
     } = this.groups[group]?.options ?? {}
-    const options = { lr, momentum, weightDecay, dampening, nesterov }
+    if (skip !== undefined && dampening !== 0) {
+      // A skipped first step would leave the second one dampened.
+      throw new UsageError('sgd: dampening and loss scaling do not go together')
+    }
+    const options = { lr, momentum, weightDecay, dampening, nesterov, skip }
     const buffers = this.#momentum[group] ?? []
     const replayed = (calls: number) => {
       activeRates()?.add((params[0] as Tensor).device, () => {

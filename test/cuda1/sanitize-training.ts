@@ -1,7 +1,8 @@
 // The training part of sanitize.ts: two steps of a small transformer by hand (AdamW, clipping), one with
-// SGD, and two steps through the trainer with its gradient arenas and its worker thread.
+// SGD, each again in f16 with its loss scaled, and two steps through the trainer with its gradient arenas and its worker thread.
 import { fileURLToPath } from 'node:url'
 import {
+  autocast,
   functional as F,
   keep,
   nn,
@@ -54,6 +55,19 @@ async function byHand(device: string): Promise<void> {
       loss.backward()
       optim.clipGradNorm(parameters, 0.5)
       optimizer.step()
+      optimizer.zeroGrad()
+      losses.push(keep(loss.detach()))
+    })
+  }
+  const scaler = new optim.GradScaler({ device })
+  for (const optimizer of optimizers) {
+    scope(() => {
+      const targets = tokens(device, 1).reshape([batch * length])
+      const run = () => F.crossEntropy(model.forward(tokens(device, 0)), targets)
+      const loss = autocast('f16', run)
+      scaler.scale(loss).backward()
+      scaler.step(optimizer)
+      scaler.update()
       optimizer.zeroGrad()
       losses.push(keep(loss.detach()))
     })

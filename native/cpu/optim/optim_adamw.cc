@@ -2,6 +2,7 @@
 // Called through the kernel table; Kingma & Ba 2015, Loshchilov & Hutter 2019, with the order of
 // operations of torch.optim.AdamW so that trajectories agree to rounding.
 
+#include <algorithm>
 #include <cmath>
 
 #include "cpu/optim/param_chunks.h"
@@ -40,6 +41,16 @@ void step(const OptimParam& p, const ParamChunk& chunk, const Factors& f, const 
   store_panel<T>(p.dtype, p.param, chunk.begin, n, param);
 }
 
+/// Rates of a step that counts only the steps that were taken.
+AdamWRates rates_behind_skips(AdamWArgs args) {
+  if (args.live != nullptr) {
+    args.lr = args.live[0];
+    args.step = static_cast<int64_t>(args.live[1]);
+  }
+  args.step = std::max<int64_t>(1, args.step - static_cast<int64_t>(args.skip->skipped));
+  return adamw_rates(args);
+}
+
 }  // namespace
 
 void adamw(const OptimParam* params, int count, const AdamWArgs& args, Stream& stream) {
@@ -47,10 +58,14 @@ void adamw(const OptimParam* params, int count, const AdamWArgs& args, Stream& s
   const Factors factors{
       .beta2 = args.beta2, .take1 = 1 - args.beta1, .take2 = 1 - args.beta2, .eps = args.eps};
   AdamWRates rates{};
-  if (args.live == nullptr) rates = adamw_rates(args);
+  if (args.live == nullptr && args.skip == nullptr) rates = adamw_rates(args);
   fabric::host::enqueue(stream.handle(), [list = std::vector<OptimParam>(params, params + count),
-                                          factors, rates, live = args.live] {
-    const AdamWRates now = live != nullptr ? AdamWRates{live[0], live[1], live[2]} : rates;
+                                          factors, rates, args] {
+    if (args.skip != nullptr && args.skip->found != 0) return;
+    const AdamWRates now = args.skip != nullptr ? rates_behind_skips(args)
+                           : args.live != nullptr
+                               ? AdamWRates{args.live[0], args.live[1], args.live[2]}
+                               : rates;
     const auto chunks = cut_params(list);
     for_each_chunk(chunks, [&](int64_t, const ParamChunk& chunk) {
       const OptimParam& p = list[chunk.param];

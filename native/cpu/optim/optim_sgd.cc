@@ -44,6 +44,7 @@ void sgd(const OptimParam* params, int count, const SgdArgs& args, Stream& strea
   check_param_dtypes(params, count, "sgd");
   fabric::host::enqueue(
       stream.handle(), [list = std::vector<OptimParam>(params, params + count), args] {
+        if (args.skip != nullptr && args.skip->found != 0) return;
         SgdArgs now = args;
         if (args.live != nullptr) now.lr = args.live[0];
         const auto chunks = cut_params(list);

@@ -17,7 +17,18 @@ struct AdamWFactors {
   double eps;
   AdamWRates rates;
   const double* live;  // an AdamWRates in device memory, or nullptr
+  const SkipRecord* skip;
 };
+
+/// Rates of a step that counts only the steps that were taken: as rates_behind_skips on the host.
+__global__ void rates_behind_skips(AdamWArgs args, AdamWRates* out) {
+  const double lr = args.live != nullptr ? args.live[0] : args.lr;
+  double step = args.live != nullptr ? args.live[1] : static_cast<double>(args.step);
+  step = fmax(1.0, step - static_cast<double>(args.skip->skipped));
+  out->shrink = 1 - lr * args.weight_decay;
+  out->step_size = lr / (1 - pow(args.beta1, step));
+  out->unbias = 1 / sqrt(1 - pow(args.beta2, step));
+}
 
 template <typename T>
 __device__ __forceinline__ void adamw_chunk(const ParamEntry& p, const AdamWFactors& f) {
@@ -45,6 +56,7 @@ __device__ __forceinline__ void adamw_chunk(const ParamEntry& p, const AdamWFact
 
 __global__ void __launch_bounds__(kParamThreads, 3)
     adamw_kernel(const __grid_constant__ ParamList list, const AdamWFactors factors) {
+  if (factors.skip != nullptr && factors.skip->found != 0) return;
   const ParamEntry& p = list.entry[entry_of_block(list)];
   switch (p.dtype) {
     case DType::kF32:
@@ -91,6 +103,7 @@ __device__ __forceinline__ void sgd_chunk(const ParamEntry& p, const SgdArgs& ar
 
 __global__ void __launch_bounds__(kParamThreads, 3)
     sgd_kernel(const __grid_constant__ ParamList list, const SgdArgs args) {
+  if (args.skip != nullptr && args.skip->found != 0) return;
   const ParamEntry& p = list.entry[entry_of_block(list)];
   switch (p.dtype) {
     case DType::kF32:
@@ -117,13 +130,21 @@ void sgd(const OptimParam* params, int count, const SgdArgs& args, Stream& strea
 
 void adamw(const OptimParam* params, int count, const AdamWArgs& args, Stream& stream) {
   check_params(params, count, "adamw");
-  const AdamWFactors factors{.beta2 = args.beta2,
-                             .take1 = 1 - args.beta1,
-                             .take2 = 1 - args.beta2,
-                             .eps = args.eps,
-                             .rates = args.live != nullptr ? AdamWRates{} : adamw_rates(args),
-                             .live = args.live};
   const cudaStream_t s = enter(stream);
+  const bool on_device = args.live != nullptr || args.skip != nullptr;
+  AdamWFactors factors{.beta2 = args.beta2,
+                       .take1 = 1 - args.beta1,
+                       .take2 = 1 - args.beta2,
+                       .eps = args.eps,
+                       .rates = on_device ? AdamWRates{} : adamw_rates(args),
+                       .live = args.live,
+                       .skip = args.skip};
+  Scratch rates(stream, args.skip != nullptr ? sizeof(AdamWRates) : 0);
+  if (args.skip != nullptr) {
+    rates_behind_skips<<<1, 1, 0, s>>>(args, rates.as<AdamWRates>());
+    check_launch("adamw");
+    factors.live = rates.as<double>();
+  }
   for_each_list(params, count, [&](const ParamList& list, uint32_t blocks) {
     adamw_kernel<<<blocks, kParamThreads, 0, s>>>(list, factors);
     check_launch("adamw");

@@ -1,4 +1,4 @@
-// Fused optimizer steps and gradient clipping over lists of tensors. They check the lists, hand all
+// Fused optimizer steps, gradient clipping and loss scaling over lists of tensors. They check the lists, hand all
 // parameters to one kernel call and bump the version of what was written, so that a graph that
 // still needs an old parameter says so. No gradients flow through.
 #include <vector>
@@ -51,6 +51,15 @@ float* state_of(const Tensor& param, const Tensor& state, int i, const char* nam
   return state.data_as<float>();
 }
 
+/// `count` f32 words that a kernel reads or keeps its state in.
+float* words_of(const Tensor& t, int64_t count, const char* name, const char* what) {
+  if (t.dtype() != DType::kF32 || t.numel() != count || !t.is_contiguous()) [[unlikely]] {
+    fail(ErrorCode::kUsage, "%s: %s must be %lld contiguous f32 values, it is %s of shape %s", name,
+         what, (long long)count, dtype_name(t.dtype()), to_string(t.shape()).c_str());
+  }
+  return t.data_as<float>();
+}
+
 /// Checks parameter and gradient `i`; `dense` keeps a contiguous copy of the gradient where one is
 /// needed.
 OptimParam param_of(const Tensor& param, const Tensor& grad, int i, const char* name,
@@ -68,6 +77,12 @@ OptimParam param_of(const Tensor& param, const Tensor& grad, int i, const char* 
     data = dense->data();
   }
   return {param.data(), data, nullptr, nullptr, param.numel(), param.dtype()};
+}
+
+/// What the steps know of overflows, or nullptr where no loss is scaled.
+const SkipRecord* skip_of(const Tensor& skip, const char* name) {
+  if (!skip) return nullptr;
+  return reinterpret_cast<const SkipRecord*>(words_of(skip, 2, name, "skip"));
 }
 
 void touch_all(const OpCall& call, Stream& stream) {
@@ -102,6 +117,7 @@ void sgd_step(OpCall& call) {
   touch_all(call, stream);
   SgdArgs args{call.number(3), momentum,     call.number(5),
                call.number(6), call.flag(7), call.flag(8)};
+  args.skip = skip_of(call.tensor(9), kName);
   if (LiveWords* live = live_words(stream)) args.live = live->add_sgd(args);
   run(list.data(), static_cast<int>(list.size()), args, stream);
   written(params, call.op);
@@ -135,6 +151,7 @@ void adamw_step(OpCall& call) {
   touch_all(call, stream);
   AdamWArgs args{call.number(4), call.number(5), call.number(6),
                  call.number(7), call.number(8), call.integer(9)};
+  args.skip = skip_of(call.tensor(10), kName);
   if (LiveWords* live = live_words(stream)) args.live = live->add_adamw(args);
   run(list.data(), static_cast<int>(list.size()), args, stream);
   written(params, call.op);
@@ -174,9 +191,43 @@ void clip_grad_norm(OpCall& call) {
   call.result(std::move(norm));
 }
 
+void amp_unscale(OpCall& call) {
+  constexpr const char* kName = "amp_unscale_";
+  auto grads = call.list(0);
+  const Tensor &scaler = call.tensor(1), &record = call.tensor(2);
+  std::vector<OptimParam>& list = scratch();
+  for (size_t i = 0; i < grads.size(); ++i) {
+    require_floating(grads[i], kName, "a gradient");
+    require_dense(grads[i], static_cast<int>(i), kName, "gradient");
+    if (grads[i].numel() == 0) continue;
+    list.push_back(
+        {grads[i].data(), grads[i].data(), nullptr, nullptr, grads[i].numel(), grads[i].dtype()});
+  }
+  auto* state = reinterpret_cast<ScalerState*>(words_of(scaler, 3, kName, "scaler"));
+  auto* skip = reinterpret_cast<SkipRecord*>(words_of(record, 2, kName, "record"));
+  Stream& stream = current_stream(scaler.device());
+  auto run = kernel(kernels(scaler.device()).amp_unscale, kName, scaler.device());
+  touch_all(call, stream);
+  run(list.data(), static_cast<int>(list.size()), state, skip, stream);
+  written({call.tensors.data(), call.tensors.size()}, call.op);
+}
+
+void amp_update(OpCall& call) {
+  constexpr const char* kName = "amp_update_";
+  const Tensor& scaler = call.tensor(0);
+  auto* state = reinterpret_cast<ScalerState*>(words_of(scaler, 3, kName, "scaler"));
+  Stream& stream = current_stream(scaler.device());
+  auto run = kernel(kernels(scaler.device()).amp_update, kName, scaler.device());
+  touch_all(call, stream);
+  run(state, {call.number(1), call.number(2), call.integer(3)}, stream);
+  written({call.tensors.data(), call.tensors.size()}, call.op);
+}
+
 }  // namespace
 
 void register_optimizer_ops() {
+  implement(Op::amp_unscale_, {.forward = amp_unscale});
+  implement(Op::amp_update_, {.forward = amp_update});
   implement(Op::sgd_step, {.forward = sgd_step});
   implement(Op::adamw_step, {.forward = adamw_step});
   implement(Op::clip_grad_norm, {.forward = clip_grad_norm});

@@ -1,10 +1,10 @@
-// The fused optimizer operators over lists of tensors. src/optim calls them; users call that. All
-// write in place, on the current stream, and record no gradients.
+// The fused optimizer operators over lists of tensors, and those of loss scaling. src/optim calls them; users
+// call that. All write in place, on the current stream, and record no gradients.
 import { wordCount, words } from '../../native/addon.js'
 import { UsageError } from '../../native/errors.js'
 import { Op } from '../../native/operators.js'
 import type { Tensor } from '../tensor.js'
-import { result, run, writeTensors } from './invoke.js'
+import { handleOf, optional, result, run, writeTensors } from './invoke.js'
 
 export interface SgdStep {
   lr: number
@@ -14,6 +14,8 @@ export interface SgdStep {
   nesterov: boolean
   /** The momentum buffers hold nothing yet. */
   firstStep: boolean
+  /** f32 [found, skipped]: where `found` is not 0 when the step runs, it changes nothing. */
+  skip: Tensor | undefined
 }
 
 export interface AdamwStep {
@@ -22,8 +24,10 @@ export interface AdamwStep {
   beta2: number
   eps: number
   weightDecay: number
-  /** From 1. */
+  /** From 1; skipped ones count. */
   step: number
+  /** As in SgdStep; what was skipped does not count for the bias correction. */
+  skip: Tensor | undefined
 }
 
 /**
@@ -41,7 +45,8 @@ export function sgdStep(
     at = writeTensors(at, grads.slice(from, to))
     at = writeTensors(at, momentumBuffers.slice(from, to))
     words.set([o.lr, o.momentum, o.weightDecay, o.dampening, +o.nesterov, +o.firstStep], at)
-    run(Op.sgd_step, at + 6)
+    words[at + 6] = optional(o.skip)
+    run(Op.sgd_step, at + 7)
   })
 }
 
@@ -59,7 +64,8 @@ export function adamwStep(
     at = writeTensors(at, firstMoments.slice(from, to))
     at = writeTensors(at, secondMoments.slice(from, to))
     words.set([o.lr, o.beta1, o.beta2, o.eps, o.weightDecay, o.step], at)
-    run(Op.adamw_step, at + 6)
+    words[at + 6] = optional(o.skip)
+    run(Op.adamw_step, at + 7)
   })
 }
 
@@ -74,6 +80,30 @@ export function clipGradNorm(grads: readonly Tensor[], maxNorm: number): Tensor 
   const at = writeTensors(0, grads)
   words[at] = maxNorm
   return result(Op.clip_grad_norm, at + 1)
+}
+
+/**
+ * Divides the gradients by the scale of `scaler` (f32: scale, growth tracker, overflow found) in place, and notes in it
+ * and in `record` (f32: found, skipped) whether one of them is not finite.
+ */
+export function ampUnscale(grads: readonly Tensor[], scaler: Tensor, record: Tensor): void {
+  if (grads.length + 32 > wordCount) {
+    throw new UsageError(`unscale_ takes at most ${wordCount - 32} tensors`)
+  }
+  const at = writeTensors(0, grads)
+  words[at] = handleOf(scaler)
+  words[at + 1] = handleOf(record)
+  run(Op.amp_unscale_, at + 2)
+}
+
+/** Lets the scale of `scaler` shrink after an overflow, or grow after `interval` steps without one. */
+export function ampUpdate(
+  scaler: Tensor,
+  o: { growth: number; backoff: number; interval: number },
+): void {
+  words[0] = handleOf(scaler)
+  words.set([o.growth, o.backoff, o.interval], 1)
+  run(Op.amp_update_, 4)
 }
 
 /**

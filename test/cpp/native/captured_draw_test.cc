@@ -61,7 +61,7 @@ TEST(CapturedDraws, AnOptimizerStepOnAnotherStreamUsesItsOwnRate) {
   Stream& side = host().create_stream();
   auto sgd = [](const Tensor& p, const Tensor& g, double lr) {
     call(Op::sgd_step, {std::vector<Tensor>{p}, std::vector<Tensor>{g}, std::vector<Tensor>{}, lr,
-                        0.0, 0.0, 0.0, false, true});
+                        0.0, 0.0, 0.0, false, true, Tensor()});
   };
   Tensor p = ops::full({4}, 1, DType::kF32, host()), g = ops::full({4}, 1, DType::kF32, host());
   Tensor q = ops::full({4}, 1, DType::kF32, host());

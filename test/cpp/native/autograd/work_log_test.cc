@@ -128,7 +128,7 @@ TEST(WorkLog, NamesTheDeviceTimeOfATrainingStep) {
     for (const Tensor& p : step.parameters()) grads.push_back(leaf_grad(p));
     step.op(Op::clip_grad_norm, {grads, 1.0});
     step.op(Op::adamw_step,
-            {step.parameters(), grads, first, second, 1e-3, 0.9, 0.95, 1e-8, 0.1, 1.0});
+            {step.parameters(), grads, first, second, 1e-3, 0.9, 0.95, 1e-8, 0.1, 1.0, Tensor()});
     gate->open();
     EXPECT_TRUE(host().driver().synchronize_stream(host().compute().handle(), 60'000));
     fabric::event_log::collect_device_times();

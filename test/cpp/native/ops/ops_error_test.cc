@@ -159,11 +159,11 @@ TEST(OpsError, InPlaceAndOptimizers) {
   expect_error(ErrorCode::kDtype, "mul_scalar_: the result has dtype f32",
                [] { call(Op::mul_scalar_, {zeros({2}, DType::kI64), 0.5}); });
   expect_error(ErrorCode::kUsage, "sgd_step: 1 params and 0 grads", [&] {
-    call(Op::sgd_step, {List{x}, List{}, List{}, 0.1, 0.0, 0.0, 0.0, false, true});
+    call(Op::sgd_step, {List{x}, List{}, List{}, 0.1, 0.0, 0.0, 0.0, false, true, Tensor()});
   });
   expect_error(ErrorCode::kShape, "adamw_step: gradient 0 has shape (3,)", [&] {
     call(Op::adamw_step,
-         {List{x}, List{zeros({3})}, List{x}, List{x}, 0.1, 0.9, 0.99, 1e-8, 0.0, 1});
+         {List{x}, List{zeros({3})}, List{x}, List{x}, 0.1, 0.9, 0.99, 1e-8, 0.0, 1, Tensor()});
   });
   expect_error(ErrorCode::kUsage, "clip_grad_norm: the list of gradients is empty",
                [] { call(Op::clip_grad_norm, {List{}, 1.0}); });

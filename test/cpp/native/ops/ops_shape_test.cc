@@ -224,11 +224,12 @@ TEST(OpsShape, OptimizersStepAndClip) {
   EXPECT_NEAR(values(norm)[0], 5, 1e-6);
   EXPECT_NEAR(values(g)[1], 2, 1e-5);
   const uint32_t before = p->storage->version();
-  call(Op::sgd_step, {List{p}, List{g}, List{}, 0.5, 0.0, 0.0, 0.0, false, true});
+  call(Op::sgd_step, {List{p}, List{g}, List{}, 0.5, 0.0, 0.0, 0.0, false, true, Tensor()});
   EXPECT_NEAR(values(p)[0], 1 - 0.75, 1e-5);
   EXPECT_EQ(p->storage->version(), before + 1);
   Tensor m = of({0, 0}), v = of({0, 0});
-  call(Op::adamw_step, {List{p}, List{g}, List{m}, List{v}, 0.1, 0.9, 0.999, 1e-8, 0.0, 1});
+  call(Op::adamw_step,
+       {List{p}, List{g}, List{m}, List{v}, 0.1, 0.9, 0.999, 1e-8, 0.0, 1, Tensor()});
   EXPECT_NEAR(values(p)[0], 0.25 - 0.1, 1e-4);
 }
 
