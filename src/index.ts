@@ -118,6 +118,7 @@ export type { FormatOptions } from './tensor/values/print.js'
 export { format, print } from './tensor/values/print.js'
 export type { Metrics, ProgressReport, TrainEvent, TrainResult } from './train/events.js'
 export type { TrainerOptions } from './train/options.js'
+export type { Precision } from './train/precision.js'
 export type { StopListener, Stoppable } from './train/stop.js'
 export { stopOnSignals } from './train/stop.js'
 export type {

@@ -12,6 +12,7 @@ import {
 } from '../metrics/progress.js'
 import type { Metrics, TrainEvent, TrainResult } from '../train/events.js'
 import type { TrainerOptions } from '../train/options.js'
+import { precisions } from '../train/precision.js'
 import { stopOnSignals } from '../train/stop.js'
 import { Trainer } from '../train/trainer.js'
 import { deviceHelp } from './devices.js'
@@ -32,6 +33,7 @@ interface TrainFlags
     | 'timeoutMs'
     | 'virtual'
     | 'graph'
+    | 'precision'
     | 'deterministic'
     | 'gemmChoices'
   > {
@@ -75,6 +77,9 @@ export function trainCommand(program: Command): void {
     .option('--seed <number>', 'seed of weights and data', whole)
     .option('--lr <rate>', "learning rate instead of the optimizer's own", decimal)
     .option('--clip-norm <norm>', 'clip gradients to this norm', decimal)
+    .addOption(
+      new Option('--precision <type>', 'what the task computes in').choices([...precisions]),
+    )
     .option('--graph', 'capture the training step and replay it')
     .option('--deterministic', 'choose no kernel by measurement: the same bits in every run')
     .option('--gemm-choices <file>', 'multiply as the run did that wrote this gemm-choices.json')
@@ -141,6 +146,10 @@ function resultLine(result: TrainResult) {
     loss: result.loss,
     metrics,
     communicationShare: Number(result.communicationShare.toFixed(4)),
+    precision: result.precision,
+    ...(result.lossScale === undefined
+      ? {}
+      : { lossScale: result.lossScale, skippedSteps: result.skippedSteps }),
     ...(result.stopped ? { stopped: true } : {}),
   }
 }
@@ -199,6 +208,9 @@ class TrainView {
     )
     if (Object.keys(result.metrics).length > 0) {
       this.note(`held-out  ${formatMetrics(result.metrics)}`)
+    }
+    if (result.lossScale !== undefined) {
+      this.note(`f16       loss scale ${result.lossScale}, ${result.skippedSteps} steps left out`)
     }
     this.note(`replicas  ${replicas} on ${devices.length} device${devices.length > 1 ? 's' : ''}`)
     if (result.run) this.note(`written   ${relative(process.cwd(), result.run) || '.'}`)

@@ -10,6 +10,7 @@ import type { TrainEvent, TrainResult } from './events.js'
 import { FlightRecorder } from './flight-recorder.js'
 import { locateTask } from './module-loader.js'
 import { type CheckedOptions, logInterval, type RunSettings, runSettings } from './options.js'
+import { applyTf32, lossScaleFields, precisionOf } from './precision.js'
 import { Recorder } from './recorder.js'
 import { RunDirectory } from './run-directory.js'
 import { Training } from './training.js'
@@ -76,6 +77,7 @@ export class Coordinator {
     if (this.#stopRequested) crew.requestStop()
     if (this.#abortedWith) crew.fail(this.#abortedWith)
     let directory: RunDirectory | undefined
+    const restoreTf32 = applyTf32(this.#options.precision)
     try {
       const loaded = await this.#load(crew, fabric, location)
       const totalSteps = await this.#begin(crew, group, loaded)
@@ -91,6 +93,7 @@ export class Coordinator {
       }
       throw error
     } finally {
+      restoreTf32()
       flight.close()
       directory?.close()
       await crew.destroy()
@@ -128,6 +131,7 @@ export class Coordinator {
       batchSize,
       accumulate,
       clipNorm,
+      precision: precisionOf(this.#options.precision),
       lr,
       bucketBytes: Math.round(bucketMegabytes * 2 ** 20),
       timeoutMs,
@@ -225,6 +229,8 @@ export class Coordinator {
       samplesPerSecond,
       tokensPerSecond: tokenRate(samplesPerSecond, task),
       communicationShare,
+      precision: precisionOf(this.#options.precision),
+      ...lossScaleFields(recorder.lossScale),
       replicasEqual: replies.every((reply) => reply.hash === hash),
       hash,
       losses: recorder.losses,

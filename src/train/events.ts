@@ -1,6 +1,7 @@
 // What a run tells while it goes on: typed events, in order, to the one listener that TrainerOptions
 // names. The CLI shows them; tests count them. Nothing in the library prints.
 import type { NativeDevice } from '../native/types.js'
+import type { Precision } from './precision.js'
 
 /** How a run stands after a chunk of steps. */
 export interface ProgressReport {
@@ -13,6 +14,10 @@ export interface ProgressReport {
   communicationShare: number
   etaSeconds: number | undefined
   lr: number | undefined
+  /** Of an f16 run: the loss scale. */
+  lossScale?: number
+  /** Of an f16 run: steps left out so far because gradients overflowed. */
+  skippedSteps?: number
 }
 
 /** Metrics of an evaluation, over all ranks. */
@@ -62,6 +67,12 @@ export interface TrainResult {
   /** Where the task says how many tokens a sample has, or that samples are tokens. */
   tokensPerSecond: number | undefined
   communicationShare: number
+  /** What the run computed in. */
+  precision: Precision
+  /** Of an f16 run: the loss scale after the last step. */
+  lossScale?: number
+  /** Of an f16 run: steps left out because gradients overflowed; they count in `steps`. */
+  skippedSteps?: number
   /** Do all ranks hold the same bits in every parameter and buffer? */
   replicasEqual: boolean
   /** SHA-256 of rank 0's parameters and buffers. */

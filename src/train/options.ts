@@ -4,6 +4,7 @@ import { createRequire } from 'node:module'
 import type * as Zod from 'zod'
 import { UsageError } from '../native/errors.js'
 import type { TrainEvent } from './events.js'
+import { precisions } from './precision.js'
 import type { TaskDefaults } from './task.js'
 
 /** Loaded on first use: it takes a while, and every worker imports weft without ever checking options. */
@@ -29,6 +30,7 @@ function makeSchema({ z }: typeof Zod) {
     evaluateEvery: z.int().nonnegative().optional(),
     logEvery: count.optional(),
     clipNorm: z.number().positive().optional(),
+    precision: z.enum(precisions).optional(),
     graph: z.boolean().default(false),
     deterministic: z.boolean().optional(),
     gemmChoices: z.union([z.instanceof(URL), z.string().min(1)]).optional(),
@@ -52,6 +54,8 @@ let schema: Schema | undefined
  *  - steps | epochs: length of the run; the task's defaults otherwise
  *  - batchSize: samples a step, device and micro-step; accumulate: micro-steps a step
  *  - lr: replaces the optimizer's own rate; evaluateEvery: steps between evaluations, 0: only at the end
+ *  - precision: 'bf16' and 'f16' run the task's loss and evaluation in autocast, f16 with its loss scaled; 'tf32' and
+ *    'f32' say what f32 products on GPUs may do, for the process while the run goes on. Default: as allowTf32() stands
  *  - graph: after a few steps, capture the whole step and replay it; where the task cannot be captured
  *    one line says so and training goes on without. Needs batches of one shape; what the task draws or
  *    decides in JavaScript inside `loss` is frozen at the capture

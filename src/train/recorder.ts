@@ -2,6 +2,7 @@
 // coordinator hands it each chunk's losses and times; it decides what is due and tells the listener.
 import { Meter } from '../metrics/meter.js'
 import type { Metrics, ProgressReport, TrainEvent } from './events.js'
+import { type LossScale, lossScaleFields } from './precision.js'
 import type { RunDirectory } from './run-directory.js'
 
 /** What {@link Recorder.chunk} is told. */
@@ -12,6 +13,7 @@ export interface ChunkRecord {
   seconds: number
   waitSeconds: number
   lr: number | undefined
+  lossScale: LossScale | undefined
 }
 
 /** How a recorder reports. */
@@ -29,6 +31,8 @@ export class Recorder {
   readonly meter: Meter
   readonly losses: number[] = []
   metrics: Metrics = {}
+  /** As it stood after the last chunk. */
+  lossScale: LossScale | undefined
   readonly #options: RecorderOptions
   readonly #started = performance.now()
   #logged = 0
@@ -47,6 +51,7 @@ export class Recorder {
   chunk(record: ChunkRecord): void {
     const { losses, samples, seconds, waitSeconds, lr } = record
     for (const loss of losses) this.losses.push(loss)
+    this.lossScale = record.lossScale
     this.meter.record({ steps: losses.length, samples, seconds, waitSeconds })
     this.#options.emit({ kind: 'progress', ...this.#report(mean(losses), lr) })
     if (this.untilLog <= 0) this.log(lr)
@@ -61,7 +66,7 @@ export class Recorder {
     const timeMs = this.#timeMs()
     const { step, loss, samplesPerSecond, communicationShare } = report
     const line = { kind: 'train', step, loss, samplesPerSecond, communicationShare, lr, timeMs }
-    this.#options.directory.metrics(line)
+    this.#options.directory.metrics({ ...line, ...lossScaleFields(this.lossScale) })
     this.#options.emit({ kind: 'log', timeMs, ...report })
   }
 
@@ -90,6 +95,15 @@ export class Recorder {
   #report(loss: number, lr: number | undefined): ProgressReport {
     const { steps, samplesPerSecond, communicationShare, etaSeconds } = this.meter.reading()
     const { totalSteps } = this.#options
-    return { step: steps, totalSteps, loss, samplesPerSecond, communicationShare, etaSeconds, lr }
+    return {
+      step: steps,
+      totalSteps,
+      loss,
+      samplesPerSecond,
+      communicationShare,
+      etaSeconds,
+      lr,
+      ...lossScaleFields(this.lossScale),
+    }
   }
 }

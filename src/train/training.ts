@@ -96,6 +96,7 @@ export class Training {
       samples: replies.reduce((sum, reply) => sum + reply.samples, 0),
       waitSeconds: replies.reduce((sum, reply) => sum + reply.waitSeconds, 0) / ranks,
       lr: this.#lr,
+      lossScale: replies[0]!.lossScale,
     })
   }
 

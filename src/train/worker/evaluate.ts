@@ -5,6 +5,7 @@ import { scope } from '../../tensor/scope/scope.js'
 import { Tensor } from '../../tensor/tensor.js'
 import type { BatchSource, HostBatch, Task } from '../task.js'
 import { disposeBatch, readerOf, toDevice } from './batches.js'
+import type { MixedPrecision } from './mixed-precision.js'
 import { inTask } from './task-call.js'
 import { requireBatch, requireMetrics } from './task-checks.js'
 
@@ -13,6 +14,7 @@ export interface EvaluationParts {
   task: Task
   model: Parameters<Task['loss']>[0]
   device: string
+  precision: MixedPrecision
   /** Called after each batch. */
   beat: () => void
 }
@@ -42,13 +44,14 @@ export async function evaluate(
 }
 
 async function evaluateBatch(
-  { task, model, device }: EvaluationParts,
+  { task, model, device, precision }: EvaluationParts,
   batch: HostBatch,
 ): Promise<[string, number][]> {
   const metrics = scope(() =>
     noGrad(() => {
       const moved = toDevice(batch, device)
-      return requireMetrics(inTask('task.evaluate', () => task.evaluate?.(model, moved)))
+      const run = () => precision.forward(() => task.evaluate?.(model, moved))
+      return requireMetrics(inTask('task.evaluate', run))
     }),
   )
   disposeBatch(batch)

@@ -1,6 +1,7 @@
 // What coordinator and workers say to each other: messages, replies and the votes of a step. Both sides
 // import it; it holds no state. The words that they share are in control.ts, errors in error-record.ts.
 import type { SafetensorsEntry } from '../../checkpoint/safetensors.js'
+import type { LossScale, Precision } from '../precision.js'
 import type { TaskDefaults } from '../task.js'
 import type { ErrorRecord } from './error-record.js'
 
@@ -35,6 +36,7 @@ export interface BeginMessage {
   batchSize: number
   accumulate: number
   clipNorm: number | undefined
+  precision: Precision
   lr: number | undefined
   bucketBytes: number
   timeoutMs: number
@@ -125,6 +127,8 @@ export interface RunReply {
   position: DataPosition
   /** Lines for the user. */
   notes: string[]
+  /** After these steps; undefined where no loss is scaled. */
+  lossScale: LossScale | undefined
 }
 
 /** Where a rank stands in its data. */

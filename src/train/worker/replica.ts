@@ -13,6 +13,7 @@ import { type Task, taskOf } from '../task.js'
 import { Feed } from './batches.js'
 import { CONTROL_BEATS } from './control.js'
 import { evaluate } from './evaluate.js'
+import { MixedPrecision } from './mixed-precision.js'
 import type {
   BeginMessage,
   BeginReply,
@@ -39,6 +40,7 @@ export class Replica {
   #task!: Task
   #model!: Module
   #state!: { parameters: NamedTensor[]; buffers: NamedTensor[] }
+  #precision!: MixedPrecision
   #begun: { stepper: Stepper; reducer: GradientReducer; feed: Feed } | undefined
 
   constructor({ rank, world, device, control }: LoadMessage) {
@@ -104,6 +106,7 @@ export class Replica {
     const optimizer: unknown = inTask('task.optimizer', () => this.#task.optimizer(tensors))
     requireOptimizer(optimizer)
     if (message.lr !== undefined) optimizer.lr = message.lr
+    this.#precision = new MixedPrecision(message.precision, device)
     const feed = new Feed((epoch) => this.#data('train', epoch, batchSize), accumulate)
     await feed.open()
     const epochSteps = feed.length === undefined ? undefined : Math.ceil(feed.length / accumulate)
@@ -120,6 +123,7 @@ export class Replica {
       reducer,
       feed,
       clipNorm: message.clipNorm,
+      precision: this.#precision,
       totalSteps,
       graph,
       group,
@@ -140,6 +144,7 @@ export class Replica {
       task: this.#task,
       model: this.#model,
       device: this.#place.device,
+      precision: this.#precision,
       beat: () => void Atomics.add(this.#control, CONTROL_BEATS, 1),
     }
     return { sums: await evaluate(parts, source) }
@@ -170,6 +175,7 @@ export class Replica {
     await this.#begun?.feed.close()
     this.#begun?.stepper.dispose()
     this.#begun?.reducer.dispose()
+    this.#precision?.dispose()
     this.#begun = undefined
     return {}
   }

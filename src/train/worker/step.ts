@@ -15,6 +15,7 @@ import type { Batch, HostBatch, Task, TaskOptimizer } from '../task.js'
 import { disposeBatch, type Feed, type StepBatches, toDevice } from './batches.js'
 import { CONTROL_BEATS, CONTROL_STEPS, passGate } from './control.js'
 import { GraphMode } from './graph-mode.js'
+import type { MixedPrecision } from './mixed-precision.js'
 import { packVote, type RunMessage, type RunReply, readVotes, type VoteResult } from './protocol.js'
 import type { NamedTensor } from './state.js'
 import { inTask } from './task-call.js'
@@ -33,6 +34,7 @@ export interface StepParts {
   reducer: GradientReducer
   feed: Feed
   clipNorm: number | undefined
+  precision: MixedPrecision
   totalSteps: number | undefined
   /** Captures the step when it can be captured. */
   graph: boolean
@@ -113,6 +115,7 @@ export class Stepper {
         ended,
         position,
         notes: this.#graph?.takeNotes() ?? [],
+        lossScale: await this.#parts.precision.lossScale(),
       }
     } finally {
       losses.dispose()
@@ -146,7 +149,17 @@ export class Stepper {
     sum: Tensor,
     vote: number,
   ): void {
-    const { reducer, device } = this.#parts
+    const { precision } = this.#parts
+    precision.step(() => this.#batches(batches, taken, sum, vote))
+  }
+
+  #batches(
+    batches: readonly (HostBatch | Batch)[],
+    taken: StepBatches,
+    sum: Tensor,
+    vote: number,
+  ): void {
+    const { reducer, device, precision } = this.#parts
     batches.forEach((batch, micro) => {
       reducer.begin(micro === batches.length - 1 ? 'reduce' : 'accumulate', vote)
       const weight = taken.counts[micro]! / taken.samples
@@ -156,7 +169,7 @@ export class Stepper {
           const weighted = weight === 1 ? loss : loss.mul(weight)
           sum.add_(weighted.reshape([1]))
         })
-        const scaled = weight === 1 ? loss : loss.mul(weight)
+        const scaled = precision.scaled(weight === 1 ? loss : loss.mul(weight))
         inTask('a gradient hook', () => scaled.backward())
       })
     })
@@ -164,14 +177,16 @@ export class Stepper {
 
   /** Clips the averaged gradients and updates the parameters. */
   #update(): void {
-    const { optimizer, clipNorm } = this.#parts
-    if (clipNorm !== undefined) scope(() => void clipGradNorm(this.#parameters, clipNorm))
-    inTask('task.optimizer', () => optimizer.step())
+    const { optimizer, clipNorm, precision } = this.#parts
+    const clip = () => {
+      if (clipNorm !== undefined) scope(() => void clipGradNorm(this.#parameters, clipNorm))
+    }
+    inTask('task.optimizer', () => precision.update(optimizer, clip))
   }
 
   #loss(batch: ReturnType<typeof toDevice>): Tensor {
-    const { task, model } = this.#parts
-    return requireLoss(inTask('task.loss', () => task.loss(model, batch)))
+    const { task, model, precision } = this.#parts
+    return requireLoss(inTask('task.loss', () => precision.forward(() => task.loss(model, batch))))
   }
 
   /** Waits for the reduction; a parameter without a gradient is named. */
