@@ -1,6 +1,6 @@
 // Loss curves to compare with PyTorch: builds each workload, writes its first weights and its batches, trains
-// on them (f32, no TF32) and writes the losses. bench/torch/loss_curve.py trains the same and compares. Run:
-// npm run bench -- loss-curve --out <folder> [--device cuda:0] [--work …] [--steps 50] [--batch N]
+// on them (f32 without TF32, or bf16 autocast) and writes the losses. bench/torch/loss_curve.py trains the same and compares. Run:
+// npm run bench -- loss-curve --out <folder> [--device cuda:0] [--work …] [--steps 50] [--batch N] [--precision bf16]
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -17,7 +17,14 @@ import {
 } from 'weft'
 import { type SafetensorsEntry, safetensorsPieces } from '../src/checkpoint/safetensors.js'
 import { count } from './training/arguments.js'
-import { type Model, trainStep, type Workload, workload } from './training/workloads.js'
+import {
+  type Model,
+  type StepPrecision,
+  stepPrecision,
+  trainStep,
+  type Workload,
+  workload,
+} from './training/workloads.js'
 
 /** The parameters as a safetensors file. */
 async function writeWeights(path: string, model: Model): Promise<void> {
@@ -37,13 +44,15 @@ interface Settings {
   device: string
   steps: number
   batch: number
+  precision: StepPrecision
 }
 
 /**
  * Writes weights.safetensors, x.bin and y.bin (batch after batch, little-endian f32 or i32), losses.json and
  * workload.json, which says how to read them.
  */
-async function writeCurve(work: Workload, { folder, device, steps, batch }: Settings) {
+async function writeCurve(work: Workload, settings: Settings) {
+  const { folder, device, steps, batch, precision } = settings
   mkdirSync(folder, { recursive: true })
   manualSeed(5)
   const model = work.model()
@@ -59,22 +68,21 @@ async function writeCurve(work: Workload, { folder, device, steps, batch }: Sett
     using loss = scope(() => {
       const inputs = tensor(x, { shape: [batch, ...work.input], device })
       const targets = tensor(y, { shape: [batch, ...work.target], device })
-      return trainStep(work, model, parameters, optimizer, inputs, targets)
+      return trainStep(work, model, parameters, optimizer, inputs, targets, precision)
     })
     losses.push(await loss.item())
   }
   writeFileSync(join(folder, 'losses.json'), JSON.stringify(losses))
   const { name, input, target, clip } = work
+  const facts = { work: name, device, steps, batch, precision }
   const dtype = batches[0]?.x instanceof Float32Array ? 'f32' : 'i32'
   writeFileSync(
     join(folder, 'workload.json'),
-    JSON.stringify({ work: name, device, steps, batch, input, inputDtype: dtype, target, clip }),
+    JSON.stringify({ ...facts, input, inputDtype: dtype, target, clip }),
   )
   optimizer.dispose()
   disposeAll(Object.values(model.stateDict()) as Tensor[])
-  console.log(
-    JSON.stringify({ work: name, device, steps, batch, first: losses[0], last: losses.at(-1) }),
-  )
+  console.log(JSON.stringify({ ...facts, first: losses[0], last: losses.at(-1) }))
 }
 
 const { values } = parseArgs({
@@ -84,6 +92,7 @@ const { values } = parseArgs({
     work: { type: 'string', default: 'reverse,vit,minigpt' },
     steps: { type: 'string' },
     batch: { type: 'string' },
+    precision: { type: 'string', default: 'f32' },
   },
 })
 if (values.out === undefined) throw new UsageError('--out <folder> says where to write the curves')
@@ -96,5 +105,6 @@ for (const work of values.work.split(',').map(workload)) {
     device: values.device,
     steps: count('steps', values.steps, 50),
     batch: count('batch', values.batch, work.batch),
+    precision: stepPrecision(values.precision),
   })
 }

@@ -1,6 +1,7 @@
 // Time of a training step on one device, at the sizes of bench/torch/training.py: one fixed batch on the device,
 // 8 steps to warm up, then the median of 5 rounds. Prints one JSON line a workload. Run:
-// npm run bench -- training [--device cuda:0] [--work reverse,vit,minigpt] [--steps 50] [--graph] [--tf32 off]
+// npm run bench -- training [--device cuda:0] [--work reverse,vit,minigpt,gpt2-124m] [--steps 50] [--graph]
+// [--tf32 off] [--precision bf16] [--batch 32]. Without --work gpt2-124m is left out.
 import { spawnSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
 import {
@@ -15,7 +16,14 @@ import {
   type Tensor,
 } from 'weft'
 import { count } from './training/arguments.js'
-import { fixedBatch, trainStep, type Workload, workload } from './training/workloads.js'
+import {
+  fixedBatch,
+  type StepPrecision,
+  stepPrecision,
+  trainStep,
+  type Workload,
+  workload,
+} from './training/workloads.js'
 
 const warmupSteps = 8
 const rounds = 5
@@ -26,6 +34,7 @@ interface Settings {
   steps: number
   batch: number
   graph: boolean
+  precision: StepPrecision
 }
 
 const median = (list: number[]) => [...list].sort((a, b) => a - b)[list.length >> 1] as number
@@ -45,7 +54,7 @@ async function time(run: () => void, { device, steps }: Settings): Promise<numbe
 }
 
 async function measure(work: Workload, settings: Settings) {
-  const { device, batch, graph } = settings
+  const { device, batch, graph, precision } = settings
   await openFabric({ devices: [device] })
   setDefaultDevice(device)
   manualSeed(0)
@@ -54,7 +63,7 @@ async function measure(work: Workload, settings: Settings) {
   const optimizer = work.optimizer(parameters)
   const { x, y } = fixedBatch(work, settings)
 
-  const whole = () => trainStep(work, model, parameters, optimizer, x, y)
+  const whole = () => trainStep(work, model, parameters, optimizer, x, y, precision)
   let loss: Tensor | undefined
   const step = () => {
     const next = scope(whole)
@@ -68,6 +77,7 @@ async function measure(work: Workload, settings: Settings) {
     work: work.name,
     mode: graph ? 'weft-graph' : 'weft',
     gpus: 1,
+    precision,
     ms: Number(ms.toFixed(4)),
     per_s: Math.round((batch * product(work.target) * 1000) / ms),
     peak_mb: Math.floor((memory()[device]?.peakAllocatedBytes ?? 0) / 2 ** 20),
@@ -85,6 +95,7 @@ const { values } = parseArgs({
     batch: { type: 'string' },
     graph: { type: 'boolean', default: false },
     tf32: { type: 'string', default: 'on' },
+    precision: { type: 'string', default: 'f32' },
   },
 })
 
@@ -104,6 +115,7 @@ if (works.length > 1) {
     steps: count('steps', values.steps, 50),
     batch: count('batch', values.batch, work.batch),
     graph: values.graph,
+    precision: stepPrecision(values.precision),
   })
   console.log(JSON.stringify(line))
 }

@@ -59,7 +59,8 @@ def train(folder, about, device):
     optimizer = work.optimizer(parameters, fused=False)
     losses = []
     for x, y in zip(*read_batches(folder, about)):
-        loss = work.step(model, parameters, optimizer, x.to(device), y.to(device))
+        x, y = x.to(device), y.to(device)
+        loss = work.step(model, parameters, optimizer, x, y, about.get("precision", "f32"))
         losses.append(loss.item())
     return losses
 
@@ -76,6 +77,7 @@ def compare(folder, device, limit):
         "work": about["work"],
         "steps": about["steps"],
         "batch": about["batch"],
+        "precision": about.get("precision", "f32"),
         "weft": about["device"],
         "torch": str(device),
         "firstLoss": [weft[0], torch_losses[0]],

@@ -77,6 +77,45 @@ class Gpt(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
+class Gpt2Block(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads, True, True)
+        self.norm2 = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        x = x + self.attention(self.norm1(x), None)
+        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
+
+
+class Gpt2(nn.Module):
+    def __init__(self, vocabulary, length, width, heads, layers):
+        super().__init__()
+        self.tokens = nn.Embedding(vocabulary, width)
+        self.positions = nn.Embedding(length, width)
+        self.blocks = nn.ModuleList(Gpt2Block(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        for name, weight in self.named_parameters():
+            if "norm" in name:
+                continue
+            if weight.dim() == 1:
+                nn.init.zeros_(weight)
+            else:
+                residual = name.endswith(("down.weight", "projection.weight"))
+                nn.init.normal_(weight, std=0.02 / math.sqrt(2 * layers) if residual else 0.02)
+
+    def forward(self, tokens, targets):
+        """The loss."""
+        x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1], device=tokens.device))
+        for block in self.blocks:
+            x = block(x)
+        logits = F.linear(self.norm(x), self.tokens.weight)
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
 class Vit(nn.Module):
     def __init__(self, width=256, heads=8, layers=6, patch=4, tokens=16, side=32):
         super().__init__()
@@ -106,6 +145,15 @@ def adamw(parameters, fused):
     )
 
 
+def adamw_matrices(parameters, fused):
+    """Weight decay on matrices alone."""
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1]},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return adamw(groups, fused)
+
+
 def sgd(parameters, fused):
     return torch.optim.SGD(parameters, lr=0.1)
 
@@ -115,9 +163,10 @@ class Workload:
         self.model, self.optimizer, self.clip = model, optimizer, clip
         self.batch, self.sample, self.targets, self.classes = batch, sample, targets, classes
 
-    def step(self, forward, parameters, optimizer, x, y):
+    def step(self, forward, parameters, optimizer, x, y, precision="f32"):
         """One whole training step; returns the loss."""
-        loss = forward(x, y)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = forward(x, y)
         loss.backward()
         if self.clip:
             nn.utils.clip_grad_norm_(parameters, self.clip)
@@ -133,5 +182,14 @@ WORKLOADS = {
     "vit": Workload(lambda device: Vit(), adamw, 0, 256, (3, 32, 32), (), 10),
     "minigpt": Workload(
         lambda device: Gpt(4096, 128, 256, 8, 6, device), adamw, 1.0, 64, (128,), (128,), 4096
+    ),
+    "gpt2-124m": Workload(
+        lambda device: Gpt2(50304, 1024, 768, 12, 12),
+        adamw_matrices,
+        1.0,
+        32,
+        (1024,),
+        (1024,),
+        50304,
     ),
 }

@@ -1,9 +1,9 @@
 """PyTorch's side of bench/training.ts and `weft bench scaling`: the same models, sizes, optimizers, clipping.
 
 One fixed batch on the device, 8 steps to warm up, the median of 5 rounds; one JSON line a workload and
-mode. Run: python3 bench/torch/training.py [reverse,vit,minigpt] [eager,compile,reduce-overhead] [steps]
+mode. Run: python3 bench/torch/training.py [reverse,vit,minigpt,gpt2-124m] [eager,compile,reduce-overhead] [steps]
 On several GPUs, with DistributedDataParallel over NCCL: torchrun --nproc-per-node 2 bench/torch/training.py ...
-TF32=0 turns TF32 off, DEVICE=cpu runs without a GPU (DDP over gloo), SCALING=strong shares the batch out.
+PRECISION=bf16 runs forwards in bf16 autocast, TF32=0 turns TF32 off, DEVICE=cpu runs without a GPU (DDP over gloo), SCALING=strong shares the batch out.
 """
 
 import json
@@ -20,6 +20,7 @@ from models import WORKLOADS
 RANK = int(os.environ.get("RANK", 0))
 WORLD = int(os.environ.get("WORLD_SIZE", 1))
 DEVICE = torch.device(os.environ.get("DEVICE", f"cuda:{os.environ.get('LOCAL_RANK', 0)}"))
+PRECISION = os.environ.get("PRECISION", "f32")
 SCALING = os.environ.get("SCALING", "weak")
 ON_GPU = DEVICE.type == "cuda"
 
@@ -59,13 +60,13 @@ def measure(name, mode, steps):
     optimizer = work.optimizer(parameters, fused=True)
     x, y = fixed_batch(work)
     for _ in range(8):
-        loss = work.step(forward, parameters, optimizer, x, y)
+        loss = work.step(forward, parameters, optimizer, x, y, PRECISION)
     synchronize()
     rounds = []
     for _ in range(5):
         start = time.perf_counter()
         for _ in range(steps):
-            loss = work.step(forward, parameters, optimizer, x, y)
+            loss = work.step(forward, parameters, optimizer, x, y, PRECISION)
         synchronize()
         rounds.append((time.perf_counter() - start) / steps * 1e3)
     ms = statistics.median(rounds)
@@ -76,6 +77,7 @@ def measure(name, mode, steps):
         "mode": mode,
         "gpus": WORLD,
         "scaling": SCALING,
+        "precision": PRECISION,
         "ms": round(ms, 4),
         "per_s": round(units / ms * 1e3),
         "peak_mb": peak,
@@ -87,7 +89,7 @@ def main():
     tf32 = os.environ.get("TF32", "1") == "1"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
-    names = sys.argv[1].split(",") if len(sys.argv) > 1 else list(WORKLOADS)
+    names = sys.argv[1].split(",") if len(sys.argv) > 1 else ["reverse", "vit", "minigpt"]
     modes = sys.argv[2].split(",") if len(sys.argv) > 2 else ["eager", "compile", "reduce-overhead"]
     steps = int(sys.argv[3]) if len(sys.argv) > 3 else 50
     if ON_GPU:

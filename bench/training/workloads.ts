@@ -1,7 +1,8 @@
 // The workloads that the training benchmarks run, the same in PyTorch (bench/torch/models.py): model, batch,
-// optimizer and clipping of `reverse`, `vit` and `minigpt`. bench/training.ts, bench/loss-curve.ts
+// optimizer and clipping of `reverse`, `vit`, `minigpt` and `gpt2-124m`. bench/training.ts, bench/loss-curve.ts
 // and bench/step-log.ts use it.
-import { data, type nn, optim, randint, randn, type Tensor, UsageError } from 'weft'
+import { autocast, data, type nn, optim, randint, randn, type Tensor, UsageError } from 'weft'
+import { decayGroups, Gpt2, gpt2Small } from '../../examples/multigpu/gpt2-model.js'
 import { Gpt, type GptOptions, startNormal } from '../../examples/multigpu/transformer.js'
 import { Vit } from '../../examples/multigpu/vit.js'
 
@@ -96,6 +97,18 @@ export const workloads: readonly Workload[] = [
     { vocabulary: 4096, length: 128, width: 256, heads: 8, layers: 6 },
     { batch: 64, clip: 1, optimizer: adamw },
   ),
+  {
+    name: 'gpt2-124m',
+    model: () => new Gpt2(gpt2Small),
+    optimizer: (parameters) =>
+      optim.adamw(decayGroups(parameters), { lr: 3e-4, betas: [0.9, 0.95], weightDecay: 0.1 }),
+    clip: 1,
+    batch: 32,
+    input: [gpt2Small.length],
+    target: [gpt2Small.length],
+    classes: gpt2Small.vocabulary,
+    make: (batch, index) => tokens(batch, gpt2Small.length, gpt2Small.vocabulary, index),
+  },
 ]
 
 /** The workload called `name`. */
@@ -116,6 +129,15 @@ export function fixedBatch(
   return { x, y: randint(0, classes, [batch, ...target], { device }) }
 }
 
+/** What a benchmark's step computes in: f32 products (TF32 where allowed), or bf16 autocast. */
+export type StepPrecision = 'f32' | 'bf16'
+
+/** The precision that a flag names; throws UsageError. */
+export function stepPrecision(text: string): StepPrecision {
+  if (text === 'f32' || text === 'bf16') return text
+  throw new UsageError(`--precision ${text}: choose f32 or bf16`)
+}
+
 /** Loss, gradients, clipping, optimizer: one whole step. Returns the loss, which the caller owns. */
 export function trainStep(
   { clip }: Workload,
@@ -124,8 +146,9 @@ export function trainStep(
   optimizer: optim.Optimizer,
   x: Tensor,
   y: Tensor,
+  precision: StepPrecision = 'f32',
 ): Tensor {
-  const loss = model.loss(x, y)
+  const loss = autocast(precision, () => model.loss(x, y))
   loss.backward()
   if (clip > 0) optim.clipGradNorm(parameters, clip)
   optimizer.step()
