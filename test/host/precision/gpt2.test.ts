@@ -45,7 +45,7 @@ test('it learns a file of tokens, in bf16 as in f32, replicas bit-equal', async 
       ...several(2),
       steps: 40,
       batchSize: 4,
-      lr: 3e-3,
+      lr: 1e-2,
       run: false,
       ...options,
     }).fit()
