@@ -304,6 +304,37 @@ void Reducer::agree_on_order() {
     s.next_order = s.seen_order;
 }
 
+std::vector<int> Reducer::order() const {
+  const Shared& s = *shared_;
+  if (!s.order_known) return {};
+  if (!s.next_order.empty()) return s.next_order;
+  std::vector<int> order;
+  for (const Bucket& bucket : s.buckets) {
+    order.insert(order.end(), bucket.params.begin(), bucket.params.end());
+  }
+  return order;
+}
+
+void Reducer::set_order(const std::vector<int>& order) {
+  Shared& s = *shared_;
+  if (s.step_open) fail(ErrorCode::kUsage, "the order of gradients is set between steps");
+  std::vector<char> seen(s.params.size(), 0);
+  for (int p : order) {
+    if (p < 0 || static_cast<size_t>(p) >= seen.size() || seen[static_cast<size_t>(p)]) {
+      fail(ErrorCode::kUsage, "the order of gradients has parameter %d of %zu twice or not", p,
+           seen.size());
+    }
+    seen[static_cast<size_t>(p)] = 1;
+  }
+  if (order.size() != seen.size()) {
+    fail(ErrorCode::kUsage, "the order of gradients has %zu parameters, not %zu", order.size(),
+         seen.size());
+  }
+  lay_out(order);
+  s.next_order.clear();
+  s.order_known = true;
+}
+
 ReducerStats Reducer::stats() {
   Shared& s = *shared_;
   fabric::Driver& driver = s.device().driver();

@@ -71,6 +71,13 @@ class Reducer {
   void abandon();
   ReducerStats stats();
 
+  /// The agreed order of the parameters in the arena, which the next step uses; empty until the
+  /// ranks have agreed. Sums in ring order depend on it, so a resumed run takes it over.
+  std::vector<int> order() const;
+  /// Lays the arena out in the order of an earlier run, alike on all ranks, before the first step.
+  /// Throws UsageError when it is no permutation of the parameters, or a step is open.
+  void set_order(const std::vector<int>& order);
+
  private:
   struct Bucket;
   struct Shared;

@@ -16,27 +16,33 @@ import { precisions } from '../train/precision.js'
 import { stopOnSignals } from '../train/stop.js'
 import { Trainer } from '../train/trainer.js'
 import { deviceHelp } from './devices.js'
+import {
+  addCheckpointFlags,
+  type CheckpointFlags,
+  checkpointLine,
+  withCheckpoint,
+} from './train-checkpoints.js'
 
 /** What commander makes of the flags. */
 interface TrainFlags
-  extends Pick<
-    TrainerOptions,
-    | 'steps'
-    | 'epochs'
-    | 'batchSize'
-    | 'accumulate'
-    | 'seed'
-    | 'lr'
-    | 'logEvery'
-    | 'evaluateEvery'
-    | 'clipNorm'
-    | 'timeoutMs'
-    | 'virtual'
-    | 'graph'
-    | 'precision'
-    | 'deterministic'
-    | 'gemmChoices'
-  > {
+  extends CheckpointFlags,
+    Pick<
+      TrainerOptions,
+      | 'steps'
+      | 'epochs'
+      | 'batchSize'
+      | 'accumulate'
+      | 'seed'
+      | 'lr'
+      | 'logEvery'
+      | 'evaluateEvery'
+      | 'clipNorm'
+      | 'timeoutMs'
+      | 'virtual'
+      | 'graph'
+      | 'deterministic'
+      | 'gemmChoices'
+    > {
   devices: string
   run?: string | false
   runsFolder: string
@@ -62,7 +68,7 @@ function decimal(text: string): number {
 
 /** Adds `weft train` to the program. */
 export function trainCommand(program: Command): void {
-  program
+  const command = program
     .command('train')
     .description('train a task data-parallel, one replica a device')
     .argument('<task>', 'task module (.ts, .js or .mjs) whose default export is a defineTask()')
@@ -86,6 +92,7 @@ export function trainCommand(program: Command): void {
     .option('--log-every <steps>', 'steps between log lines', whole)
     .option('--evaluate-every <steps>', 'steps between evaluations (0: only at the end)', whole)
     .option('--timeout-ms <ms>', 'how long a rank waits for the others', whole)
+  addCheckpointFlags(command, { whole, decimal })
     .option('--run <name>', 'name of the folder that the run is written to')
     .option('--no-run', 'write nothing')
     .option('--runs-folder <path>', 'folder of all runs', 'runs')
@@ -105,7 +112,7 @@ async function train(task: string, flags: TrainFlags): Promise<void> {
     devices,
     // Commander makes `true` of a --no-run that was not given.
     ...((run as unknown) === true || run === undefined ? {} : { run }),
-    ...options,
+    ...withCheckpoint(options),
     onEvent: (event) => view.show(event),
   })
   const release = stopOnSignals(trainer, {
@@ -182,6 +189,7 @@ class TrainView {
     else if (event.kind === 'progress' && this.#bar) this.#update(event)
     else if (event.kind === 'log' && !this.#bar) this.#update(event)
     else if (event.kind === 'stopped') this.note(`stopped after step ${event.step}`)
+    else if (checkpointLine(event) !== undefined) this.note(checkpointLine(event)!)
     else if (event.kind === 'print' || event.kind === 'note') this.note(event.line)
     else if (event.kind === 'evaluation') {
       const { step, metrics, seconds } = event

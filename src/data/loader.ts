@@ -43,10 +43,22 @@ export class Loader<B> implements AsyncIterable<B> {
     this.length = dropLastBatch ? Math.floor(batches) : Math.ceil(batches)
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<B, void, void> {
+  [Symbol.asyncIterator](): AsyncGenerator<B, void, void> {
+    return this.#batches(0)
+  }
+
+  /** The batches from number `batch` on; those before are not made. A resumed run begins there. */
+  startingAt(batch: number): AsyncIterable<B> {
+    if (!Number.isInteger(batch) || batch < 0) {
+      throw new UsageError(`loader: a batch is a whole number from 0, not ${batch}`)
+    }
+    return { [Symbol.asyncIterator]: () => this.#batches(batch) }
+  }
+
+  async *#batches(first: number): AsyncGenerator<B, void, void> {
     const { batchSize, collate, prefetch = 2 } = this.#options
     const ahead: Promise<B>[] = []
-    let next = 0
+    let next = first
     const make = (): void => {
       if (next >= this.length) return
       const batch = next++

@@ -58,6 +58,20 @@ export class GradientReducer {
     return { deviceWaitSeconds: waitUs / 1e6, hostWaitSeconds: hostWaitUs / 1e6, buckets, bytes }
   }
 
+  /**
+   * Order in which the gradients lie in the arena from the next step on; undefined until the ranks have agreed, which
+   * they do in the first step. Sums of large buckets depend on it.
+   */
+  order(): number[] | undefined {
+    const order = native.reducerOrder(this.#id)
+    return order.length === 0 ? undefined : Array.from(order)
+  }
+
+  /** Takes over another run's order before the first step; the same on every rank. Throws UsageError unless it fits. */
+  setOrder(order: readonly number[]): void {
+    native.reducerSetOrder(this.#id, Float64Array.from(order))
+  }
+
   /** Gives the arena back; gradients stay until replaced. Idempotent. */
   dispose(): void {
     if (this.#id === 0) return

@@ -334,6 +334,9 @@ export interface Addon extends BenchFunctions, GroupFunctions {
     waitUs: number
     hostWaitUs: number
   }
+  /** Order of the parameters in the arena; empty until the ranks have agreed on it. */
+  reducerOrder(id: number): Float64Array
+  reducerSetOrder(id: number, order: Float64Array): void
   reducerDispose(id: number): void
 
   /** Begins a capture on the devices' compute streams; returns the graph's id. */

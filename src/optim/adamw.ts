@@ -5,8 +5,9 @@ import { zerosLike } from '../tensor/operators/factory.js'
 import { adamwStep } from '../tensor/operators/optimizer-steps.js'
 import { keep } from '../tensor/scope/scope.js'
 import type { Tensor } from '../tensor/tensor.js'
-import { Optimizer, type Parameters, type Updates } from './optimizer.js'
+import { Optimizer, ownCopy, type Parameters, type Updates } from './optimizer.js'
 import { requireNumber } from './options.js'
+import { type OptimizerState, parameterStates } from './state.js'
 
 export interface AdamWOptions {
   lr: number
@@ -91,16 +92,37 @@ export class AdamW extends Optimizer<AdamWOptions> {
     }
   }
 
-  stateDict(): Record<string, Tensor> {
-    const out: Record<string, Tensor> = {}
+  stateDict(): OptimizerState {
+    const tensors: Record<string, Tensor> = {}
+    const counts: Record<string, number> = {}
     for (const [g, list] of this.#moments.entries()) {
       for (const [p, m] of list.entries()) {
         if (!m) continue
-        out[`${g}.${p}.first`] = m.first
-        out[`${g}.${p}.second`] = m.second
+        tensors[`${g}.${p}.first`] = m.first
+        tensors[`${g}.${p}.second`] = m.second
+        counts[`${g}.${p}.steps`] = m.steps
       }
     }
-    return out
+    return { kind: 'adamw', steps: this.steps, counts, tensors }
+  }
+
+  loadStateDict(state: OptimizerState): void {
+    const names = { tensors: ['first', 'second'], counts: ['steps'] }
+    const states = parameterStates(state, 'adamw', this.groups, names)
+    const loaded = states.map(({ group, parameter, tensors, counts }) => {
+      const like = this.groups[group]?.params[parameter] as Tensor
+      const moments: Moments = {
+        first: ownCopy(tensors.first as Tensor, like),
+        second: ownCopy(tensors.second as Tensor, like),
+        steps: counts.steps as number,
+      }
+      return { group, parameter, moments }
+    })
+    this.dispose()
+    this.steps = state.steps
+    for (const { group, parameter, moments } of loaded) {
+      ;(this.#moments[group] as (Moments | undefined)[])[parameter] = moments
+    }
   }
 
   dispose(): void {

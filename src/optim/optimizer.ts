@@ -1,9 +1,13 @@
 // What every optimizer shares: parameter groups, the learning rate, gradients taken and cleared. Used by the
 // trainer through step(), zeroGrad() and lr; SGD and AdamW add the fused update.
+import { noGrad } from '../autograd/no-grad.js'
 import { activeRates } from '../graph/replay-rates.js'
 import { UsageError } from '../native/errors.js'
+import { zerosLike } from '../tensor/operators/factory.js'
+import { keep } from '../tensor/scope/scope.js'
 import { Tensor } from '../tensor/tensor.js'
 import { requireKnown, requireNumber } from './options.js'
+import type { OptimizerState } from './state.js'
 
 /** Parameters with options of their own; what is absent comes from the optimizer's options. */
 export interface ParameterGroup<O> {
@@ -118,8 +122,15 @@ export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
     }
   }
 
-  /** Tensors of the optimizer's own, by name, for saving. */
-  abstract stateDict(): Record<string, Tensor>
+  /** State to save: the optimizer's own tensors, which stay its own, and its counts. Not its options. */
+  abstract stateDict(): OptimizerState
+  /**
+   * Takes over the state of an optimizer of the same kind over parameters of the same shapes, by value. Options, the
+   * learning rate among them, stay. Checks everything first: when it throws, nothing has changed.
+   * @throws UsageError  another kind, or state that it does not keep
+   * @throws ShapeError  a tensor has not its parameter's shape
+   */
+  abstract loadStateDict(state: OptimizerState): void
   /** Frees the optimizer's own tensors. Idempotent. */
   abstract dispose(): void
   protected abstract update(group: number, updates: Updates): void
@@ -137,6 +148,15 @@ export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
     }
     return out
   }
+}
+
+/** An f32 copy of `value` on the device of `like`, the optimizer's own. */
+export function ownCopy(value: Tensor, like: Tensor): Tensor {
+  return noGrad(() => {
+    const copy = keep(zerosLike(like, { dtype: 'f32' }))
+    copy.copy_(value)
+    return copy
+  })
 }
 
 function isTensorList<O>(parameters: Parameters<O>): parameters is Tensor[] {

@@ -5,8 +5,9 @@ import { zerosLike } from '../tensor/operators/factory.js'
 import { sgdStep } from '../tensor/operators/optimizer-steps.js'
 import { keep } from '../tensor/scope/scope.js'
 import type { Tensor } from '../tensor/tensor.js'
-import { Optimizer, type Parameters, type Updates } from './optimizer.js'
+import { Optimizer, ownCopy, type Parameters, type Updates } from './optimizer.js'
 import { requireNumber } from './options.js'
+import { type OptimizerState, parameterStates } from './state.js'
 
 export interface SgdOptions {
   lr: number
@@ -79,12 +80,28 @@ export class SGD extends Optimizer<SgdOptions> {
     }
   }
 
-  stateDict(): Record<string, Tensor> {
-    const out: Record<string, Tensor> = {}
+  stateDict(): OptimizerState {
+    const tensors: Record<string, Tensor> = {}
     for (const [g, buffers] of this.#momentum.entries()) {
-      for (const [p, buffer] of buffers.entries()) if (buffer) out[`${g}.${p}.momentum`] = buffer
+      for (const [p, buffer] of buffers.entries()) {
+        if (buffer) tensors[`${g}.${p}.momentum`] = buffer
+      }
     }
-    return out
+    return { kind: 'sgd', steps: this.steps, counts: {}, tensors }
+  }
+
+  loadStateDict(state: OptimizerState): void {
+    const names = { tensors: ['momentum'], counts: [] }
+    const states = parameterStates(state, 'sgd', this.groups, names)
+    const loaded = states.map(({ group, parameter, tensors }) => {
+      const like = this.groups[group]?.params[parameter] as Tensor
+      return { group, parameter, momentum: ownCopy(tensors.momentum as Tensor, like) }
+    })
+    this.dispose()
+    this.steps = state.steps
+    for (const { group, parameter, momentum } of loaded) {
+      ;(this.#momentum[group] as (Tensor | undefined)[])[parameter] = momentum
+    }
   }
 
   dispose(): void {

@@ -1,9 +1,13 @@
 // One run from start to end: opens the devices, starts a worker on each, checks that the replicas
 // agree, has them trained, and writes what the run leaves behind. The replicas themselves live in the
 // workers. Trainer makes one for each fit().
+
+import type { Manifest } from '../checkpoint/manifest.js'
 import { type Fabric, openFabric } from '../fabric/fabric.js'
 import type { Group } from '../fabric/group.js'
+import { packageVersion } from '../native/load.js'
 import { requireSameHash, requireSameState } from './agreement.js'
+import { Checkpoints } from './checkpoints.js'
 import { ChoiceKeeper } from './choice-keeper.js'
 import { Crew } from './crew.js'
 import type { TrainEvent, TrainResult } from './events.js'
@@ -12,7 +16,9 @@ import { locateTask } from './module-loader.js'
 import { type CheckedOptions, logInterval, type RunSettings, runSettings } from './options.js'
 import { applyTf32, lossScaleFields, precisionOf } from './precision.js'
 import { Recorder } from './recorder.js'
-import { RunDirectory } from './run-directory.js'
+import { changes, requireFits, resumeState } from './restoring.js'
+import { findResumption, type Resumption } from './resume.js'
+import { checkpointsFolder, RunDirectory, trimMetrics } from './run-directory.js'
 import { Training } from './training.js'
 import type { LoadReply } from './worker/protocol.js'
 
@@ -31,7 +37,9 @@ function tokenRate(samplesPerSecond: number, task: LoadReply): number | undefine
 
 /** Runs one task once. */
 export class Coordinator {
-  readonly #options: CheckedOptions
+  #options: CheckedOptions
+  #resumption: Resumption | undefined
+  #directory: RunDirectory | undefined
   #crew: Crew | undefined
   #choices: ChoiceKeeper | undefined
   #stopRequested = false
@@ -39,6 +47,11 @@ export class Coordinator {
 
   constructor(options: CheckedOptions) {
     this.#options = options
+  }
+
+  /** Folder of the run, once there is one. */
+  get runFolder(): string | undefined {
+    return this.#directory?.path
   }
 
   /** Stops all ranks after the step in progress. */
@@ -55,14 +68,10 @@ export class Coordinator {
 
   /** The whole run. However it ends, all workers have ended and the group is gone afterwards. */
   async run(): Promise<TrainResult> {
-    const { task, devices, virtual, deterministic, gemmChoices } = this.#options
-    const location = await locateTask(task)
-    const fabric = await openFabric({
-      devices,
-      ...(virtual === undefined ? {} : { virtual }),
-      ...(deterministic === undefined ? {} : { deterministic }),
-      ...(gemmChoices === undefined ? {} : { gemmChoices }),
-    })
+    const location = await locateTask(this.#options.task)
+    this.#resumption = await findResumption(this.#options, location.source)
+    if (this.#resumption) this.#options = this.#resumption.options
+    const fabric = await this.#openFabric()
     const group = fabric.group()
     const flight = new FlightRecorder(fabric)
     const crew = new Crew({
@@ -76,17 +85,16 @@ export class Coordinator {
     this.#crew = crew
     if (this.#stopRequested) crew.requestStop()
     if (this.#abortedWith) crew.fail(this.#abortedWith)
-    let directory: RunDirectory | undefined
     const restoreTf32 = applyTf32(this.#options.precision)
     try {
       const loaded = await this.#load(crew, fabric, location)
       const totalSteps = await this.#begin(crew, group, loaded)
-      directory = await this.#openDirectory(fabric, loaded)
+      const directory = await this.#openDirectory(fabric, loaded, location.source)
       if (directory.path) flight.start()
       return await this.#train(crew, fabric, directory, { ...loaded, totalSteps })
     } catch (error) {
       await this.#choices?.close().catch(() => {}) // the run's own failure says more
-      const file = await flight.write(directory, error)
+      const file = await flight.write(this.#directory, error)
       if (file !== undefined) {
         const line = `what happened before is in ${file}: weft inspect reads it`
         this.#emit({ kind: 'note', step: 0, line })
@@ -95,7 +103,7 @@ export class Coordinator {
     } finally {
       restoreTf32()
       flight.close()
-      directory?.close()
+      this.#directory?.close()
       await crew.destroy()
       group.dispose()
       this.#crew = undefined
@@ -118,14 +126,17 @@ export class Coordinator {
     }))
     requireSameState(replies)
     const task = replies[0]!
+    const { checkpoint } = this.#resumption ?? {}
+    if (checkpoint) await requireFits(checkpoint, task)
     return { task, settings: runSettings(this.#options, task.defaults) }
   }
 
   /** Rank 0's weights go to all ranks; returns the steps of the whole run where they are known. */
   async #begin(crew: Crew, group: Group, { settings }: Omit<Loaded, 'totalSteps'>) {
-    const { bucketMegabytes, timeoutMs, lr, graph } = this.#options
+    const { bucketMegabytes, timeoutMs, lr, graph, checkpoint } = this.#options
     const { batchSize, accumulate, clipNorm, steps } = settings
-    const replies = await crew.sendAll<'begin'>(() => ({
+    const from = this.#resumption?.checkpoint
+    const replies = await crew.sendAll<'begin'>((rank) => ({
       kind: 'begin',
       group: group.id,
       batchSize,
@@ -138,6 +149,8 @@ export class Coordinator {
       graph,
       steps,
       epochs: settings.epochs,
+      checkpoints: checkpoint !== undefined,
+      resume: from && resumeState(from, settings, crew.size, rank),
     }))
     requireSameHash(
       replies.map((reply) => reply.hash),
@@ -146,12 +159,37 @@ export class Coordinator {
     return replies[0]!.totalSteps
   }
 
-  async #openDirectory(fabric: Fabric, { task, settings }: Omit<Loaded, 'totalSteps'>) {
-    const { runsFolder, run, task: asked, onEvent: _, ...options } = this.#options
-    const directory = new RunDirectory({ folder: runsFolder, name: run, task: task.task })
+  async #openFabric(): Promise<Fabric> {
+    const { devices, virtual, deterministic, gemmChoices } = this.#options
+    return openFabric({
+      devices,
+      ...(virtual === undefined ? {} : { virtual }),
+      ...(deterministic === undefined ? {} : { deterministic }),
+      ...(gemmChoices === undefined ? {} : { gemmChoices }),
+    })
+  }
+
+  async #openDirectory(
+    fabric: Fabric,
+    { task, settings }: Omit<Loaded, 'totalSteps'>,
+    source: string,
+  ) {
+    const { runsFolder, run, task: asked, onEvent: _, resume, restarts, ...options } = this.#options
+    const { run: existing, checkpoint } = this.#resumption ?? {}
+    const step = checkpoint?.manifest.step ?? 0
+    if (existing !== undefined) await trimMetrics(existing, step)
+    const directory = new RunDirectory({
+      folder: runsFolder,
+      name: run,
+      task: task.task,
+      existing,
+    })
+    this.#directory = directory
     await directory.config({
       task: task.task,
       module: asked instanceof URL ? asked.href : asked,
+      source,
+      ...(checkpoint ? { resumed: { step, from: checkpoint.path } } : {}),
       options,
       settings,
       devices: fabric.devices,
@@ -182,18 +220,77 @@ export class Coordinator {
       totalSteps,
       run: directory.path,
     })
+    const resumed = this.#tellResumed(crew, settings)
     const recorder = new Recorder({
       totalSteps,
+      firstStep: resumed?.step ?? 0,
       logEvery: logInterval(settings, totalSteps),
       directory,
       emit: this.#emit,
     })
     const { evaluates } = task
-    const training = new Training({ crew, recorder, settings, totalSteps, evaluates })
+    const checkpoints = this.#checkpoints(crew, fabric, directory, loaded)
+    await checkpoints?.open(resumed?.step ?? 0)
+    const training = new Training({
+      crew,
+      recorder,
+      settings,
+      totalSteps,
+      evaluates,
+      checkpoints,
+      resumed,
+    })
     const stopped = await training.run()
-    if (stopped) this.#emit({ kind: 'stopped', step: training.steps })
+    if (stopped) {
+      this.#emit({ kind: 'stopped', step: training.steps })
+      // Before the evaluation, which the run that goes on does not have here.
+      await checkpoints?.last(training)
+    }
     await training.evaluate()
+    if (!stopped) await checkpoints?.last(training)
     return await this.#close(crew, fabric, directory, { task, recorder, stopped })
+  }
+
+  /** Says from where the run goes on, and what will not be as without an interruption. */
+  #tellResumed(crew: Crew, settings: RunSettings): Manifest | undefined {
+    if (this.#resumption === undefined) return undefined
+    const { checkpoint, notes } = this.#resumption
+    const step = checkpoint?.manifest.step ?? 0
+    const { bucketMegabytes } = this.#options
+    const precision = precisionOf(this.#options.precision)
+    const now = { world: crew.size, bucketMegabytes, precision }
+    if (checkpoint) {
+      notes.push(...changes(checkpoint.manifest, settings, now))
+      this.#emit({ kind: 'resumed', step, path: checkpoint.path })
+    }
+    for (const line of notes) this.#emit({ kind: 'note', step, line })
+    return checkpoint?.manifest
+  }
+
+  #checkpoints(
+    crew: Crew,
+    fabric: Fabric,
+    directory: RunDirectory,
+    { task, settings, totalSteps }: Loaded,
+  ): Checkpoints | undefined {
+    const { checkpoint: options, bucketMegabytes } = this.#options
+    if (options === undefined || directory.path === undefined) return undefined
+    const { seed, batchSize, accumulate } = settings
+    return new Checkpoints({
+      crew,
+      folder: checkpointsFolder(directory.path),
+      options,
+      base: {
+        weft: packageVersion(),
+        task: task.task,
+        seed,
+        world: crew.size,
+        devices: fabric.devices.map((device) => device.name),
+        precision: precisionOf(this.#options.precision),
+        settings: { batchSize, accumulate, bucketMegabytes, totalSteps: totalSteps ?? null },
+      },
+      emit: this.#emit,
+    })
   }
 
   /** Compares the replicas, lets the task finish, and writes weights and snapshot. */
@@ -210,7 +307,7 @@ export class Coordinator {
     }))
     const { hash, weights } = replies[0]!
     if (weights) {
-      const step = String(recorder.losses.length)
+      const step = String(recorder.steps)
       await directory.weights(weights, { format: 'weft', task: task.task, step })
     }
     if (task.finishes) {
@@ -220,9 +317,9 @@ export class Coordinator {
     await this.#choices?.close()
     if (directory.path) await directory.snapshot(fabric.snapshot().bytes)
     await crew.sendAll<'close'>(() => ({ kind: 'close' }))
-    const { steps, seconds, samplesPerSecond, communicationShare } = recorder.meter.totals()
+    const { seconds, samplesPerSecond, communicationShare } = recorder.meter.totals()
     return {
-      steps,
+      steps: recorder.steps,
       loss: recorder.losses.at(-1) ?? Number.NaN,
       metrics: recorder.metrics,
       unit: task.unit,

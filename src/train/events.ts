@@ -46,6 +46,19 @@ export type TrainEvent =
   /** Every `logEvery` steps: for lines and files. */
   | ({ kind: 'log'; timeMs: number } & ProgressReport)
   | { kind: 'evaluation'; step: number; metrics: Metrics; seconds: number }
+  /** The run goes on from a checkpoint. */
+  | { kind: 'resumed'; step: number; path: string }
+  /** A checkpoint is whole: what a kill from now on cannot take away. */
+  | {
+      kind: 'checkpoint'
+      step: number
+      path: string
+      bytes: number
+      seconds: number
+      best: boolean
+    }
+  /** A worker failed; the run starts again from its last checkpoint. */
+  | { kind: 'restart'; restart: number; restarts: number; reason: string }
   /** A stop was asked for and has happened. */
   | { kind: 'stopped'; step: number }
   /** A line about how the run goes, such as whether its step was captured. */
@@ -55,7 +68,7 @@ export type TrainEvent =
 
 /** What Trainer.fit() resolves to. */
 export interface TrainResult {
-  /** Steps done. */
+  /** Steps done, those before a resume among them. */
   steps: number
   /** Loss of the last step, mean over ranks. */
   loss: number
@@ -77,7 +90,7 @@ export interface TrainResult {
   replicasEqual: boolean
   /** SHA-256 of rank 0's parameters and buffers. */
   hash: string
-  /** Loss of each step, mean over ranks. */
+  /** Loss of each step that this fit() took, mean over ranks: those before a resume are not among them. */
   losses: number[]
   /** Seconds spent in steps. */
   trainSeconds: number

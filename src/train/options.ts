@@ -3,6 +3,7 @@
 import { createRequire } from 'node:module'
 import type * as Zod from 'zod'
 import { UsageError } from '../native/errors.js'
+import { checkpointSchema } from './checkpoint-options.js'
 import type { TrainEvent } from './events.js'
 import { precisions } from './precision.js'
 import type { TaskDefaults } from './task.js'
@@ -40,6 +41,7 @@ function makeSchema({ z }: typeof Zod) {
     run: z.union([z.string().min(1), z.literal(false)]).optional(),
     runsFolder: z.string().min(1).default('runs'),
     saveWeights: z.boolean().default(true),
+    ...checkpointSchema({ z } as typeof Zod),
     onEvent: z.custom<(event: TrainEvent) => void>((f) => typeof f === 'function').optional(),
   })
 }
@@ -63,6 +65,11 @@ let schema: Schema | undefined
  *  - bucketMegabytes: gradients reduced at a time; timeoutMs: how long a rank waits for the others
  *  - stallMs: the run fails when no rank finishes a step for so long
  *  - run: name of the folder under runsFolder; false writes nothing
+ *  - checkpoint: { everySteps, everyMinutes, keep, best }: when checkpoints are taken and which stay
+ *    (CheckpointOptions); they lie in the run's folder
+ *  - resume: true: goes on with the newest run of this task in runsFolder, or the one that `run` names; a path or
+ *    name: with that run, or from that checkpoint in a new run. What is not said is as it was in the run
+ *  - restarts: so many times the run goes on from its last checkpoint after a worker died or did not come
  *  - onEvent: told what happens, in order, on the calling thread
  */
 export type TrainerOptions = Zod.input<Schema>
@@ -87,7 +94,22 @@ export function checkOptions(options: TrainerOptions): CheckedOptions {
       epochs: checked.epochs,
     })
   }
+  requireFolder(checked)
   return checked
+}
+
+/** Checkpoints, and what goes on from them, need the run's folder. */
+function requireFolder({ run, checkpoint, resume, restarts }: CheckedOptions): void {
+  const wants = [
+    ...(checkpoint ? ['checkpoint'] : []),
+    ...(resume !== false ? ['resume'] : []),
+    ...(restarts > 0 ? ['restarts'] : []),
+  ]
+  if (run !== false || wants.length === 0) return
+  throw new UsageError(
+    `Trainer options are wrong: ${wants.join(' and ')} needs the run's folder, but run is false`,
+    { run },
+  )
 }
 
 /** What a run does, after the task's defaults were heard. */

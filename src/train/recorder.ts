@@ -19,6 +19,8 @@ export interface ChunkRecord {
 /** How a recorder reports. */
 export interface RecorderOptions {
   totalSteps: number | undefined
+  /** Steps that were done before, in a run that is resumed. */
+  firstStep: number
   logEvery: number
   directory: RunDirectory
   emit: (event: TrainEvent) => void
@@ -35,16 +37,27 @@ export class Recorder {
   lossScale: LossScale | undefined
   readonly #options: RecorderOptions
   readonly #started = performance.now()
+  /** Losses that log lines have told. */
   #logged = 0
+  #nextLog: number
 
   constructor(options: RecorderOptions) {
     this.#options = options
-    this.meter = new Meter({ totalSteps: options.totalSteps })
+    const { totalSteps, firstStep, logEvery } = options
+    this.meter = new Meter({
+      totalSteps: totalSteps === undefined ? undefined : totalSteps - firstStep,
+    })
+    this.#nextLog = firstStep - (firstStep % logEvery) + logEvery
+  }
+
+  /** Steps done, those before a resume among them. */
+  get steps(): number {
+    return this.#options.firstStep + this.losses.length
   }
 
   /** Steps until a log line is due. */
   get untilLog(): number {
-    return this.#logged + this.#options.logEvery - this.losses.length
+    return this.#nextLog - this.steps
   }
 
   /** Adds the steps of one chunk, and reports them. */
@@ -62,6 +75,7 @@ export class Recorder {
     const steps = this.losses.slice(this.#logged)
     if (steps.length === 0) return
     this.#logged = this.losses.length
+    this.#nextLog = this.steps + this.#options.logEvery
     const report = this.#report(mean(steps), lr)
     const timeMs = this.#timeMs()
     const { step, loss, samplesPerSecond, communicationShare } = report
@@ -70,15 +84,20 @@ export class Recorder {
     this.#options.emit({ kind: 'log', timeMs, ...report })
   }
 
+  /** Takes over what an evaluation gave before a resume. */
+  recall(metrics: Metrics): void {
+    this.metrics = metrics
+  }
+
   /** Passes on a line about how the run goes. */
   note(line: string): void {
-    this.#options.emit({ kind: 'note', step: this.losses.length, line })
+    this.#options.emit({ kind: 'note', step: this.steps, line })
   }
 
   /** Records the metrics of an evaluation. */
   evaluation(metrics: Metrics, seconds: number): void {
     this.metrics = metrics
-    const step = this.losses.length
+    const step = this.steps
     this.#options.directory.metrics({
       kind: 'evaluation',
       step,
@@ -93,10 +112,10 @@ export class Recorder {
   }
 
   #report(loss: number, lr: number | undefined): ProgressReport {
-    const { steps, samplesPerSecond, communicationShare, etaSeconds } = this.meter.reading()
+    const { samplesPerSecond, communicationShare, etaSeconds } = this.meter.reading()
     const { totalSteps } = this.#options
     return {
-      step: steps,
+      step: this.steps,
       totalSteps,
       loss,
       samplesPerSecond,

@@ -1,12 +1,30 @@
-// The folder of one run: config.json, metrics.jsonl, snapshot.bin, weights.safetensors and, on GPUs,
-// gemm-choices.json. The coordinator makes one after the workers loaded the task; all files but the
+// The folder of one run: config.json, metrics.jsonl, snapshot.bin, weights.safetensors, checkpoints/ and, on
+// GPUs, gemm-choices.json. The coordinator makes one after the workers loaded the task; all files but the
 // growing metrics are written whole or not at all. With `run: false` nothing is written.
 import { existsSync, mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { writeAtomically, writeJsonAtomically } from '../checkpoint/atomic-write.js'
 import { type SafetensorsEntry, safetensorsPieces } from '../checkpoint/safetensors.js'
 import type { GemmChoices } from '../fabric/gemm-choices.js'
-import { JsonLines, type JsonRecord } from '../metrics/jsonl.js'
+import { JsonLines, type JsonRecord, readJsonLines } from '../metrics/jsonl.js'
+
+const METRICS = 'metrics.jsonl'
+
+/** Folder of a run's checkpoints. */
+export function checkpointsFolder(run: string): string {
+  return join(run, 'checkpoints')
+}
+
+/** Takes what a run wrote behind `step` out of its metrics: it goes on from there. */
+export async function trimMetrics(run: string, step: number): Promise<void> {
+  const path = join(run, METRICS)
+  if (!existsSync(path)) return
+  const kept = readJsonLines(path).filter((record) => Number(record.step) <= step)
+  await writeAtomically(
+    path,
+    kept.map((record) => `${JSON.stringify(record)}\n`),
+  )
+}
 
 /** Where a run is written. */
 export interface RunDirectoryOptions {
@@ -15,6 +33,8 @@ export interface RunDirectoryOptions {
   /** Name of the run; made from the task and the time when undefined, nothing written when false. */
   name: string | false | undefined
   task: string
+  /** Path of a run that goes on: its folder is taken as it is. */
+  existing?: string | undefined
   now?: Date
 }
 
@@ -49,10 +69,15 @@ export class RunDirectory {
   readonly #metrics: JsonLines | undefined
 
   constructor(options: RunDirectoryOptions) {
+    if (options.existing !== undefined) {
+      this.path = resolve(options.existing)
+      this.#metrics = new JsonLines(join(this.path, METRICS))
+      return
+    }
     if (options.name === false) return
     const name = options.name ?? `${options.task}-${timeStamp(options.now ?? new Date())}`
     this.path = makeFolder(resolve(options.folder), name.replaceAll(/[^\w.-]+/g, '-'))
-    this.#metrics = new JsonLines(join(this.path, 'metrics.jsonl'))
+    this.#metrics = new JsonLines(join(this.path, METRICS))
   }
 
   /** Appends one line to metrics.jsonl. */

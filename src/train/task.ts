@@ -3,6 +3,7 @@
 // the workers that run it and the data package.
 import { UsageError } from '../native/errors.js'
 import type { Module } from '../nn/module.js'
+import type { OptimizerState } from '../optim/state.js'
 import type { DType, HostArray } from '../tensor/dtype.js'
 import type { Tensor } from '../tensor/tensor.js'
 
@@ -34,9 +35,14 @@ export interface DataRequest {
   batchSize: number
 }
 
-/** Batches of one rank and epoch. `length`, when there, tells their number. */
+/**
+ * Batches of one rank and epoch. `length`, when there, tells their number. A run that is resumed in the middle of an
+ * epoch goes on with batch number n: from `startingAt(n)` where the source has it, as data.loader's do, else by
+ * reading n batches and throwing them away.
+ */
 export type BatchSource<H extends HostBatch = HostBatch> = (AsyncIterable<H> | Iterable<H>) & {
   readonly length?: number
+  startingAt?: (batch: number) => AsyncIterable<H> | Iterable<H>
 }
 
 /** What `schedule` is asked for, before each step. */
@@ -73,6 +79,9 @@ export interface TaskOptimizer {
   /** Updates every parameter from its gradient, in place. Enqueues and returns. */
   step(): void
   dispose(): void
+  /** Needed for checkpoints, both. */
+  stateDict?(): OptimizerState
+  loadStateDict?(state: OptimizerState): void
 }
 
 /**

@@ -4,6 +4,7 @@ import { UsageError, WorkerError } from '../native/errors.js'
 import type { Coordinator } from './coordinator.js'
 import type { TrainResult } from './events.js'
 import { type CheckedOptions, checkOptions, type TrainerOptions } from './options.js'
+import { mayRestart, nextAttempt } from './restarts.js'
 import type { Stoppable } from './stop.js'
 
 /**
@@ -27,7 +28,7 @@ export class Trainer implements Stoppable {
   }
 
   /**
-   * Runs the task to its end. Rejects with the named error of whatever went wrong on any rank; all
+   * Runs the task to its end; with `restarts`, over workers that fail. Rejects with the named error of whatever went wrong on any rank; all
    * workers have ended then, and no file is half-written.
    */
   async fit(): Promise<TrainResult> {
@@ -36,10 +37,22 @@ export class Trainer implements Stoppable {
     try {
       // Loaded here: workers import weft too, and need none of this.
       const { Coordinator } = await import('./coordinator.js')
-      this.#coordinator = new Coordinator(this.options)
-      if (this.#stopped) this.#coordinator.stop()
-      if (this.#aborted) this.#coordinator.abort(this.#aborted)
-      return await this.#coordinator.run()
+      const { restarts, onEvent } = this.options
+      let options = this.options
+      for (let restart = 1; ; restart++) {
+        const coordinator = new Coordinator(options)
+        this.#coordinator = coordinator
+        if (this.#stopped) coordinator.stop()
+        if (this.#aborted) coordinator.abort(this.#aborted)
+        try {
+          return await coordinator.run()
+        } catch (error) {
+          const ended = this.#stopped || this.#aborted !== undefined
+          if (restart > restarts || ended || !mayRestart(error)) throw error
+          onEvent?.({ kind: 'restart', restart, restarts, reason: error.message })
+          options = nextAttempt(options, coordinator.runFolder)
+        }
+      }
     } finally {
       this.#coordinator = undefined
       this.#running = false

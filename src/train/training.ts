@@ -1,7 +1,9 @@
 // The steps of a run, seen from the coordinator: sends chunks of steps to all ranks, checks what they
 // report, evaluates when it is due, and knows why the run ended. The coordinator sets it up.
+import type { Manifest } from '../checkpoint/manifest.js'
 import { NonFiniteLossError } from '../native/errors.js'
 import { unequalDataError } from './agreement.js'
+import type { Checkpoints } from './checkpoints.js'
 import type { Crew } from './crew.js'
 import type { Metrics } from './events.js'
 import type { RunSettings } from './options.js'
@@ -20,6 +22,9 @@ export interface TrainingParts {
   settings: RunSettings
   totalSteps: number | undefined
   evaluates: boolean
+  checkpoints: Checkpoints | undefined
+  /** Where a resumed run begins. */
+  resumed: Pick<Manifest, 'step' | 'data' | 'metrics' | 'lr'> | undefined
 }
 
 /** Drives the workers through the steps. */
@@ -31,23 +36,48 @@ export class Training {
 
   constructor(parts: TrainingParts) {
     this.#parts = parts
+    const { resumed, recorder } = parts
+    if (!resumed) return
+    this.#lr = resumed.lr
+    if (!resumed.metrics) return
+    this.#evaluatedAt = resumed.step
+    recorder.recall(resumed.metrics)
   }
 
   /** Steps done. */
   get steps(): number {
-    return this.#parts.recorder.losses.length
+    return this.#parts.recorder.steps
+  }
+
+  /** Of the last step of this fit(). */
+  get loss(): number | undefined {
+    return this.#parts.recorder.losses.at(-1)
+  }
+
+  /** Metrics of the evaluation at this very step; undefined where there was none. */
+  get evaluated(): Metrics | undefined {
+    return this.#evaluatedAt === this.steps ? this.#parts.recorder.metrics : undefined
   }
 
   /** Trains to the end. Resolves to true when the run was stopped before. */
   async run(): Promise<boolean> {
-    const { totalSteps, recorder } = this.#parts
-    let ended: RunReply['ended'] = 'count'
+    const { totalSteps, recorder, checkpoints } = this.#parts
+    let ended: RunReply['ended'] = this.#wasDone() ? 'epochs' : 'count'
     while (ended === 'count' && (totalSteps === undefined || this.steps < totalSteps)) {
       ended = await this.#chunk()
       if (ended === 'count' && this.#untilEvaluation() === 0) await this.evaluate()
+      if (ended === 'count') await checkpoints?.step(this)
     }
     recorder.log(this.#lr)
     return ended === 'stop'
+  }
+
+  /** Was the run that is resumed at the end of its epochs? */
+  #wasDone(): boolean {
+    const { settings, resumed } = this.#parts
+    if (!resumed || settings.epochs === undefined) return false
+    const { epoch, ended } = resumed.data
+    return epoch + (ended ? 1 : 0) >= settings.epochs
   }
 
   /** Evaluates on all ranks, unless that was done at this step. */
@@ -63,7 +93,7 @@ export class Training {
   }
 
   async #chunk(): Promise<RunReply['ended']> {
-    const { crew, settings } = this.#parts
+    const { crew, settings, checkpoints } = this.#parts
     const from = this.steps + 1
     const count = this.#nextCount()
     const { epochs } = settings
@@ -71,7 +101,8 @@ export class Training {
     const replies = await crew.sendAll<'run'>(() => ({ kind: 'run', from, count, epochs }))
     const seconds = (performance.now() - started) / 1000
     this.#record(from, replies, seconds)
-    const { ended, losses } = replies[0]!
+    const { ended, losses, snapshot } = replies[0]!
+    if (snapshot) checkpoints?.written(snapshot)
     if (ended === 'unequal') throw unequalDataError(from + losses.length, replies)
     this.#chunkSteps = Math.min(
       count * CHUNK_GROWTH,
@@ -101,10 +132,11 @@ export class Training {
   }
 
   #nextCount(): number {
-    const { recorder, totalSteps } = this.#parts
+    const { recorder, totalSteps, checkpoints } = this.#parts
     return Math.min(
       this.#chunkSteps,
       recorder.untilLog,
+      checkpoints?.untilDue(this.steps) ?? Infinity,
       this.#untilEvaluation() || Infinity,
       totalSteps === undefined ? Infinity : totalSteps - this.steps,
     )

@@ -22,6 +22,8 @@ describe('checkOptions', () => {
       stallMs: 600_000,
       runsFolder: 'runs',
       saveWeights: true,
+      resume: false,
+      restarts: 0,
     })
   })
 
@@ -54,6 +56,12 @@ describe('checkOptions', () => {
     [{ timeoutMs: Number.NaN }, /timeoutMs/],
     [{ onEvent: 3 }, /onEvent/],
     [{ stpes: 3 }, /stpes/],
+    [{ checkpoint: { everySteps: 0 } }, /checkpoint\.everySteps/],
+    [{ checkpoint: { best: { metric: 'loss', mode: 'low' } } }, /checkpoint\.best\.mode/],
+    [{ checkpoint: true }, /checkpoint/],
+    [{ checkpoint: {}, run: false }, /checkpoint needs the run's folder/],
+    [{ resume: true, restarts: 2, run: false }, /resume and restarts needs/],
+    [{ restarts: -1 }, /restarts/],
     [{ task: '' }, /task/],
     [{ steps: 3, epochs: 1 }, /steps or epochs/],
   ])('refuses %j by name', (options, pattern) => {

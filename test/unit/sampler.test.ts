@@ -142,6 +142,25 @@ describe('loader', () => {
     expect((await batchesOf('train')).map((batch) => batch.length)).toEqual([4, 4])
   })
 
+  test('begins in the middle with the batches that were left, and makes none before', async () => {
+    const made: number[] = []
+    const collate = (indices: Uint32Array, batch: number) => {
+      made.push(batch)
+      return [...indices]
+    }
+    const options = { length: 50, batchSize: 4, shuffle: true, seed: 3, collate }
+    const all: number[][] = []
+    for await (const batch of loader(options)) all.push(batch)
+    for (const first of [0, 5, all.length - 1, all.length, all.length + 9]) {
+      made.length = 0
+      const rest: number[][] = []
+      for await (const batch of loader(options).startingAt(first)) rest.push(batch)
+      expect(rest).toEqual(all.slice(first))
+      expect(made).toEqual(Array.from({ length: rest.length }, (_, i) => first + i))
+    }
+    expect(() => loader(options).startingAt(-1)).toThrow(/whole number/)
+  })
+
   test('collate must be a function', () => {
     expect(() => loader({ length: 4, batchSize: 2 } as never)).toThrow(/collate/)
   })

@@ -2,6 +2,7 @@
 // so that an ended worker's instance can be dropped. src/fabric/reducer.ts calls these.
 #include "parallel/reducer.h"
 
+#include <algorithm>
 #include <mutex>
 #include <unordered_map>
 
@@ -89,6 +90,35 @@ napi_value reducer_stats(Frame& f) {
   return out;
 }
 
+// reducerOrder(id: number): Float64Array; empty until the ranks have agreed on it
+napi_value reducer_order(Frame& f) {
+  const std::vector<int> order = reducer_at(f)->order();
+  void* data = nullptr;
+  napi_value buffer = make_buffer(f.env, order.size() * sizeof(double), &data);
+  std::copy(order.begin(), order.end(), static_cast<double*>(data));
+  napi_value out = nullptr;
+  WEFT_NAPI(napi_create_typedarray(f.env, napi_float64_array, order.size(), buffer, 0, &out));
+  return out;
+}
+
+// reducerSetOrder(id: number, order: Float64Array): void
+napi_value reducer_set_order(Frame& f) {
+  napi_typedarray_type type;
+  size_t count;
+  void* data;
+  WEFT_NAPI(napi_get_typedarray_info(f.env, f.values[1], &type, &count, &data, nullptr, nullptr));
+  if (type != napi_float64_array)
+    fail(ErrorCode::kUsage, "reducerSetOrder: the order must be a Float64Array");
+  const auto* numbers = static_cast<const double*>(data);
+  std::vector<int> order;
+  for (size_t i = 0; i < count; ++i) {
+    const bool whole = numbers[i] >= 0 && numbers[i] < 2147483647.0;
+    order.push_back(whole ? static_cast<int>(numbers[i]) : -1);
+  }
+  reducer_at(f)->set_order(order);
+  return nullptr;
+}
+
 // reducerDispose(id: number): void
 napi_value reducer_dispose(Frame& f) {
   Entry dying;  // released outside the lock: it frees the arena
@@ -105,6 +135,7 @@ constexpr Function kFunctions[] = {
     {"reducerCreate", entry<reducer_create>}, {"reducerBegin", entry<reducer_begin>},
     {"reducerFinish", entry<reducer_finish>}, {"reducerAbandon", entry<reducer_abandon>},
     {"reducerStats", entry<reducer_stats>},   {"reducerDispose", entry<reducer_dispose>},
+    {"reducerOrder", entry<reducer_order>},   {"reducerSetOrder", entry<reducer_set_order>},
 };
 
 }  // namespace

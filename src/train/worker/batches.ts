@@ -34,6 +34,21 @@ export function readerOf(source: BatchSource): Reader {
   )
 }
 
+/** The iterator behind the first `skip` batches. */
+async function readerBehind(source: BatchSource, skip: number): Promise<Reader> {
+  if (skip > 0 && typeof source?.startingAt === 'function') {
+    return readerOf(inTask('task.data', () => source.startingAt?.(skip)) as BatchSource)
+  }
+  const reader = readerOf(source)
+  for (let done = 0; done < skip; done++) {
+    const { value, done: ended } = await inTask('task.data', async () => reader.next())
+    if (ended) break
+    requireBatch(value)
+    disposeBatch(value)
+  }
+  return reader
+}
+
 /** Samples of a checked batch: the first size of its first entry. */
 export function sampleCount(batch: HostBatch): number {
   return Object.values(batch)[0]?.shape[0] ?? 1
@@ -95,6 +110,12 @@ export class Feed {
     if (this.#epoch < 0) await this.#openEpoch()
   }
 
+  /** Opens an epoch behind its first `batches` batches, where an earlier run stood. */
+  async openAt({ epoch, batches }: Pick<DataPosition, 'epoch' | 'batches'>): Promise<void> {
+    this.#epoch = epoch - 1
+    await this.#openEpoch(batches)
+  }
+
   /** The batches of the next step. */
   async take(): Promise<StepBatches> {
     if (this.#ended) await this.#openEpoch()
@@ -121,16 +142,17 @@ export class Feed {
     if (!this.#ended) await this.#reader.return?.()
   }
 
-  async #openEpoch(): Promise<void> {
+  async #openEpoch(skip = 0): Promise<void> {
     this.#epoch++
-    this.#taken = 0
+    this.#taken = skip
     const source = await this.#open(this.#epoch)
     this.length = typeof source.length === 'number' ? source.length : undefined
-    this.#reader = readerOf(source)
+    this.#reader = await readerBehind(source, skip)
     this.#advance()
     const first = await this.#next
     this.#ended = first.done === true
-    if (this.#ended) throw new UsageError(`task.data yielded no batch in epoch ${this.#epoch}`)
+    if (this.#ended && skip === 0)
+      throw new UsageError(`task.data yielded no batch in epoch ${this.#epoch}`)
   }
 
   #advance(): void {

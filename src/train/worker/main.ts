@@ -36,6 +36,10 @@ async function answer(message: WorkerMessage): Promise<Replies[MessageKind]> {
       return loaded.begin(message)
     case 'run':
       return loaded.run(message)
+    case 'checkpoint':
+      return loaded.checkpoint(message)
+    case 'settle':
+      return loaded.settle()
     case 'evaluate':
       return loaded.evaluate(message)
     case 'collect':

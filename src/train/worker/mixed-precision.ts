@@ -18,9 +18,16 @@ export class MixedPrecision {
     if (precision === 'f16') this.#scaler = new GradScaler({ device })
   }
 
-  /** The scale of f16 and what was skipped, for checkpoints; undefined where no loss is scaled. */
-  get scaler(): GradScaler | undefined {
-    return this.#scaler
+  /** The scale of f16 and what was skipped, for checkpoints; empty where no loss is scaled. */
+  stateDict(): Record<string, Tensor> {
+    return this.#scaler?.stateDict() ?? {}
+  }
+
+  /** Takes over a stateDict() before the first step. Where no loss is scaled, or none was, nothing happens. */
+  loadStateDict(state: Readonly<Record<string, Tensor>>, optimizer: TaskOptimizer): void {
+    if (this.#scaler === undefined || state.scaler === undefined) return
+    const scaled = 'skip.0' in state && optimizer instanceof Optimizer ? [optimizer] : []
+    this.#scaler.loadStateDict(state, scaled)
   }
 
   /** Around all batches of a step: weights are cast once for all of them. */

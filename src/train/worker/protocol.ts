@@ -1,5 +1,6 @@
 // What coordinator and workers say to each other: messages, replies and the votes of a step. Both sides
 // import it; it holds no state. The words that they share are in control.ts, errors in error-record.ts.
+import type { Manifest } from '../../checkpoint/manifest.js'
 import type { SafetensorsEntry } from '../../checkpoint/safetensors.js'
 import type { LossScale, Precision } from '../precision.js'
 import type { TaskDefaults } from '../task.js'
@@ -44,6 +45,49 @@ export interface BeginMessage {
   graph: boolean
   steps: number | undefined
   epochs: number | undefined
+  /** Checkpoints will be asked for. */
+  checkpoints: boolean
+  resume: ResumeState | undefined
+}
+
+/** What a rank takes over from a checkpoint. */
+export interface ResumeState {
+  /** Of the checkpoint. */
+  folder: string
+  /** Steps done. */
+  step: number
+  /** Where to go on in the data. */
+  data: Pick<DataPosition, 'epoch' | 'batches'>
+  /** Of this rank; undefined where the checkpoint has none for it, being of another number of ranks. */
+  random: RandomState | undefined
+  optimizer: OptimizerRecord
+  gradientOrder: number[] | null
+}
+
+/** A generator's state, as text: it is 64 bits wide. */
+export interface RandomState {
+  seed: string
+  offset: string
+}
+
+/** An optimizer's state without its tensors, with the names of its parameters. */
+export interface OptimizerRecord {
+  kind: string
+  steps: number
+  counts: Record<string, number>
+  groups: string[][]
+}
+
+/** Takes a snapshot between two steps; rank 0 begins to write its tensors to `folder`. */
+export interface CheckpointMessage {
+  kind: 'checkpoint'
+  folder: string
+  metadata: Record<string, string>
+}
+
+/** Waits until the snapshot that is being written, if any, has been. */
+export interface SettleMessage {
+  kind: 'settle'
 }
 
 /** Trains steps `from` … `from + count - 1`, counted from 1. */
@@ -82,6 +126,8 @@ export interface Messages {
   load: LoadMessage
   begin: BeginMessage
   run: RunMessage
+  checkpoint: CheckpointMessage
+  settle: SettleMessage
   evaluate: EvaluateMessage
   collect: CollectMessage
   finish: FinishMessage
@@ -129,6 +175,27 @@ export interface RunReply {
   notes: string[]
   /** After these steps; undefined where no loss is scaled. */
   lossScale: LossScale | undefined
+  /** The snapshot whose writing ended meanwhile. */
+  snapshot: SnapshotEnd | undefined
+}
+
+/** How the writing of a snapshot ended: with the files' checksums, or why it failed. */
+export type SnapshotEnd = { folder: string; seconds: number } & (
+  | { files: Manifest['files']; failed?: undefined }
+  | { failed: string; files?: undefined }
+)
+
+/** A rank's state at a checkpoint, but for the tensors. */
+export interface CheckpointReply {
+  random: RandomState
+  position: DataPosition
+  optimizer: OptimizerRecord
+  gradientOrder: number[] | null
+  lr: number
+}
+
+export interface SettleReply {
+  snapshot: SnapshotEnd | undefined
 }
 
 /** Where a rank stands in its data. */
@@ -160,6 +227,8 @@ export interface Replies {
   load: LoadReply
   begin: BeginReply
   run: RunReply
+  checkpoint: CheckpointReply
+  settle: SettleReply
   evaluate: EvaluateReply
   collect: CollectReply
   finish: FinishReply

@@ -2,14 +2,16 @@
 // one for a run and hands it each message; steps and evaluation have their own files.
 
 import { noGrad } from '../../autograd/no-grad.js'
+import { OPTIMIZER, WEIGHTS } from '../../checkpoint/manifest.js'
 import { setDefaultDevice } from '../../fabric/devices.js'
 import { Group } from '../../fabric/group.js'
 import { GradientReducer } from '../../fabric/reducer.js'
 import { UsageError } from '../../native/errors.js'
 import type { Module } from '../../nn/module.js'
-import { manualSeed } from '../../tensor/operators/random.js'
+import { generatorState, manualSeed, setGeneratorState } from '../../tensor/operators/random.js'
+import type { Tensor } from '../../tensor/tensor.js'
 import { importTask } from '../module-loader.js'
-import { type Task, taskOf } from '../task.js'
+import { type Task, type TaskOptimizer, taskOf } from '../task.js'
 import { Feed } from './batches.js'
 import { CONTROL_BEATS } from './control.js'
 import { evaluate } from './evaluate.js'
@@ -17,6 +19,8 @@ import { MixedPrecision } from './mixed-precision.js'
 import type {
   BeginMessage,
   BeginReply,
+  CheckpointMessage,
+  CheckpointReply,
   CollectMessage,
   CollectReply,
   EvaluateMessage,
@@ -24,9 +28,19 @@ import type {
   FinishReply,
   LoadMessage,
   LoadReply,
+  ResumeState,
   RunMessage,
   RunReply,
+  SettleReply,
 } from './protocol.js'
+import {
+  optimizerRecord,
+  optimizerState,
+  optimizerTensors,
+  restoreOptimizer,
+  restoreWeights,
+} from './restore.js'
+import { SnapshotWriter } from './snapshot.js'
 import { buffersOf, entriesOf, hashState, type NamedTensor, parametersOf } from './state.js'
 import { Stepper } from './step.js'
 import { inTask } from './task-call.js'
@@ -41,7 +55,10 @@ export class Replica {
   #model!: Module
   #state!: { parameters: NamedTensor[]; buffers: NamedTensor[] }
   #precision!: MixedPrecision
-  #begun: { stepper: Stepper; reducer: GradientReducer; feed: Feed } | undefined
+  #begun:
+    | { stepper: Stepper; reducer: GradientReducer; feed: Feed; optimizer: TaskOptimizer }
+    | undefined
+  #snapshots: SnapshotWriter | undefined
 
   constructor({ rank, world, device, control }: LoadMessage) {
     this.#place = { rank, world, device }
@@ -87,7 +104,9 @@ export class Replica {
     const { group, accumulate, batchSize, steps, epochs, bucketBytes, timeoutMs, graph } = message
     const { rank, device } = this.#place
     const { parameters, buffers } = this.#state
+    const { resume } = message
     const state = [...parameters, ...buffers]
+    if (resume) await restoreWeights(resume, state, device)
     this.#broadcast(state, message)
     const { hash } = await hashState(state, false)
     // From here on ranks draw different numbers: their dropout masks belong to different samples.
@@ -107,11 +126,19 @@ export class Replica {
     requireOptimizer(optimizer)
     if (message.lr !== undefined) optimizer.lr = message.lr
     this.#precision = new MixedPrecision(message.precision, device)
+    if (message.checkpoints) {
+      optimizerState(optimizer)
+      if (rank === 0) this.#snapshots = new SnapshotWriter(device)
+    }
     const feed = new Feed((epoch) => this.#data('train', epoch, batchSize), accumulate)
-    await feed.open()
+    if (resume) await this.#resume(resume, optimizer, reducer, feed)
+    else await feed.open()
     const epochSteps = feed.length === undefined ? undefined : Math.ceil(feed.length / accumulate)
     const totalSteps =
-      steps ?? (epochSteps === undefined || epochs === undefined ? undefined : epochs * epochSteps)
+      steps ??
+      (epochSteps === undefined || epochs === undefined
+        ? undefined
+        : epochs * epochSteps + passedSteps(resume, epochSteps, accumulate))
     const stepper = new Stepper({
       task: this.#task,
       model: this.#model,
@@ -129,12 +156,39 @@ export class Replica {
       group,
       timeoutMs,
     })
-    this.#begun = { stepper, reducer, feed }
+    this.#begun = { stepper, reducer, feed, optimizer }
     return { hash, totalSteps }
   }
 
-  run(message: RunMessage): Promise<RunReply> {
-    return this.#begun!.stepper.run(message)
+  async run(message: RunMessage): Promise<RunReply> {
+    const reply = await this.#begun!.stepper.run(message)
+    return { ...reply, snapshot: this.#snapshots?.takeEnd() }
+  }
+
+  /** Tells this rank's state between two steps; rank 0 begins to write its tensors. */
+  async checkpoint({ folder, metadata }: CheckpointMessage): Promise<CheckpointReply> {
+    const { optimizer, feed, reducer } = this.#begun!
+    const { parameters, buffers } = this.#state
+    const { seed, offset } = generatorState(this.#place.device)
+    const reply: CheckpointReply = {
+      random: { seed: String(seed), offset: String(offset) },
+      position: feed.position,
+      optimizer: optimizerRecord(optimizer, this.#names()),
+      gradientOrder: reducer.order() ?? null,
+      lr: optimizer.lr,
+    }
+    const files = {
+      [WEIGHTS]: [...parameters, ...buffers],
+      [OPTIMIZER]: optimizerTensors(optimizer, this.#precision),
+    }
+    await this.#snapshots?.begin(folder, files, metadata)
+    return reply
+  }
+
+  /** Waits for what is being written. */
+  async settle(): Promise<SettleReply> {
+    await this.#snapshots?.idle()
+    return { snapshot: this.#snapshots?.takeEnd() }
   }
 
   /** Sums the task's metrics over this rank's share of the held-out data. */
@@ -172,12 +226,36 @@ export class Replica {
 
   /** Ends the data and the reducer; the thread's end frees the tensors. */
   async close(): Promise<Record<string, never>> {
+    await this.#snapshots?.close()
     await this.#begun?.feed.close()
     this.#begun?.stepper.dispose()
     this.#begun?.reducer.dispose()
     this.#precision?.dispose()
     this.#begun = undefined
     return {}
+  }
+
+  #names(): Map<Tensor, string> {
+    return new Map(this.#state.parameters.map(({ name, tensor }) => [tensor, name]))
+  }
+
+  /** Goes on where a checkpoint stands. Random state comes last: nothing after this draws before the first step. */
+  async #resume(
+    resume: ResumeState,
+    optimizer: TaskOptimizer,
+    reducer: GradientReducer,
+    feed: Feed,
+  ): Promise<void> {
+    const { rank, device } = this.#place
+    await restoreOptimizer(resume, optimizer, this.#precision, this.#names(), device)
+    if (resume.gradientOrder) reducer.setOrder(resume.gradientOrder)
+    await feed.openAt(resume.data)
+    if (resume.random) {
+      const { seed, offset } = resume.random
+      setGeneratorState({ seed: BigInt(seed), offset: BigInt(offset) }, device)
+    } else {
+      manualSeed(BigInt(this.#seed + 1 + rank) + (BigInt(resume.step) << 32n), device)
+    }
   }
 
   #data(split: 'train' | 'test', epoch: number, batchSize: number) {
@@ -197,4 +275,11 @@ export class Replica {
       }
     })
   }
+}
+
+/** Steps that the run took more or fewer than epochs of today's length make, where it is resumed; else 0. */
+function passedSteps(resume: ResumeState | undefined, epochSteps: number, accumulate: number) {
+  if (resume === undefined) return 0
+  const { epoch, batches } = resume.data
+  return resume.step - epoch * epochSteps - Math.ceil(batches / accumulate)
 }

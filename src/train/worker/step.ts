@@ -116,6 +116,7 @@ export class Stepper {
         position,
         notes: this.#graph?.takeNotes() ?? [],
         lossScale: await this.#parts.precision.lossScale(),
+        snapshot: undefined,
       }
     } finally {
       losses.dispose()

@@ -221,3 +221,37 @@ describe('Ctrl-C', () => {
     expect(readFileSync(join(folder, 'r', 'metrics.jsonl'), 'utf8')).toMatch(/\n$/)
   })
 })
+
+describe('a run that is killed', () => {
+  it('goes on with --resume, and gives what it would have given', async () => {
+    const flags = ['--steps=400', '--batch-size=8', '--log-every=100']
+    const whole = resultOf(await train([...flags, '--run=whole']))
+    const killed = await train(
+      [...flags, '--checkpoint-every=20', '--best=error:min'],
+      (line, running) => {
+        if (/^step \d+ {2}checkpoint, /.test(line)) running.kill('SIGKILL')
+      },
+    )
+    expect(killed.signal).toBe('SIGKILL')
+    const resumed = await train(['--resume'])
+    expect(resumed.errors).toBe('')
+    expect(resumed.lines.join('\n')).toMatch(/^resumed +behind step \d+, .*r\/checkpoints\/step-0/m)
+    const { steps, loss, metrics, replicasEqual, run } = resultOf(resumed)
+    expect({ steps, loss, metrics, replicasEqual }).toEqual({
+      steps: 400,
+      loss: whole.loss,
+      metrics: whole.metrics,
+      replicasEqual: true,
+    })
+    expect(run).toMatch(/\/r$/)
+    expect(JSON.parse(readFileSync(join(folder, 'r/checkpoints/best.json'), 'utf8'))).toMatchObject(
+      {
+        metric: 'error',
+      },
+    )
+    const wrong = await train(['--resume=nowhere'])
+    expect(wrong.code).toBe(1)
+    expect(wrong.errors).toMatch(/nothing to resume/)
+    expect((await train(['--best=error'])).errors).toMatch(/accuracy:max/)
+  })
+})

@@ -71,7 +71,7 @@ describe.each(Object.keys(optimizers) as (keyof typeof optimizers)[])('%s', (nam
     plainStep(other, plain, tensor(slopes))
     plainStep(other, plain, tensor(slopes))
     expectSame(await read(w), await read(plain))
-    const [mine, theirs] = [scaled.stateDict(), other.stateDict()]
+    const [mine, theirs] = [scaled.stateDict().tensors, other.stateDict().tensors]
     for (const key of Object.keys(theirs)) {
       expectSame(await read(mine[key]!), await read(theirs[key]!))
     }
@@ -188,8 +188,9 @@ test('what it refuses', () => {
   class Plain extends optim.Optimizer {
     protected override update() {}
     override stateDict() {
-      return {}
+      return { kind: 'plain', steps: this.steps, counts: {}, tensors: {} }
     }
+    override loadStateDict() {}
     override dispose() {}
   }
   expect(() => scaler.step(new Plain([w], { lr: 1 }))).toThrow(/cannot leave a step out/)

@@ -1,6 +1,17 @@
 // What optimizers refuse, and what their learning rates mean. The updates are compared in reference.test.ts.
 import { expect, test } from 'vitest'
-import { keep, nn, optim, scope, setDefaultDevice, tensor, UsageError, zeros } from 'weft'
+import {
+  keep,
+  nn,
+  noGrad,
+  optim,
+  scope,
+  setDefaultDevice,
+  type Tensor,
+  tensor,
+  UsageError,
+  zeros,
+} from 'weft'
 import { device } from '../device.js'
 
 setDefaultDevice(device)
@@ -91,6 +102,70 @@ test('clipGradNorm takes gradients of what trains, and a positive norm', async (
   }
   a.zeroGrad()
   expect(await optim.clipGradNorm([a], 1).item()).toBe(0)
+})
+
+const makers = {
+  adamw: (params: Tensor[]) => optim.adamw(params, { lr: 0.1 }),
+  sgd: (params: Tensor[]) => optim.sgd(params, { lr: 0.1, momentum: 0.9 }),
+}
+
+test.each(Object.entries(makers))(
+  '%s goes on bit for bit where its state was loaded',
+  async (kind, make) => {
+    const run = async (
+      from: number,
+      to: number,
+      a: Tensor,
+      b: Tensor,
+      optimizer = make([a, b]),
+    ) => {
+      for (let step = from; step < to; step++) {
+        a.grad = keep(tensor([step + 1, -0.3 * step]))
+        // The second parameter skips a step, so that the two have counts of their own.
+        if (step === 1) b.grad = null
+        else b.grad = keep(tensor([0.1 * step, 2]))
+        optimizer.step()
+      }
+      return optimizer
+    }
+    const whole = [weight(), weight()] as const
+    await run(0, 6, ...whole)
+    const [a, b] = [weight(), weight()]
+    const first = await run(0, 3, a, b)
+    const [c, d] = [weight(), weight()]
+    noGrad(() => [c.copy_(a), d.copy_(b)])
+    const state = first.stateDict()
+    expect(state).toMatchObject({ kind, steps: 3 })
+    const second = make([c, d])
+    second.loadStateDict(state)
+    first.dispose() // what was loaded is the second one's own
+    await run(3, 6, c, d, second)
+    expect(await c.toArray()).toEqual(await whole[0].toArray())
+    expect(await d.toArray()).toEqual(await whole[1].toArray())
+  },
+)
+
+test('a state that does not fit is refused and changes nothing', async () => {
+  const w = weight()
+  const optimizer = optim.adamw([w], { lr: 0.1 })
+  w.grad = keep(tensor([1, 2]))
+  optimizer.step()
+  const state = optimizer.stateDict()
+  const before = await state.tensors['0.0.first']!.toArray()
+  const wrong: [object, RegExp][] = [
+    [{ ...state, kind: 'sgd' }, /of sgd, the optimizer is adamw/],
+    [{ ...state, steps: -1 }, /steps/],
+    [{ ...state, counts: {} }, /0\.0 lacks steps/],
+    [{ ...state, counts: { '0.0.steps': 0.5 } }, /0\.0\.steps/],
+    [{ ...state, tensors: { ...state.tensors, '0.1.first': zeros([2]) } }, /no state 0\.1\.first/],
+    [{ ...state, tensors: { ...state.tensors, '0.0.third': zeros([2]) } }, /0\.0\.third/],
+    [{ ...state, tensors: { ...state.tensors, '0.0.first': zeros([3]) } }, /\[3\].*\[2\]/],
+    [{ ...state, tensors: { ...state.tensors, '0.0.first': [1] } }, /must be a Tensor/],
+  ]
+  for (const [bad, pattern] of wrong) {
+    expect(() => optimizer.loadStateDict(bad as never)).toThrow(pattern)
+  }
+  expect(await optimizer.stateDict().tensors['0.0.first']!.toArray()).toEqual(before)
 })
 
 test('schedules refuse what gives no factor', () => {

@@ -1,0 +1,140 @@
+// Rank 0's side of a checkpoint: copies the state on the device, in stream order between two steps, then reads the
+// copies on the copy stream and hands them to the writing thread while training goes on. replica.ts starts one
+// snapshot at a time; the coordinator hears of its end with the reply to the next message.
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { noGrad } from '../../autograd/no-grad.js'
+import { OPTIMIZER, WEIGHTS } from '../../checkpoint/manifest.js'
+import { safetensorsHead } from '../../checkpoint/safetensors.js'
+import { type Stream, streamWait, withStream } from '../../fabric/stream.js'
+import { CheckpointError, OutOfMemoryError } from '../../native/errors.js'
+import { disposeAll, keep } from '../../tensor/scope/scope.js'
+import type { Tensor } from '../../tensor/tensor.js'
+import type { WriterReply, WriterRequest } from './file-writer.js'
+import type { SnapshotEnd } from './protocol.js'
+import type { NamedTensor } from './state.js'
+
+/** The files of a checkpoint, by name: the tensors of each. */
+export type SnapshotFiles = Record<typeof WEIGHTS | typeof OPTIMIZER, NamedTensor[]>
+
+/** Of every device: computes, and copies to the host. */
+const [COMPUTE, COPY_OUT] = [0, 3]
+
+/** Writes one snapshot at a time. */
+export class SnapshotWriter {
+  readonly #compute: Stream
+  readonly #copies: Stream
+  readonly #thread: Worker
+  #busy: Promise<void> | undefined
+  #ended: SnapshotEnd | undefined
+  #gone: CheckpointError | undefined
+  #answer: (reply: WriterReply | Error) => void = () => {}
+
+  constructor(device: string) {
+    this.#compute = { device, id: COMPUTE }
+    this.#copies = { device, id: COPY_OUT }
+    this.#thread = new Worker(new URL('./file-writer.js', import.meta.url))
+    this.#thread.unref()
+    this.#thread.on('message', (reply: WriterReply) => this.#answer(reply))
+    this.#thread.on('error', (error) => this.#lost(error.message))
+    this.#thread.on('exit', () => this.#lost('it ended'))
+  }
+
+  /**
+   * Copies the tensors as they are after what was enqueued so far and begins to write them to `folder`. Where the
+   * device has no memory for copies, the tensors themselves are read before this resolves. Never rejects for what
+   * the writing meets: that is in takeEnd().
+   */
+  async begin(folder: string, files: SnapshotFiles, metadata: Record<string, string>) {
+    await this.#busy
+    const started = performance.now()
+    const copies = this.#copy(files)
+    const writing = this.#write(folder, copies ?? files, metadata)
+      .then(
+        (digests): SnapshotEnd => ({ folder, files: digests, seconds: 0 }),
+        (error: Error): SnapshotEnd => ({ folder, failed: error.message, seconds: 0 }),
+      )
+      .then((end) => {
+        this.#ended = { ...end, seconds: (performance.now() - started) / 1000 }
+        if (copies) disposeAll(Object.values(copies).flatMap((list) => list.map((c) => c.tensor)))
+        this.#busy = undefined
+      })
+    this.#busy = writing
+    if (copies === undefined) await writing
+  }
+
+  /** How the last snapshot ended, once. */
+  takeEnd(): SnapshotEnd | undefined {
+    const ended = this.#ended
+    this.#ended = undefined
+    return ended
+  }
+
+  /** Resolves when nothing is being written. */
+  async idle(): Promise<void> {
+    await this.#busy
+  }
+
+  /** Ends the thread once what is being written has been. */
+  async close(): Promise<void> {
+    await this.#busy
+    await this.#thread.terminate()
+  }
+
+  #lost(reason: string): void {
+    this.#gone ??= new CheckpointError(`the thread that writes checkpoints is gone: ${reason}`)
+    this.#answer(this.#gone)
+  }
+
+  /** Copies of all tensors, enqueued on the compute stream; undefined where there is no memory for them. */
+  #copy(files: SnapshotFiles): SnapshotFiles | undefined {
+    const made: Tensor[] = []
+    const copyOf = ({ name, tensor }: NamedTensor) => {
+      const copy = keep(noGrad(() => tensor.clone()))
+      made.push(copy)
+      return { name, tensor: copy }
+    }
+    try {
+      return { [WEIGHTS]: files[WEIGHTS].map(copyOf), [OPTIMIZER]: files[OPTIMIZER].map(copyOf) }
+    } catch (error) {
+      disposeAll(made)
+      if (error instanceof OutOfMemoryError) return undefined
+      throw error
+    } finally {
+      streamWait(this.#copies, this.#compute)
+    }
+  }
+
+  async #write(folder: string, files: SnapshotFiles, metadata: Record<string, string>) {
+    return {
+      [WEIGHTS]: await this.#writeFile(join(folder, WEIGHTS), files[WEIGHTS], metadata),
+      [OPTIMIZER]: await this.#writeFile(join(folder, OPTIMIZER), files[OPTIMIZER], metadata),
+    }
+  }
+
+  async #writeFile(path: string, tensors: NamedTensor[], metadata: Record<string, string>) {
+    await this.#ask({ kind: 'open', path })
+    const specs = tensors.map(({ name, tensor: { dtype, shape } }) => [name, { dtype, shape }])
+    const head = safetensorsHead(specs as Parameters<typeof safetensorsHead>[0], metadata)
+    await this.#ask({ kind: 'write', bytes: head })
+    for (const { tensor } of tensors) {
+      const buffer = await withStream(this.#copies, () => ({ reading: tensor.bytes() })).reading
+      await this.#ask({ kind: 'write', bytes: new Uint8Array(buffer) }, [buffer])
+    }
+    const { digest } = await this.#ask({ kind: 'close' })
+    return digest!
+  }
+
+  /** One request at a time: no more than one tensor is in host memory. */
+  #ask(request: WriterRequest, transfer: ArrayBuffer[] = []): Promise<WriterReply & { ok: true }> {
+    return new Promise((resolve, reject) => {
+      if (this.#gone) reject(this.#gone)
+      this.#answer = (reply) => {
+        if (reply instanceof Error) reject(reply)
+        else if (reply.ok) resolve(reply)
+        else reject(new CheckpointError(reply.message))
+      }
+      this.#thread.postMessage(request, transfer)
+    })
+  }
+}
