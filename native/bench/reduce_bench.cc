@@ -131,6 +131,7 @@ void ReduceBench::weft_reduce(uint64_t count, std::span<Stream* const> streams) 
     args[r].in = in_[r];
     args[r].out = out_[r];
     args[r].stream = streams[r];
+    args[r].joins = true;
   }
   const auto works = group_->submit_all(args);
   for (const auto& work : works) work->wait_launched();

@@ -29,6 +29,7 @@ void run(Group& group, const JointCall& call, std::span<const Tensor> in,
     a.root = call.root;
     a.result_ms = call.result_ms;
     a.stream = &current_stream(group.device(r));
+    a.joins = true;
     a.dtype = held->first.dtype();
     a.count = static_cast<uint64_t>((scatters ? held->second : held->first).numel());
     a.in = held->first.data();

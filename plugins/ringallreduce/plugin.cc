@@ -36,7 +36,6 @@ struct State {
   uint32_t ranks;
   uint32_t multiprocessors;  // the smallest share of all ranks
   int ordinals[kMostRanks];
-  cudaStream_t streams[kMostRanks];
   Control* controls[kMostRanks];
   void* workspaces[kMostRanks];
 };
@@ -164,7 +163,6 @@ WeftStatus open_group(void* ctx, const WeftGroup* group, void** out) {
     const WeftMember& member = *group->members[r];
     static_assert(sizeof(Control) == sizeof(WeftControl));
     state->ordinals[r] = member.ordinal;
-    state->streams[r] = static_cast<cudaStream_t>(member.stream);
     state->controls[r] = reinterpret_cast<Control*>(member.control);
     if (member.multiprocessors < state->multiprocessors) {
       state->multiprocessors = member.multiprocessors;
@@ -220,7 +218,7 @@ WeftStatus prepare(void* ctx, void* opened, const WeftCall* call, void** prepare
 
 void discard(void*, void*, void* prepared) { delete static_cast<Call*>(prepared); }
 
-WeftStatus launch(void* ctx, void* opened, const WeftCall*, void* prepared) {
+WeftStatus launch(void* ctx, void* opened, const WeftCall* on, void* prepared) {
   const Kernels& kernels = *static_cast<const Kernels*>(ctx);
   const State& state = *static_cast<const State*>(opened);
   const Call& call = *static_cast<const Call*>(prepared);
@@ -228,7 +226,8 @@ WeftStatus launch(void* ctx, void* opened, const WeftCall*, void* prepared) {
   for (uint32_t r = 0; r < state.ranks; ++r) {
     WeftStatus status = check(cudaSetDevice(state.ordinals[r]), "cudaSetDevice");
     if (status == WEFT_OK) {
-      status = check(kernels.launch(call.args[r], state.streams[r]), "launching a collective");
+      status = check(kernels.launch(call.args[r], static_cast<cudaStream_t>(on->streams[r])),
+                     "launching a collective");
     }
     if (status != WEFT_OK) return status;
   }
@@ -242,7 +241,7 @@ WeftStatus add(WeftRegistration* registration, const Kernels& kernels,
                int32_t (*supports)(void*, const WeftCall*), uint32_t flags) {
   WeftAlgorithm algorithm = {};
   algorithm.size = sizeof algorithm;
-  algorithm.flags = flags;
+  algorithm.flags = flags | WEFT_ALGORITHM_CALL_STREAMS;
   algorithm.name = kernels.name;
   algorithm.ctx = const_cast<Kernels*>(&kernels);
   algorithm.phases = kPhases;

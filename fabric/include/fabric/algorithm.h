@@ -40,8 +40,12 @@ struct CollectiveCall {
   uint64_t sequence = 0;  ///< EventRecord::id of what it logs: the call's number in its group
   uint32_t detail = 0;    ///< EventRecord::detail: the kind in the low 8 bits, the group's id above
   CallShape shape{};
+  std::span<Stream* const>
+      joined{};  ///< streams of the callers that it runs on, by rank; empty: comm
 
-  Stream& comm(size_t rank) const { return devices[rank]->comm(channels[rank]); }
+  Stream& comm(size_t rank) const {
+    return joined.empty() ? devices[rank]->comm(channels[rank]) : *joined[rank];
+  }
   Stream& push(size_t rank) const { return devices[rank]->push(channels[rank]); }
 };
 
@@ -76,6 +80,9 @@ class AlgorithmSession {
   /// Tells what runs to leave. Enqueued calls end early, with results that nobody may use, until
   /// recover().
   virtual void abort() {}
+  /// A call was enqueued on the callers' streams; its events by rank. Its work counts as running until
+  /// they have passed.
+  virtual void joined(std::vector<std::shared_ptr<Event>> done) {}
   /// What work that left early has reported since the last recover().
   virtual std::optional<Error> fault() { return std::nullopt; }
   /// After abort() or a fault: waits, at most `timeout_ms`, until nothing of it runs, and makes it
@@ -93,6 +100,8 @@ struct Algorithm {
   std::function<std::unique_ptr<PreparedCall>(const CollectiveCall&)> prepare{};
   /// On the first call of a group that chooses it. May wait for memory.
   std::function<std::unique_ptr<AlgorithmSession>(const GroupMembers&)> open{};
+  bool joins =
+      false;  ///< has `open`, and runs on CollectiveCall::joined too: CollectiveArgs::joins
 };
 using AlgorithmPtr = std::shared_ptr<const Algorithm>;
 

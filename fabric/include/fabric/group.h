@@ -89,8 +89,11 @@ struct CollectiveArgs {
   int root = 0;
   const void* in = nullptr;
   void* out = nullptr;
-  Stream* stream = nullptr;      ///< producer of `in`; the collective starts after its work so far
-  std::shared_ptr<Graph> graph;  ///< of a replay
+  Stream* stream = nullptr;  ///< producer of `in`; the collective starts after its work so far
+  /// For submit_all(): `stream` waits for the result before it does anything else, so the call may run
+  /// on it. Saves the edges to the comm stream and back where the algorithm can (Algorithm::joins).
+  bool joins = false;
+  std::shared_ptr<Graph> graph;                       ///< of a replay
   std::vector<uint64_t> send_counts, receive_counts;  ///< by rank, of an uneven all-to-all
   std::vector<CollectiveArgs> calls;                  ///< of a coalesced call
   uint64_t vote = 0;  ///< small word, combined by bitwise or over ranks and given to all

@@ -27,7 +27,7 @@ extern "C" {
 #endif
 
 #define WEFT_ABI_MAJOR 1u
-#define WEFT_ABI_MINOR 2u
+#define WEFT_ABI_MINOR 3u
 
 #if defined(_WIN32)
 #define WEFT_PLUGIN_EXPORT __declspec(dllexport)
@@ -136,11 +136,15 @@ typedef struct WeftCall {
   uint64_t sequence;          /* number of the call in its group */
   int64_t limit_ms;           /* for the result */
   const WeftBuffers* buffers; /* [ranks] */
+  void* const* streams;       /* 1.3: [ranks], on which the call runs; NULL where buffers is */
 } WeftCall;
 
 /* ---- Algorithms --------------------------------------------------------------------------- */
 
 #define WEFT_ALGORITHM_RANK_ORDER 1u /* same bits for every size, chunking and placement */
+/* 1.3: launches on WeftCall.streams, which are not always the members': a call whose callers wait for
+ * it at once runs on their own streams, without event edges. Each call still runs after the one before. */
+#define WEFT_ALGORITHM_CALL_STREAMS 2u
 
 /* A collective algorithm. All functions get `ctx`; `state` is what open() gave for the group. */
 typedef struct WeftAlgorithm {
@@ -160,7 +164,7 @@ typedef struct WeftAlgorithm {
   void (*close)(void* ctx, void* state);
   /* Does all that may fail and enqueues nothing. `*prepared` may stay NULL. */
   WeftStatus (*prepare)(void* ctx, void* state, const WeftCall* call, void** prepared);
-  /* Enqueues the call on the members' streams, which have waited for the producers of `in`; what is
+  /* Enqueues the call on the members' streams (1.3: on the call's), which have waited for the producers of `in`; what is
    * enqueued on a stream later finds `out` there. Not called when prepare() failed. */
   WeftStatus (*launch)(void* ctx, void* state, const WeftCall* call, void* prepared);
   /* Once for each successful prepare(), launched or not, on any thread: when nothing of the call is to

@@ -94,7 +94,10 @@ class GroupImpl final : public Group, public Watched {
     check_poison();
     const Clock::time_point deadline = deadline_after(timeout_ms);
     std::vector<Event> producers;
-    for (CollectiveArgs& part : args) producers.push_back(record_producer(part));
+    for (CollectiveArgs& part : args) {
+      // Of one that may join its stream the launch records it, when it does not.
+      producers.push_back(part.joins ? Event() : record_producer(part));
+    }
     std::vector<Arrival> arrivals;
     {
       std::lock_guard lock(mutex_);

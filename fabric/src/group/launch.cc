@@ -4,6 +4,10 @@
 // memory, with nothing enqueued and no lock of the process held. Then everything is enqueued: each
 // comm stream waits for its rank's producer event, runs the algorithm and records the rank's done
 // event. Only then do the buffers' owners hear of it (on_launched) and waiters wake.
+//  - Joined: where every caller's stream waits for the result at once (CollectiveArgs::joins) an
+//    algorithm that can runs on these streams, without edges to the comm streams and back. The next
+//    call of the group, when it runs elsewhere, waits for the done events of this one; turns
+//    (runtime/kernel_turns.h) order it among groups and graphs; its session keeps the done events.
 //  - All or none: a failure before the first enqueue leaves nothing behind. After one that comes
 //    later, close() makes every comm stream wait for all ranks' comm and push streams, so that
 //    whatever is ordered after a comm stream (scratch, inboxes, the buffers by on_launched) is
@@ -61,11 +65,23 @@ class Launch {
   std::optional<Error> prepare() {
     return guarded([&] {
       for (size_t r = 0; r < devices_.size(); ++r) {
-        slot_.started_event(static_cast<int>(r)) = Event(*devices_[r]);
-        slot_.done_event(static_cast<int>(r)) = Event(*devices_[r]);
+        const int rank = static_cast<int>(r);
+        slot_.started_event(rank) = Event(*devices_[r]);
+        slot_.done_event(rank) = std::make_shared<Event>(*devices_[r]);
+        streams_.push_back(&slot_.group().comm(r));
       }
-      if (args_[0].kind == CollectiveKind::kReplay) return args_[0].graph->make_ready();
-      for (std::span<CollectiveArgs> call : calls_) prepare_call(call);
+      if (args_[0].kind == CollectiveKind::kReplay) {
+        args_[0].graph->make_ready();
+      } else {
+        for (std::span<CollectiveArgs> call : calls_) prepare_call(call);
+      }
+      for (size_t r = 0; r < devices_.size(); ++r) {
+        const int rank = static_cast<int>(r);
+        slot_.stream(rank) = streams_[r];
+        if (args_[r].joins && !joined_ && args_[r].stream != nullptr) {
+          slot_.producer(rank) = Event(args_[r].stream->device());
+        }
+      }
     });
   }
 
@@ -96,7 +112,7 @@ class Launch {
     const auto tell = [&](std::span<CollectiveArgs> parts) {
       for (size_t r = 0; r < parts.size(); ++r) {
         if (!parts[r].on_launched) continue;
-        auto thrown = guarded([&] { parts[r].on_launched(comm(r)); });
+        auto thrown = guarded([&] { parts[r].on_launched(stream(r)); });
         if (!thrown) continue;
         lost_ = true;
         if (!error) error = std::move(thrown);
@@ -125,7 +141,20 @@ class Launch {
     std::vector<std::vector<CollectiveArgs>> args;
   };
 
-  Stream& comm(size_t rank) const { return slot_.group().comm(rank); }
+  /// Where the rank's part runs.
+  Stream& stream(size_t rank) const { return *streams_[rank]; }
+
+  /// The call runs on its callers' streams when all of them let it and the algorithm can. Streams that
+  /// a device owns alone: others may be gone before whoever comes next has waited for them.
+  void join(std::span<const CollectiveArgs> args) {
+    if (calls_.size() != 1 || args_[0].kind == CollectiveKind::kCoalesced) return;
+    for (size_t r = 0; r < args.size(); ++r) {
+      const bool own = args[r].stream == &devices_[r]->compute();
+      if (!args[r].joins || !own || devices_[r]->capturing()) return;
+    }
+    joined_ = true;
+    for (size_t r = 0; r < args.size(); ++r) streams_[r] = args[r].stream;
+  }
 
   void prepare_call(std::span<CollectiveArgs> args) {
     const CallShape shape = shape_of(args);
@@ -134,7 +163,15 @@ class Launch {
     event_log::log(EventKind::kPlugin, kNoDevice, 0, kNoDevice, shape.bytes, slot_.sequence(),
                    detail_, chosen.place);
     GroupState& group = slot_.group();
-    const CollectiveCall call{args, devices_, group.channels, slot_.sequence(), detail_, shape};
+    if (chosen.algorithm->joins) join(args);
+    const CollectiveCall call{
+        args,
+        devices_,
+        group.channels,
+        slot_.sequence(),
+        detail_,
+        shape,
+        joined_ ? std::span<Stream* const>(streams_) : std::span<Stream* const>()};
     if (!chosen.algorithm->open) {
       prepared_.push_back(chosen.algorithm->prepare(call));
       return;
@@ -166,7 +203,7 @@ class Launch {
 
   void take_turn() {
     std::vector<kernel_turns::Part> parts;
-    for (size_t r = 0; r < devices_.size(); ++r) parts.push_back({devices_[r], &comm(r)});
+    for (size_t r = 0; r < devices_.size(); ++r) parts.push_back({devices_[r], &stream(r)});
     const uint64_t capture = slot_.captured() ? devices_[0]->captures().id() : 0;
     kernel_turns::take(slot_.group().id, capture, parts);
   }
@@ -174,32 +211,67 @@ class Launch {
   void enqueue_all() {
     for (size_t r = 0; r < devices_.size(); ++r) {
       const int rank = static_cast<int>(r);
-      if (slot_.producer(rank)) slot_.producer(rank).wait(comm(r));
-      if (!slot_.captured()) slot_.started_event(rank).record(comm(r));
+      Event& producer = slot_.producer(rank);
+      if (args_[r].joins && producer) producer.record(*args_[r].stream);
+      if (producer) producer.wait(stream(r));
+    }
+    follow_last();
+    for (size_t r = 0; r < devices_.size(); ++r) {
+      if (!slot_.captured()) slot_.started_event(static_cast<int>(r)).record(stream(r));
     }
     for (auto& session : sessions_) {
       if (slot_.captured()) devices_[0]->captures().keep(session);
     }
     for (auto& call : prepared_) call->enqueue();
-    if (args_[0].graph) {
-      std::vector<Stream*> streams;
-      for (size_t r = 0; r < devices_.size(); ++r) streams.push_back(&comm(r));
-      args_[0].graph->launch_ordered(streams);
-    }
+    if (!sessions_.empty()) log_kernels();
+    if (args_[0].graph) args_[0].graph->launch_ordered(streams_);
+    std::vector<std::shared_ptr<Event>> done;
     for (size_t r = 0; r < devices_.size(); ++r) {
-      slot_.done_event(static_cast<int>(r)).record(comm(r));
+      done.push_back(slot_.done_event(static_cast<int>(r)));
+      done.back()->record(stream(r));
     }
+    if (slot_.captured()) return;
+    if (joined_) sessions_.back()->session().joined(done);
+    remember(std::move(done));
+  }
+
+  /// For the call that comes next.
+  void remember(std::vector<std::shared_ptr<Event>> done) {
+    slot_.group().last_done = std::move(done);
+    slot_.group().last_streams = streams_;
+  }
+
+  /// Calls of a group run in their order, also where one joined its callers' streams.
+  void follow_last() {
+    const GroupState& group = slot_.group();
+    if (slot_.captured() || group.last_streams == streams_) return;
+    for (size_t r = 0; r < group.last_done.size(); ++r) group.last_done[r]->wait(stream(r));
   }
 
   void close() {
     std::vector<Event> latest;
     for (size_t r = 0; r < devices_.size(); ++r) {
-      latest.emplace_back(*devices_[r]).record(comm(r));
+      latest.emplace_back(*devices_[r]).record(stream(r));
       Stream* push = devices_[r]->find_push(slot_.group().channels[r]);
       if (push != nullptr) latest.emplace_back(*devices_[r]).record(*push);
     }
     for (size_t r = 0; r < devices_.size(); ++r) {
-      for (Event& event : latest) event.wait(comm(r));
+      for (Event& event : latest) event.wait(stream(r));
+    }
+    if (slot_.captured()) return;
+    std::vector<std::shared_ptr<Event>> closed;
+    for (size_t r = 0; r < devices_.size(); ++r) {
+      closed.push_back(std::make_shared<Event>(*devices_[r]));
+      closed.back()->record(stream(r));
+    }
+    remember(std::move(closed));
+  }
+
+  /// One record a rank for all that an algorithm of a session does there: it logs no steps of its own.
+  void log_kernels() {
+    for (size_t r = 0; r < devices_.size(); ++r) {
+      event_log::log(EventKind::kCollectiveCombine, devices_[r]->index(), stream(r).id(), kNoDevice,
+                     bytes_, slot_.sequence(), detail_);
     }
   }
 
@@ -207,7 +279,7 @@ class Launch {
     if (event_log::g_mode.load(std::memory_order_relaxed) == 0) return;
     for (size_t r = 0; r < devices_.size(); ++r) {
       Device& device = *devices_[r];
-      Stream& stream = comm(r);
+      Stream& stream = this->stream(r);
       event_log::log(EventKind::kCollectiveLaunch, device.index(), stream.id(), kNoDevice, bytes_,
                      slot_.sequence(), detail_, launch_ns_ - slot_.first_arrival_ns());
       if (device.capturing()) continue;  // a callback belongs to one run, not to every replay
@@ -236,6 +308,8 @@ class Launch {
   std::vector<std::shared_ptr<OpenSession>>
       sessions_;  // of algorithms that keep state for the group
   std::vector<std::unique_ptr<PreparedCall>> prepared_;
+  std::vector<Stream*> streams_;  // by rank
+  bool joined_ = false;           // they are the callers'
   bool enqueued_ = false;
   bool lost_ = false;
 };

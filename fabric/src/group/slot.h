@@ -64,6 +64,10 @@ struct GroupState {
   std::unique_ptr<Seat[]> seats;  // by rank
   Sessions sessions;              // algorithms that were opened for the group
 
+  // Under launch_order(): the latest call outside captures. One on other streams waits for it.
+  std::vector<std::shared_ptr<Event>> last_done;
+  std::vector<Stream*> last_streams;
+
   /// Calls of abort() so far; a call that was made before the latest one is to fail with it.
   std::atomic<uint64_t> aborts{0};
   std::mutex mutex;              // guards what follows
@@ -106,9 +110,11 @@ class Slot : public std::enable_shared_from_this<Slot> {
   std::vector<CollectiveArgs>& args() { return args_; }
   /// The calls of a coalesced one, [call][rank]; filled and emptied by the launcher.
   std::vector<std::vector<CollectiveArgs>>& calls() { return calls_; }
-  const Event& producer(int rank) const { return parts_[rank].producer; }
+  Event& producer(int rank) { return parts_[rank].producer; }
   Event& started_event(int rank) { return parts_[rank].started; }
-  Event& done_event(int rank) { return parts_[rank].done; }
+  std::shared_ptr<Event>& done_event(int rank) { return parts_[rank].done; }
+  /// Where the rank's part of the call runs: its comm stream unless it joined the caller's.
+  Stream*& stream(int rank) { return parts_[rank].stream; }
   uint64_t first_arrival_ns() const { return first_arrival_ns_; }
   uint64_t aborts_before() const { return aborts_before_; }
   void publish_launched();
@@ -156,9 +162,12 @@ class Slot : public std::enable_shared_from_this<Slot> {
     CallRank brought;    ///< what the rank came with; `args_` is the launcher's
     std::atomic<bool> completed{false};
     Event producer;  ///< recorded on the rank's producer stream when it arrived
-    Event started;   ///< recorded on the comm stream when it had waited for the producer
-    Event done;      ///< recorded on the rank's comm stream by the launcher
+    Event started;   ///< recorded before the call, when its stream had waited for the producer
+    std::shared_ptr<Event> done;  ///< recorded behind the call by the launcher
+    Stream* stream = nullptr;     ///< that the call runs on
     std::vector<Callback> callbacks;
+
+    bool is_done() const { return completed || !done || done->query(); }
   };
 
   State state() const { return state_.load(std::memory_order_acquire); }

@@ -71,8 +71,11 @@ void Slot::on_done(int rank, Callback callback) {
 // Once a rank, under no lock.
 void Slot::ask(int rank) {
   try {
-    if (parts_[rank].done.query()) return complete(rank);
+    const Part& part = parts_[rank];
+    if (part.done->query()) return complete(rank);
     Stream& comm = group_->comm(static_cast<size_t>(rank));
+    // What the caller enqueued behind a call that joined its stream does not delay the notice.
+    if (part.stream != &comm) part.done->wait(comm);
     comm.device().driver().notify(comm.handle(),
                                   [self = shared_from_this(), rank] { self->complete(rank); });
   } catch (const Error& error) {  // a lost device answers nothing
@@ -102,14 +105,14 @@ void Slot::complete(int rank) {
 bool Slot::done(int rank) const {
   const Part& part = parts_[rank];
   if (part.completed.load(std::memory_order_acquire)) return true;
-  return launched() && (captured() || part.done.query());
+  return launched() && (captured() || part.is_done());
 }
 
 bool Slot::landed() {
   if (!launched()) return failed();
   try {
     return std::all_of(parts_.begin(), parts_.end(),
-                       [](const Part& part) { return part.completed || part.done.query(); });
+                       [](const Part& part) { return part.is_done(); });
   } catch (const Error& error) {
     end_flight(poisoned() ? poison_error() : error);
     return true;
@@ -121,7 +124,7 @@ void Slot::end_flight(const Error& error) {
   for (size_t r = 0; r < parts_.size(); ++r) {
     bool there = false;
     try {
-      there = parts_[r].completed || (!poisoned() && parts_[r].done.query());
+      there = parts_[r].completed || (!poisoned() && parts_[r].is_done());
     } catch (const Error&) {  // it fails with `error` below
     }
     if (there) complete(static_cast<int>(r));
@@ -147,7 +150,7 @@ Slot::Overdue Slot::stalled(Clock::time_point now) const {
   constexpr std::pair<Stall, Check> kChecks[] = {
       {Stall::kProducer, [](const Part& part) { return part.producer.query(); }},
       {Stall::kBefore, [](const Part& part) { return part.started.query(); }},
-      {Stall::kWithin, [](const Part& part) { return part.done.query(); }},
+      {Stall::kWithin, [](const Part& part) { return part.is_done(); }},
   };
   std::vector<int> ranks;
   Stall where = Stall::kWithin;

@@ -26,7 +26,8 @@ class RankWork final : public Work {
       fail(ErrorCode::kUsage, "stream_wait before call %llu was launched: wait_launched() first",
            static_cast<unsigned long long>(slot_->sequence()));
     }
-    slot_->done_event(rank_).wait(stream);
+    // A stream that the call ran on has it behind itself.
+    if (slot_->stream(rank_) != &stream) slot_->done_event(rank_)->wait(stream);
   }
 
   bool done() const override { return slot_->done(rank_); }

@@ -4,7 +4,8 @@
 // A call inside a capture is kept by the capture and then by the graph, with what `prepare` gave, so
 // a graph may outlive its group. Functions on host streams keep it until they have run.
 //  - Closing: `close` must find nothing running. When the last owner goes while work still runs (it
-//    may be told to leave, not to be done), a thread waits for the members' streams and closes then;
+//    may be told to leave, not to be done), a thread waits for the members' streams and for the done
+//    events of the latest call on its callers' streams, and closes then;
 //    when they do not end within a minute, the memory and the library are kept for good.
 //  - Leaving: abort() sets WeftControl::abort of all ranks, with release; the work polls it. Work
 //    that leaves writes its record and then `status`; fault() reads them, with acquire.
@@ -36,17 +37,11 @@ uint32_t load(uint32_t& word) {
   return std::atomic_ref<uint32_t>(word).load(std::memory_order_acquire);
 }
 
-// A captured stream cannot be asked, and may hold earlier work: it does not count as idle.
-bool idle(const GroupView& group) {
-  return std::all_of(group.comms.begin(), group.comms.end(),
-                     [](Stream* comm) { return !comm->device().capturing() && comm->idle(); });
-}
-
 /// False when a stream still had work at the limit. Asks every millisecond, since a wait for a stream
 /// must not meet a capture that begins meanwhile.
 bool wait_idle(const GroupView& group, int64_t timeout_ms) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
-  while (!idle(group)) {
+  while (!group.idle()) {
     if (std::chrono::steady_clock::now() >= end) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
@@ -64,7 +59,7 @@ struct Opened {
   ~Opened() {
     if (!open) return;
     try {
-      if (!idle(*group)) {
+      if (!group->idle()) {
         std::thread([this_bound = bound, kept = state, view = group.release()] {
           std::unique_ptr<GroupView> group(view);
           bool over = false;
@@ -163,6 +158,10 @@ class Session final : public AlgorithmSession {
     }
   }
 
+  void joined(std::vector<std::shared_ptr<Event>> done) override {
+    group().set_joined(std::move(done));
+  }
+
   std::optional<Error> fault() override {
     for (uint32_t r = 0; r < group().ranks; ++r) {
       WeftControl& record = *group().control(r);
@@ -241,6 +240,7 @@ Algorithm wrap(const WeftAlgorithm& algorithm, std::shared_ptr<void> library) {
   Algorithm out;
   out.name = bound->name;
   out.rank_order = (algorithm.flags & WEFT_ALGORITHM_RANK_ORDER) != 0;
+  out.joins = (algorithm.flags & WEFT_ALGORITHM_CALL_STREAMS) != 0;
   out.supports = [bound](const CallShape& shape) {
     const WeftCall call = shape_of(shape);
     return bound->algorithm.supports(bound->algorithm.ctx, &call) == 1;

@@ -54,6 +54,18 @@ GroupView::GroupView(const GroupMembers& group) : WeftGroup{}, devices(group.dev
   WeftGroup::reaches = reaches_.data();
 }
 
+void GroupView::set_joined(std::vector<std::shared_ptr<Event>> done) {
+  std::lock_guard lock(mutex_);
+  joined_ = std::move(done);
+}
+
+bool GroupView::idle() const {
+  const auto idles = [](Stream* comm) { return !comm->device().capturing() && comm->idle(); };
+  if (!std::ranges::all_of(comms, idles)) return false;
+  std::lock_guard lock(mutex_);
+  return std::ranges::all_of(joined_, [](const auto& event) { return event->query(); });
+}
+
 GroupView::~GroupView() { release_staging(pinned_, nullptr); }
 
 WeftCall shape_of(const CallShape& shape) {
@@ -78,12 +90,16 @@ CallView::CallView(const CollectiveCall& call)
   root = static_cast<uint32_t>(call.args[0].root);
   sequence = call.sequence;
   limit_ms = call.args[0].result_ms;
-  for (size_t r = 0; r < devices.size(); ++r) comms.push_back(&call.comm(r));
+  for (size_t r = 0; r < devices.size(); ++r) {
+    comms.push_back(&call.comm(r));
+    handles.push_back(comms.back()->handle());
+  }
   for (const CollectiveArgs& part : call.args) {
     parts.push_back({part.in, part.out});
     limit_ms = std::min(limit_ms, part.result_ms);
   }
   buffers = parts.data();
+  streams = handles.data();
 }
 
 }  // namespace fabric::plugin

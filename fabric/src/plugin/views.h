@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "collective/scratch.h"
@@ -25,7 +26,16 @@ struct GroupView : WeftGroup {
   std::vector<std::unique_ptr<Workspace>> workspaces;
   WeftControl* control(size_t rank) const { return records_ + rank; }
 
+  /// The latest call on its callers' streams: work there runs until these have passed.
+  void set_joined(std::vector<std::shared_ptr<Event>> done);
+  /// Nothing of the group runs. A captured stream cannot be asked, and may hold earlier work: it does not
+  /// count as idle.
+  bool idle() const;
+
  private:
+  mutable std::mutex mutex_;  // guards joined_
+  std::vector<std::shared_ptr<Event>> joined_;
+
   std::vector<WeftMember> member_;
   std::vector<const WeftMember*> pointers_;
   std::vector<uint8_t> reaches_;
@@ -43,8 +53,9 @@ struct CallView : WeftCall {
   CallView& operator=(const CallView&) = delete;
 
   std::vector<WeftBuffers> parts;
+  std::vector<void*> handles;  ///< of `comms`
   std::vector<Device*> devices;
-  std::vector<Stream*> comms;  ///< by rank
+  std::vector<Stream*> comms;  ///< by rank, those that it runs on
   Scratch memory;
   std::weak_ptr<void> owner;  ///< functions that were enqueued on host streams keep it
 };

@@ -114,6 +114,7 @@ napi_value submit_all(Frame& f) {
                                      counts_of(w + 2 * ranks, ranks, r), result_ms)
                        : make_args(kind, op, root, ranks, r, device, std::move(in), std::move(out),
                                    result_ms));
+    args.back().joins = true;  // the stream waits for the result below
     held.push_back(args.back().keep_alive);
     entry.devices.push_back(&group->device(r));
   }
@@ -123,6 +124,7 @@ napi_value submit_all(Frame& f) {
     for (size_t r = 0; r < args.size(); ++r) block->calls[r].push_back(std::move(args[r]));
     return make_number(f.env, block->work);
   }
+  entry.group = group->id();
   entry.works = group->submit_all(args, timeout_ms);
   for (auto& work : entry.works)
     work->wait_launched();  // all arrived: this reports, it does not wait

@@ -1,4 +1,5 @@
 // Works: what a submitted collective becomes. src/fabric/work.ts calls these.
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <optional>
@@ -39,18 +40,34 @@ void WorkTable::clear() {
   order_.clear();
 }
 
+// Asking whether a work is done is a call of the driver. Launched calls of a group end in their order, so of a batch
+// the latest one of each group that is done answers for those before it. Failed ones stay for who asks late.
 void WorkTable::prune() {
-  while (order_.size() > kKept) {
-    auto it = entries_.find(order_.front());
-    if (it != entries_.end()) {
-      bool done = !it->second.refused;
-      for (const auto& work : it->second.works) done = done && work->done();
-      if (!done && order_.size() < 8 * kKept)
-        return;  // a failed call is never done: drop it in the end
-      entries_.erase(it);
+  if (order_.size() < kKept + kBatch) return;
+  const bool full = order_.size() >= 8 * kKept;  // a failed call is never done: dropped in the end
+  std::vector<uint32_t> kept;
+  std::vector<uint32_t> passed;
+  for (size_t i = kBatch; i-- > 0;) {
+    const auto it = entries_.find(order_[i]);
+    if (it == entries_.end()) continue;
+    const WorkEntry& entry = it->second;
+    const auto each = [&](auto holds) {
+      return std::all_of(entry.works.begin(), entry.works.end(), holds);
+    };
+    const bool launched = !entry.refused && each([](auto& work) { return work->launched(); });
+    bool done = launched && std::find(passed.begin(), passed.end(), entry.group) != passed.end();
+    if (launched && !done) {
+      done = each([](auto& work) { return work->done(); });
+      if (done && entry.group != 0) passed.push_back(entry.group);
     }
-    order_.pop_front();
+    if (done || full) {
+      entries_.erase(it);
+    } else {
+      kept.push_back(order_[i]);
+    }
   }
+  order_.erase(order_.begin(), order_.begin() + kBatch);
+  order_.insert(order_.begin(), kept.rbegin(), kept.rend());
 }
 
 namespace {

@@ -19,6 +19,7 @@ struct WorkEntry {
   std::vector<std::shared_ptr<fabric::Work>> works;
   std::vector<Device*> devices;  ///< by work
   std::optional<Error> refused;  ///< why there are no works
+  uint32_t group = 0;            ///< of submit_all: its calls end in their order
 };
 
 class WorkTable {
@@ -36,10 +37,11 @@ class WorkTable {
   void clear();
 
  private:
-  /// Forgets finished works beyond the latest kKept, so that nobody has to release them.
+  /// Forgets finished works beyond the latest kKept, a batch at a time, so that nobody has to release
+  /// them.
   void prune();
 
-  static constexpr size_t kKept = 1024;
+  static constexpr size_t kKept = 1024, kBatch = 64;
   uint32_t next_ = 1;
   std::unordered_map<uint32_t, WorkEntry> entries_;
   std::deque<uint32_t> order_;

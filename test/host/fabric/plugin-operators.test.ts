@@ -191,7 +191,7 @@ test('a plugin of version 1.0 loads, one of a newer minor is refused with both n
   }
   expect(fabric.loadPlugin(ofMinor('0u'))).toMatchObject({ abi: '1.0', operators: [] })
   fabric.unloadPlugin('rank-sum')
-  expect(() => fabric.loadPlugin(ofMinor('3u'))).toThrow(/needs version 1\.3 .* this weft has 1\.2/)
+  expect(() => fabric.loadPlugin(ofMinor('4u'))).toThrow(/needs version 1\.4 .* this weft has 1\.3/)
   expect(fabric.plugins()).toEqual([])
 })
 

@@ -78,6 +78,7 @@ class Together {
     g_mixed = g_ran = 0;
     Algorithm algorithm{"test-together", true,
                         [](const CallShape& c) { return c.kind == CollectiveKind::kBarrier; }};
+    algorithm.joins = true;
     algorithm.open = [](const GroupMembers& members) -> std::unique_ptr<AlgorithmSession> {
       return std::make_unique<TogetherSession>(members.id);
     };
@@ -90,11 +91,12 @@ class Together {
   }
 };
 
-std::vector<std::shared_ptr<Work>> barrier(Group& group) {
+std::vector<std::shared_ptr<Work>> barrier(Group& group, bool joins = false) {
   std::vector<CollectiveArgs> args(static_cast<size_t>(group.size()));
   for (size_t r = 0; r < args.size(); ++r) {
     args[r].kind = CollectiveKind::kBarrier;
     args[r].stream = &group.device(static_cast<int>(r)).compute();
+    args[r].joins = joins;
   }
   return group.submit_all(args);
 }
@@ -255,10 +257,10 @@ TEST_F(ConcurrentGroups, TurnsAreKeptInsideACaptureAndBesideItsGraph) {
   auto third = Group::create(devices);
   std::vector<std::shared_ptr<Work>> works;
   for (int i = 0; i < 20; ++i) {
-    works = barrier(*third);
+    works = barrier(*third, i % 2 == 0);
     Stream* streams[] = {&devices[0]->compute(), &devices[1]->compute()};
     graph->launch(streams);
-    for (auto& work : barrier(*second)) works.push_back(work);
+    for (auto& work : barrier(*second, i % 3 == 0)) works.push_back(work);
   }
   for (auto& work : works) EXPECT_TRUE(work->synchronize(30'000));
   for (Device* device : devices) device->synchronize();

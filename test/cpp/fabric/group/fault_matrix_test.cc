@@ -164,7 +164,7 @@ TEST_P(FaultMatrix, AProducerThatStallsIsNamed) {
 
 TEST_P(FaultMatrix, ACommunicationStreamThatStallsIsNamed) {
   Gate gate;
-  gate.hold(devices_[1]->comm());
+  gate.hold(group_->stream(1));
   gate.wait_reached();
   const auto errors = outcomes(all(), kDeadlineMs);
   gate.open();
@@ -194,7 +194,7 @@ TEST_P(FaultMatrix, AnAbortFromAnotherThreadEndsAGatheringCall) {
 
 TEST_P(FaultMatrix, AnAbortFromAnotherThreadEndsALaunchedCall) {
   Gate gate;
-  for (Device* device : devices_) gate.hold(device->comm());
+  for (int rank : all()) gate.hold(group_->stream(rank));
   gate.wait_reached();
   for (auto& part : args_) part.result_ms = 60'000;
   std::vector<std::shared_ptr<Work>> works;
@@ -208,7 +208,7 @@ TEST_P(FaultMatrix, ALostDeviceEndsGatheringAndLaunchedCallsForAll) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto lose = [&](const std::vector<int>& present) {
     Gate gate;
-    for (Device* device : devices_) gate.hold(device->comm());
+    for (int rank : all()) gate.hold(group_->stream(rank));
     gate.wait_reached();
     for (auto& part : args_) part.result_ms = 60'000;
     std::vector<std::shared_ptr<Work>> works;

@@ -73,7 +73,7 @@ class GroupFlight : public test::CleanFabric {
 
 TEST_F(GroupFlight, AStalledStreamEndsTheWorkWithATimeoutThatNamesIt) {
   Gate gate;
-  gate.hold(devices_[1]->comm());
+  gate.hold(group_->stream(1));
   gate.wait_reached();
   auto args = parts();
   for (auto& part : args) part.result_ms = 50;
@@ -134,7 +134,7 @@ TEST_F(GroupFlight, AWorkThatIsDoneInTimeOutlivesItsDeadline) {
 
 TEST_F(GroupFlight, AbortEndsLaunchedWorks) {
   Gate gate;
-  gate.hold(devices_[0]->comm());
+  gate.hold(group_->stream(0));
   gate.wait_reached();
   auto args = parts();
   auto works = group_->submit_all(args);
@@ -200,8 +200,8 @@ TEST_F(GroupPoisoned, ADeviceLostUnderALaunchedWorkIsNoSuccess) {
   EXPECT_EXIT(
       {
         Gate gate;
-        gate.hold(devices_[1]->comm());
-        faults::illegal_address(devices_[1]->comm());
+        gate.hold(group_->stream(1));
+        faults::illegal_address(group_->stream(1));
         auto args = parts();
         auto works = group_->submit_all(args);
         Ending ending;

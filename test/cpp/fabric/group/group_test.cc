@@ -188,7 +188,7 @@ TEST_F(GroupTest, OnLaunchedRunsOnceForEachRankAndKeepAliveEndsThere) {
   EXPECT_FALSE(alive.expired());
   auto third = group->submit(2, std::move(args[2]));
   first->wait_launched();
-  for (int r = 0; r < 3; ++r) EXPECT_EQ(launched_on[r], &devices[r]->comm());
+  for (int r = 0; r < 3; ++r) EXPECT_EQ(launched_on[r], &group->stream(r));
   args.clear();
   EXPECT_TRUE(alive.expired());
 }

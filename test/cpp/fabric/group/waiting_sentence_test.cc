@@ -79,7 +79,7 @@ TEST_F(WaitingSentence, WhatTheOthersBroughtDiffers) {
 
 TEST_F(WaitingSentence, StallsInsideAfterTheLaunch) {
   Gate gate;
-  gate.hold(devices_[1]->comm());
+  gate.hold(group_->stream(1));
   gate.wait_reached();
   std::vector<CollectiveArgs> parts;
   for (int rank = 0; rank < 3; ++rank) {

@@ -15,13 +15,6 @@
 #include "fabric/path_counters.h"
 #include "group/collective_run.h"
 
-extern "C" int weft_abi_layout_is_checked_in_c;
-
-#define WEFT_FIELD(type, field, offset) \
-  static_assert(offsetof(type, field) == (offset), #type "." #field " moved");
-#define WEFT_SIZE(type, bytes) static_assert(sizeof(type) == (bytes), #type " changed its size");
-#include "plugin/abi_layout.def"
-
 namespace fabric {
 namespace {
 
@@ -73,6 +66,8 @@ class Plugin : public test::CleanFabric {
       parts[r].in = in[r].data();
       parts[r].out = out[r].data();
       parts[r].result_ms = result_ms;
+      parts[r].stream = joins_ ? &group.device(r).compute() : nullptr;
+      parts[r].joins = joins_;
     }
     auto works = group.submit_all(parts);
     try {
@@ -101,6 +96,7 @@ class Plugin : public test::CleanFabric {
       parts[r].count = count;
       parts[r].in = parts[r].out = memory_[r].data();
       parts[r].stream = streams[r];
+      parts[r].joins = joins_;
     }
     auto capture = Capture::begin(streams);
     auto works = group.submit_all(parts);
@@ -122,11 +118,19 @@ class Plugin : public test::CleanFabric {
   }
 
   std::vector<float> memory_[2];
+  bool joins_ = false;  // calls run on the compute streams
 };
 
-TEST_F(Plugin, TheHeaderIsTheSameInCAndInCpp) { EXPECT_EQ(weft_abi_layout_is_checked_in_c, 1); }
+// With calls on the comm streams, and on their callers' streams.
+class PluginCalls : public Plugin, public ::testing::WithParamInterface<bool> {
+ protected:
+  PluginCalls() { joins_ = GetParam(); }
+};
+INSTANTIATE_TEST_SUITE_P(On, PluginCalls, ::testing::Bool(), [](const auto& info) {
+  return info.param ? "CallersStreams" : "CommStreams";
+});
 
-TEST_F(Plugin, AnAlgorithmInCSumsForAGroupAndIsChosenBySize) {
+TEST_P(PluginCalls, AnAlgorithmInCSumsForAGroupAndIsChosenBySize) {
   const PluginInfo info = load_plugin(plugin_path("rank_sum"));
   EXPECT_EQ(info.name, "rank-sum");
   EXPECT_EQ(info.algorithms, std::vector<std::string>{"rank-sum"});
@@ -141,7 +145,7 @@ TEST_F(Plugin, AnAlgorithmInCSumsForAGroupAndIsChosenBySize) {
   }
 }
 
-TEST_F(Plugin, ACapturedCallReplays) {
+TEST_P(PluginCalls, ACapturedCallReplays) {
   load_plugin(plugin_path("rank_sum"));
   auto devices = test::host_devices(2);
   auto group = Group::create(devices);
@@ -161,7 +165,7 @@ TEST_F(Plugin, ACapturedCallReplays) {
   EXPECT_TRUE(unmapped("rank_sum"));
 }
 
-TEST_F(Plugin, WorkThatWaitsForNobodyLeavesAtTheDeadlineAndTheGroupWorksAgain) {
+TEST_P(PluginCalls, WorkThatWaitsForNobodyLeavesAtTheDeadlineAndTheGroupWorksAgain) {
   load_plugin(plugin_path("rank_sum"));
   auto group = Group::create(test::host_devices(3));
   expect_sum(sum(*group, 64), 3);
@@ -177,7 +181,7 @@ TEST_F(Plugin, WorkThatWaitsForNobodyLeavesAtTheDeadlineAndTheGroupWorksAgain) {
   EXPECT_EQ(group->stats().timeouts, 1u);
 }
 
-TEST_F(Plugin, AbortReachesWorkThatRuns) {
+TEST_P(PluginCalls, AbortReachesWorkThatRuns) {
   load_plugin(plugin_path("rank_sum"));
   auto devices = test::host_devices(2);
   auto group = Group::create(devices);
@@ -186,6 +190,8 @@ TEST_F(Plugin, AbortReachesWorkThatRuns) {
   for (int r = 0; r < 2; ++r) {
     parts[r].count = 13;
     parts[r].in = parts[r].out = memory[r];
+    parts[r].stream = &devices[r]->compute();
+    parts[r].joins = joins_;
   }
   auto works = group->submit_all(parts);
   group->abort(Error(ErrorCode::kGroupAborted, "enough"));
@@ -195,7 +201,7 @@ TEST_F(Plugin, AbortReachesWorkThatRuns) {
   expect_sum(sum(*group, 64), 2);
 }
 
-TEST_F(Plugin, AbortReachesAGraphThatNobodyWatches) {
+TEST_P(PluginCalls, AbortReachesAGraphThatNobodyWatches) {
   load_plugin(plugin_path("rank_sum"));
   auto devices = test::host_devices(2);
   auto group = Group::create(devices);
@@ -207,7 +213,7 @@ TEST_F(Plugin, AbortReachesAGraphThatNobodyWatches) {
   expect_sum(sum(*group, 64), 2);
 }
 
-TEST_F(Plugin, AFaultThatNobodyHeardFailsTheNextCall) {
+TEST_P(PluginCalls, AFaultThatNobodyHeardFailsTheNextCall) {
   load_plugin(plugin_path("rank_sum"));
   auto devices = test::host_devices(2);
   auto group = Group::create(devices);
@@ -231,7 +237,7 @@ TEST_F(Plugin, AFaultThatNobodyHeardFailsTheNextCall) {
 
 // Kernels of a graph look at the same words as those of calls: without a fresh start they would leave
 // at once, at every run.
-TEST_F(Plugin, AGraphRunsAgainAfterADeadlineAndAnAbort) {
+TEST_P(PluginCalls, AGraphRunsAgainAfterADeadlineAndAnAbort) {
   load_plugin(plugin_path("rank_sum"));
   auto devices = test::host_devices(2);
   auto group = Group::create(devices);
@@ -258,7 +264,7 @@ TEST_F(Plugin, AGraphRunsAgainAfterADeadlineAndAnAbort) {
   EXPECT_EQ(memory_[1][0], 12);
 }
 
-TEST_F(Plugin, AFaultThatNobodyHeardFailsTheNextRunOfAGraph) {
+TEST_P(PluginCalls, AFaultThatNobodyHeardFailsTheNextRunOfAGraph) {
   load_plugin(plugin_path("rank_sum"));
   auto devices = test::host_devices(2);
   auto group = Group::create(devices);
@@ -279,7 +285,7 @@ TEST_F(Plugin, AFaultThatNobodyHeardFailsTheNextRunOfAGraph) {
   EXPECT_EQ(memory_[0][99], 3);
 }
 
-TEST_F(Plugin, UnloadingTakesItAwayAtOnceAndUnmapsItWhenNothingUsesIt) {
+TEST_P(PluginCalls, UnloadingTakesItAwayAtOnceAndUnmapsItWhenNothingUsesIt) {
   load_plugin(plugin_path("rank_sum"));
   auto group = Group::create(test::host_devices(2));
   expect_sum(sum(*group, 64), 2);
@@ -294,6 +300,32 @@ TEST_F(Plugin, UnloadingTakesItAwayAtOnceAndUnmapsItWhenNothingUsesIt) {
   load_plugin(plugin_path("rank_sum"));  // and again
   group = Group::create(test::host_devices(2));
   expect_sum(sum(*group, 64), 2);
+}
+
+TEST_F(Plugin, AGroupThatGoesWhileItsCallIsHeldOnTheCallersStreamKeepsThePlugin) {
+  load_plugin(plugin_path("rank_sum"));
+  auto devices = test::host_devices(2);
+  auto group = Group::create(devices);
+  joins_ = true;
+  expect_sum(sum(*group, 64), 2);
+  test::Gate gate;
+  gate.hold(devices[1]->compute());
+  float memory[2][64] = {};
+  std::vector<CollectiveArgs> parts(2);
+  for (int r = 0; r < 2; ++r) {
+    parts[r].count = 64;
+    parts[r].in = parts[r].out = memory[r];
+    parts[r].stream = &devices[r]->compute();
+    parts[r].joins = true;
+    parts[r].result_ms = 1000;  // so long the call, which nobody asks about, may keep what it needs
+  }
+  group->submit_all(parts);
+  group.reset();
+  unload_plugin("rank-sum");
+  EXPECT_TRUE(mapped("rank_sum"));
+  gate.open();
+  for (Device* device : devices) device->synchronize();
+  EXPECT_TRUE(unmapped("rank_sum"));
 }
 
 struct BadPlugin {
@@ -322,8 +354,8 @@ INSTANTIATE_TEST_SUITE_P(
     Plugins, Refused,
     ::testing::Values(
         BadPlugin{"bad_plugin_0",
-                  "built for version 7.2 of the plugin interface, this weft has 1.2"},
-        BadPlugin{"bad_plugin_1", "needs version 1.5 of the plugin interface, this weft has 1.2"},
+                  "built for version 7.3 of the plugin interface, this weft has 1.3"},
+        BadPlugin{"bad_plugin_1", "needs version 1.6 of the plugin interface, this weft has 1.3"},
         BadPlugin{"bad_plugin_2", "lacks a name, a version or open()"},
         BadPlugin{"bad_plugin_3", "the second half is missing"},
         BadPlugin{"bad_plugin_4", "copy-ring is registered already"},
