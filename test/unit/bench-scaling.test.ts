@@ -44,6 +44,16 @@ test("the peer's fastest mode of the same work, number of devices and scaling st
   expect(scalingLines([one!, weak!])[2]).toMatch(/ 0\.800 .* compile +30\.0000 +0\.500 +0\.417$/)
 })
 
+test('a precision stands beside the same one of the peer, TF32 beside its f32', () => {
+  const lines = parsePeer(
+    `{"work":"vit","mode":"eager","gpus":1,"ms":20,"precision":"f32"}
+{"work":"vit","mode":"eager","gpus":1,"ms":5,"precision":"bf16"}`,
+  )
+  const peerMs = (precision?: string) =>
+    scalingFigures([row(precision === undefined ? {} : { precision })], lines)[0]!.peer?.ms
+  expect([peerMs('bf16'), peerMs('tf32'), peerMs('f16'), peerMs()]).toEqual([5, 20, undefined, 5])
+})
+
 test('a run that failed keeps its line, with the reason, and is compared with nothing', () => {
   const failed = row({ devices: 2, ms: 0, equal: false, error: 'the step cannot be captured' })
   const [, figures] = scalingFigures([rows[0]!, failed], peer)

@@ -11,6 +11,8 @@ export interface ScalingRow {
   scaling: Scaling
   devices: number
   mode: 'eager' | 'graph'
+  /** As the trainer takes it; missing: as it stands without. */
+  precision?: string
   /** Samples a step on each device. */
   batchSize: number
   /** Milliseconds a step, data, optimizer and the trainer's own work included: the median over chunks of steps. */
@@ -31,6 +33,8 @@ export interface PeerRow {
   gpus: number
   ms: number
   scaling?: Scaling
+  /** 'f32' holds for TF32 too: another setting decides there. Missing: of any. */
+  precision?: string
 }
 
 /** A row beside one device and beside the peer's best. */
@@ -53,11 +57,20 @@ export function parsePeer(text: string): PeerRow[] {
       throw new UsageError(`--beside: line ${i + 1} is not JSON: ${line.slice(0, 60)}`)
     }
     if (row.error !== undefined) return []
-    const { work, mode, gpus, ms, scaling } = row
+    const { work, mode, gpus, ms, scaling, precision } = row
     if (typeof work !== 'string' || typeof mode !== 'string' || !(gpus! > 0) || !(ms! > 0)) {
       throw new UsageError(`--beside: line ${i + 1} lacks work, mode, gpus or ms`)
     }
-    return [{ work, mode, gpus: gpus!, ms: ms!, ...(scaling && { scaling }) }]
+    return [
+      {
+        work,
+        mode,
+        gpus: gpus!,
+        ms: ms!,
+        ...(scaling && { scaling }),
+        ...(precision && { precision }),
+      },
+    ]
   })
 }
 
@@ -72,7 +85,11 @@ const fastest = (rows: readonly PeerRow[]) =>
   )
 
 function peerOf(row: ScalingRow, peer: readonly PeerRow[]): ScalingFigures['peer'] {
-  const own = peer.filter(({ work }) => work === row.work)
+  const product = row.precision === 'tf32' ? 'f32' : row.precision
+  const own = peer.filter(
+    ({ work, precision = product }) =>
+      work === row.work && (product === undefined || precision === product),
+  )
   const on = (gpus: number) =>
     fastest(
       own.filter(

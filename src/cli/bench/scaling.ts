@@ -5,10 +5,11 @@
 // the trainer's own reports (a chunk of about a quarter of a second each): what a user waits for. Communication that
 // no computation covered comes from the event log of a short run of its own, as device times cost something.
 import { readFileSync } from 'node:fs'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { Fabric } from '../../fabric/fabric.js'
 import { UsageError } from '../../native/errors.js'
 import type { TrainEvent, TrainResult } from '../../train/events.js'
+import { type Precision, precisions } from '../../train/precision.js'
 import { deviceHelp } from '../devices.js'
 import { quantiles } from './figures.js'
 import { number } from './flags.js'
@@ -29,6 +30,7 @@ interface Flags {
   warmup: string
   seconds: string
   batchSize?: string
+  precision?: Precision
   beside?: string
   json?: boolean
 }
@@ -40,6 +42,7 @@ interface RunPlan {
   devices: string[]
   graph: boolean
   batchSize: number | undefined
+  precision: Precision | undefined
   /** Steps before those that count. */
   warmup: number
   /** Of steps that count. */
@@ -63,7 +66,7 @@ const loggedSeconds = 0.5
 /** Trains until there are enough steps that count; their median time. */
 async function trainFor(plan: RunPlan): Promise<RunFigures> {
   const { Trainer } = await import('../../train/trainer.js')
-  const { task, devices, graph, batchSize, warmup, seconds } = plan
+  const { task, devices, graph, batchSize, precision, warmup, seconds } = plan
   let start: Extract<TrainEvent, { kind: 'start' }> | undefined
   const notes: string[] = []
   const samples: number[] = []
@@ -72,6 +75,7 @@ async function trainFor(plan: RunPlan): Promise<RunFigures> {
   const trainer = new Trainer({
     ...{ task, devices, graph, steps: manySteps, run: false, saveWeights: false },
     ...(batchSize === undefined ? {} : { batchSize }),
+    ...(precision === undefined ? {} : { precision }),
     onEvent(event) {
       if (event.kind === 'start') start = event
       if (event.kind === 'note') notes.push(event.line)
@@ -138,7 +142,7 @@ async function measureTask(
   fabric: Fabric,
   task: string,
   { counts, modes, scalings }: { counts: number[]; modes: Mode[]; scalings: Scaling[] },
-  limits: Pick<RunPlan, 'batchSize' | 'warmup' | 'seconds'>,
+  limits: Pick<RunPlan, 'batchSize' | 'precision' | 'warmup' | 'seconds'>,
   report: (row: ScalingRow) => void,
 ): Promise<void> {
   let whole = limits.batchSize
@@ -148,7 +152,9 @@ async function measureTask(
     for (const scaling of devices === 1 ? scalings.slice(0, 1) : scalings) {
       for (const mode of modes) {
         const share = scaling === 'weak' ? whole : Math.floor((whole ?? 0) / devices)
-        const row = { work, scaling, devices, mode, batchSize: share ?? 0 }
+        const { precision } = limits
+        const called = { scaling, devices, mode, ...(precision === undefined ? {} : { precision }) }
+        const row = { work, ...called, batchSize: share ?? 0 }
         const failed = { ms: 0, perSecond: 0, equal: false }
         if (share === 0) {
           report({ ...row, ...failed, error: `a batch of ${whole} is too small for ${devices}` })
@@ -195,7 +201,7 @@ async function benchScaling(tasks: string[], flags: Flags): Promise<void> {
   say(`# ms a step: medians over reports of the trainer, ${seconds} s after ${warmup} steps`)
   const rows: ScalingRow[] = []
   for (const task of tasks) {
-    const limits = { batchSize, warmup, seconds }
+    const limits = { batchSize, precision: flags.precision, warmup, seconds }
     await measureTask(fabric, task, { counts, modes, scalings }, limits, (row) => {
       rows.push(row)
       process.stderr.write(`${scalingLines(scalingFigures([row], []))[1]}\n`)
@@ -219,6 +225,11 @@ export function scalingBench(bench: Command): void {
     .option('--scaling <kinds>', 'weak: the same batch a device; strong: shared out', 'weak,strong')
     .option('--modes <modes>', 'steps launched one by one, or captured', 'eager,graph')
     .option('--batch-size <count>', "samples of one device's step; default: the task's")
+    .addOption(
+      new Option('--precision <name>', 'what tasks compute in, as weft train takes it').choices([
+        ...precisions,
+      ]),
+    )
     .option('--warmup <steps>', 'steps that do not count', '30')
     .option('--seconds <s>', 'of steps that count', '3')
     .option('--beside <file>', 'JSON lines of another framework: work, mode, gpus, ms, scaling')
