@@ -48,6 +48,7 @@ interface TrainFlags
   runsFolder: string
   progress: boolean
   json?: boolean
+  plugin?: string[]
 }
 
 function whole(text: string): number {
@@ -74,6 +75,7 @@ export function trainCommand(program: Command): void {
     .argument('<task>', 'task module (.ts, .js or .mjs) whose default export is a defineTask()')
     .option('-d, --devices <names>', deviceHelp, 'auto')
     .option('--virtual <count>', 'split each GPU in so many virtual devices', whole)
+    .option('--plugin <names...>', 'load plugins, such as ringallreduce')
     .addOption(new Option('-s, --steps <count>', 'steps to train').argParser(whole))
     .addOption(
       new Option('-e, --epochs <count>', 'epochs to train').argParser(whole).conflicts('steps'),
@@ -104,12 +106,13 @@ export function trainCommand(program: Command): void {
 }
 
 async function train(task: string, flags: TrainFlags): Promise<void> {
-  const { devices, progress: bar, json, run, ...options } = flags
+  const { devices, progress: bar, json, run, plugin: plugins, ...options } = flags
   const quiet = json === true
   const view = new TrainView(bar, quiet)
   const trainer = new Trainer({
     task,
     devices,
+    ...(plugins === undefined ? {} : { plugins }),
     // Commander makes `true` of a --no-run that was not given.
     ...((run as unknown) === true || run === undefined ? {} : { run }),
     ...withCheckpoint(options),

@@ -59,8 +59,8 @@ async function runTune(flags: TuneFlags): Promise<void> {
   const { tune } = await import('../fabric/tune.js')
   const dtypes = dtypesOf(flags.dtypes)
   const virtual = flags.virtual === undefined ? {} : { virtual: Number(flags.virtual) }
-  const fabric = await openFabric({ devices: flags.devices, tune: 'off', ...virtual })
-  for (const plugin of flags.plugin ?? []) fabric.loadPlugin(plugin)
+  const plugins = flags.plugin ?? []
+  const fabric = await openFabric({ devices: flags.devices, plugins, tune: 'off', ...virtual })
   const host = fabric.devices[0]?.driver === 'host'
   const ranks = ranksOf(flags.ranks, fabric.devices.length)
   const max = bytesOf('max', flags.max ?? (host ? '1M' : '256M'))

@@ -25,7 +25,7 @@ import { deviceMemory, memorySnapshot } from './memory.js'
 import type { DeviceMemory } from './memory-fields.js'
 import type { MemorySegment } from './memory-snapshot.js'
 import { requireKnownOptions } from './option-checks.js'
-import { loadPlugin, type PluginInfo, plugins } from './plugins.js'
+import { loadMissing, loadPlugin, type PluginInfo, plugins } from './plugins.js'
 import { type ProbeOptions, type ProbeSource, probePairs } from './probe.js'
 import { Snapshot } from './snapshot.js'
 import { synchronize } from './synchronize.js'
@@ -54,6 +54,8 @@ export interface FabricOptions {
    * as `deterministic` would. Before a GPU opens, too. WEFT_GEMM_CHOICES names one for all GPUs of the process.
    */
   gemmChoices?: string | URL
+  /** Plugins to load, unless the process has them: names of weft's own ('ringallreduce'), paths (Fabric.loadPlugin). */
+  plugins?: readonly (string | URL)[]
   /**
    * Which algorithm an all-reduce gets, for groups that this thread makes from now on: 'cached' (default) takes what
    * `weft tune` measured on this machine, 'off' the built-in table, a path such a file. WEFT_TUNE says the same.
@@ -105,6 +107,7 @@ export async function openFabric(options: FabricOptions = {}): Promise<Fabric> {
     'log',
     'deterministic',
     'gemmChoices',
+    'plugins',
     'tune',
     'flightRecorder',
   ])
@@ -118,6 +121,7 @@ export async function openFabric(options: FabricOptions = {}): Promise<Fabric> {
   const names = deviceNames(options.devices ?? 'auto', virtual, driverFacts())
   const devices = openAll(names, virtual, options)
   preferDevice(names[0] as string)
+  loadMissing(options.plugins ?? [])
   const fabric = new Fabric(devices)
   if (log !== undefined) native.setLogMode(log)
   if (flights && fabric.logMode === 'off') fabric.logMode = 'basic'

@@ -1,5 +1,6 @@
 // Plugins: libraries that bring collective algorithms and operators over weft's C interface (docs/plugins.md). They are the
 // process's, whatever fabric or worker loads them. Fabric's methods call these.
+import { realpathSync } from 'node:fs'
 import { native } from '../native/addon.js'
 import type { NativePlugin } from '../native/types.js'
 import type { AddedOperators } from './event-kinds.js'
@@ -25,6 +26,23 @@ const describe = ([name, version, path, abi, algorithms, operators]: NativePlugi
 /** Loads a plugin; see Fabric.loadPlugin. */
 export const loadPlugin = (plugin: string | URL): PluginInfo =>
   describe(native.loadPlugin(pluginPath(plugin)))
+
+/** Loads those that the process has not, each told apart by its file. */
+export function loadMissing(list: readonly (string | URL)[]): void {
+  for (const plugin of list) {
+    const path = realpath(pluginPath(plugin))
+    if (!plugins().some((loaded) => realpath(loaded.path) === path)) native.loadPlugin(path)
+  }
+}
+
+/** The file itself; what is none is told by the load. */
+function realpath(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return path
+  }
+}
 
 /** The plugins of the process. */
 export const plugins = (): PluginInfo[] => native.plugins().map(describe)

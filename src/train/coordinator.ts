@@ -160,9 +160,10 @@ export class Coordinator {
   }
 
   async #openFabric(): Promise<Fabric> {
-    const { devices, virtual, deterministic, gemmChoices } = this.#options
+    const { devices, virtual, deterministic, gemmChoices, plugins } = this.#options
     return openFabric({
       devices,
+      plugins,
       ...(virtual === undefined ? {} : { virtual }),
       ...(deterministic === undefined ? {} : { deterministic }),
       ...(gemmChoices === undefined ? {} : { gemmChoices }),

@@ -35,6 +35,7 @@ function makeSchema({ z }: typeof Zod) {
     graph: z.boolean().default(false),
     deterministic: z.boolean().optional(),
     gemmChoices: z.union([z.instanceof(URL), z.string().min(1)]).optional(),
+    plugins: z.array(z.union([z.instanceof(URL), z.string().min(1)])).default([]),
     bucketMegabytes: z.number().positive().max(4096).default(25),
     timeoutMs: milliseconds.default(30_000),
     stallMs: milliseconds.default(600_000),
@@ -62,6 +63,7 @@ let schema: Schema | undefined
  *    one line says so and training goes on without. Needs batches of one shape; what the task draws or
  *    decides in JavaScript inside `loss` is frozen at the capture
  *  - deterministic, gemmChoices: as openFabric takes them; the choices of a run are its gemm-choices.json
+ *  - plugins: as openFabric takes them; 'ringallreduce' reduces gradients in kernels where it is chosen
  *  - bucketMegabytes: gradients reduced at a time; timeoutMs: how long a rank waits for the others
  *  - stallMs: the run fails when no rank finishes a step for so long
  *  - run: name of the folder under runsFolder; false writes nothing

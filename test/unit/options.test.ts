@@ -17,6 +17,7 @@ describe('checkOptions', () => {
       task: './task.js',
       devices: 'auto',
       graph: false,
+      plugins: [],
       bucketMegabytes: 25,
       timeoutMs: 30_000,
       stallMs: 600_000,

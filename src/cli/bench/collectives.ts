@@ -92,13 +92,13 @@ async function benchCollective(kind: BenchKind, flags: Flags): Promise<void> {
   const { findNccl, ncclEnvironment } = await import('../../fabric/nccl-library.js')
   const say = (line: string) => void process.stdout.write(`${line}\n`)
   const virtual = flags.virtual === undefined ? {} : { virtual: Number(flags.virtual) }
-  const fabric = await openFabric({ devices: flags.devices, ...virtual })
+  const plugins = flags.plugin ?? []
+  const fabric = await openFabric({ devices: flags.devices, plugins, ...virtual })
   if (fabric.devices.length < 2) {
     throw new UsageError(
       `a collective is between devices, and ${fabric.devices[0]?.name} is one: give more with -d or --virtual`,
     )
   }
-  for (const plugin of flags.plugin ?? []) fabric.loadPlugin(plugin)
   const host = fabric.devices[0]?.driver === 'host'
   const whole = fabric.devices.every((each) => each.virtualIndex < 0)
   const nccl = host

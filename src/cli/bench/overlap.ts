@@ -77,14 +77,14 @@ async function benchOverlap(flags: Flags): Promise<void> {
   const { findNccl } = await import('../../fabric/nccl-library.js')
   const say = (line: string) => void process.stdout.write(`${line}\n`)
   const virtual = flags.virtual === undefined ? {} : { virtual: Number(flags.virtual) }
-  const fabric = await openFabric({ devices: flags.devices, ...virtual })
+  const plugins = flags.plugin ?? []
+  const fabric = await openFabric({ devices: flags.devices, plugins, ...virtual })
   const first = fabric.devices[0]!
   if (fabric.devices.length < 2) {
     throw new UsageError(
       `an all-reduce is between devices, and ${first.name} is one: give more with -d`,
     )
   }
-  for (const plugin of flags.plugin ?? []) fabric.loadPlugin(plugin)
   const host = first.driver === 'host'
   const size = Math.floor(number('size', flags.size ?? (host ? '256' : '8192'), 16))
   const bytes = bytesOf('bytes', flags.bytes ?? (host ? '256K' : '64M'))

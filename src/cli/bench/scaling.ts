@@ -31,6 +31,7 @@ interface Flags {
   seconds: string
   batchSize?: string
   precision?: Precision
+  plugin?: string[]
   beside?: string
   json?: boolean
 }
@@ -188,7 +189,8 @@ async function benchScaling(tasks: string[], flags: Flags): Promise<void> {
   const say = (line: string) => void process.stdout.write(`${line}\n`)
   const virtual = flags.virtual === undefined ? {} : { virtual: Number(flags.virtual) }
   const peer = flags.beside === undefined ? [] : parsePeer(readFileSync(flags.beside, 'utf8'))
-  const fabric = await openFabric({ devices: flags.devices, ...virtual })
+  const plugins = flags.plugin ?? []
+  const fabric = await openFabric({ devices: flags.devices, plugins, ...virtual })
   const counts = countsOf(flags.counts, fabric.devices.length)
   const modes = listOf('modes', flags.modes, ['eager', 'graph'])
   const scalings = listOf('scaling', flags.scaling, ['weak', 'strong'])
@@ -232,6 +234,7 @@ export function scalingBench(bench: Command): void {
     )
     .option('--warmup <steps>', 'steps that do not count', '30')
     .option('--seconds <s>', 'of steps that count', '3')
+    .option('--plugin <names...>', 'load plugins, such as ringallreduce')
     .option('--beside <file>', 'JSON lines of another framework: work, mode, gpus, ms, scaling')
     .option('--json', 'end with one JSON object on one line')
     .action(benchScaling)

@@ -2,9 +2,9 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { afterAll, expect } from 'vitest'
-import { openFabric, PluginError, tensor } from 'weft'
+import { openFabric, PluginError, Trainer, tensor } from 'weft'
 import { compilePlugin, fixture, hostPluginTest as test } from './compiled-plugin.js'
 
 const file = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
@@ -33,6 +33,24 @@ test('a plugin is loaded, sums for groups, is listed and unloaded', async () => 
   await reduce()
   expect(taken()).toBe(1)
   expect(() => fabric.unloadPlugin('rank-sum')).toThrow(PluginError)
+})
+
+test('openFabric and a trainer load the plugins that the process lacks', async () => {
+  const library = compilePlugin(folder, fixture('rank_sum.c'), { name: 'asked_for' })
+  const fabric = await openFabric({ devices: 'host:0-1', plugins: [library] })
+  const again = await openFabric({ devices: 'host:0', plugins: [pathToFileURL(library)] })
+  expect(again.plugins().map(({ name }) => name)).toEqual(['rank-sum'])
+  fabric.unloadPlugin('rank-sum')
+  const trainer = new Trainer({
+    task: new URL('../tasks/regression.mjs', import.meta.url),
+    ...{ devices: 'host:0-1', steps: 3, run: false, plugins: [library] },
+  })
+  expect((await trainer.fit()).replicasEqual).toBe(true)
+  expect(fabric.plugins().map(({ path }) => path)).toEqual([library])
+  fabric.unloadPlugin('rank-sum')
+  await expect(openFabric({ devices: 'host:0', plugins: ['./none.so'] })).rejects.toThrow(
+    PluginError,
+  )
 })
 
 test('what cannot be loaded is a PluginError that says why', async () => {
