@@ -1,7 +1,8 @@
 // Time of a training step on one device, at the sizes of bench/torch/training.py: one fixed batch on the device,
 // 8 steps to warm up, then the median of 5 rounds. Prints one JSON line a workload. Run:
 // npm run bench -- training [--device cuda:0] [--work reverse,vit,minigpt,gpt2-124m] [--steps 50] [--graph]
-// [--tf32 off] [--precision bf16] [--batch 32]. Without --work gpt2-124m is left out.
+// [--tf32 off] [--precision bf16] [--batch 32]. Without --work gpt2-124m is left out; gpt2-124m-checkpoint computes
+// the activations of its blocks again in the backward pass.
 import { spawnSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
 import {

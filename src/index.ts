@@ -4,6 +4,7 @@
 // Autograd
 export type { AutocastDtype } from './autograd/autocast.js'
 export { autocast, autocastDtype } from './autograd/autocast.js'
+export { checkpoint } from './autograd/checkpoint.js'
 export type { GradientHook } from './autograd/gradient.js'
 export { backward } from './autograd/gradient.js'
 export { enableGrad, gradEnabled, noGrad } from './autograd/no-grad.js'

@@ -1,5 +1,5 @@
 // The workloads that the training benchmarks run, the same in PyTorch (bench/torch/models.py): model, batch,
-// optimizer and clipping of `reverse`, `vit`, `minigpt` and `gpt2-124m`. bench/training.ts, bench/loss-curve.ts
+// optimizer and clipping of `reverse`, `vit`, `minigpt` and `gpt2-124m` (also checkpointed). bench/training.ts, bench/loss-curve.ts
 // and bench/step-log.ts use it.
 import { autocast, data, type nn, optim, randint, randn, type Tensor, UsageError } from 'weft'
 import { decayGroups, Gpt2, gpt2Small } from '../../examples/multigpu/gpt2-model.js'
@@ -97,9 +97,15 @@ export const workloads: readonly Workload[] = [
     { vocabulary: 4096, length: 128, width: 256, heads: 8, layers: 6 },
     { batch: 64, clip: 1, optimizer: adamw },
   ),
-  {
-    name: 'gpt2-124m',
-    model: () => new Gpt2(gpt2Small),
+  gpt2('gpt2-124m', false),
+  gpt2('gpt2-124m-checkpoint', true),
+]
+
+/** The smallest GPT-2; checkpointed, its blocks are computed again in the backward pass. */
+function gpt2(name: string, checkpointed: boolean): Workload {
+  return {
+    name,
+    model: () => new Gpt2({ ...gpt2Small, checkpointed }),
     optimizer: (parameters) =>
       optim.adamw(decayGroups(parameters), { lr: 3e-4, betas: [0.9, 0.95], weightDecay: 0.1 }),
     clip: 1,
@@ -108,8 +114,8 @@ export const workloads: readonly Workload[] = [
     target: [gpt2Small.length],
     classes: gpt2Small.vocabulary,
     make: (batch, index) => tokens(batch, gpt2Small.length, gpt2Small.vocabulary, index),
-  },
-]
+  }
+}
 
 /** The workload called `name`. */
 export function workload(name: string): Workload {

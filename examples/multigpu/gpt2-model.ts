@@ -1,6 +1,6 @@
 // GPT-2 (Radford et al. 2019): learned positions, layer norms before attention and network, GELU in its tanh form,
 // the embedding as the head. gpt2.ts trains it, bench/training/workloads.ts times it.
-import { arange, functional as F, nn, noGrad, randn, scope, type Tensor } from 'weft'
+import { arange, checkpoint, functional as F, nn, noGrad, randn, scope, type Tensor } from 'weft'
 
 export interface Gpt2Options {
   vocabulary: number
@@ -9,8 +9,8 @@ export interface Gpt2Options {
   heads: number
   layers: number
   dropout?: number
-  /** Runs a block: as it is, or with its activations computed again in the backward pass. */
-  run?: (block: () => Tensor, input: Tensor) => Tensor
+  /** Compute each block's activations again in the backward pass instead of keeping them. */
+  checkpointed?: boolean
 }
 
 /** The sizes of the smallest GPT-2: 124 M parameters, the vocabulary a multiple of 128. */
@@ -70,10 +70,9 @@ export class Gpt2 extends nn.Module {
     const [, length = 0] = tokens.shape
     const places = arange(length, { dtype: 'i64', device: tokens.device })
     let x = this.dropout.forward(this.tokens.forward(tokens).add(this.positions.forward(places)))
-    const run = this.options.run ?? ((block: () => Tensor) => block())
     for (const block of this.blocks) {
-      const input = x
-      x = run(() => block.forward(input), input)
+      const forward = (input: Tensor) => block.forward(input)
+      x = this.options.checkpointed ? checkpoint(forward, x) : forward(x)
     }
     return F.linear(this.norm.forward(x), this.tokens.weight) // tied
   }

@@ -1,7 +1,8 @@
 // GPT-2 of 124 M parameters on files of tokens. On a GPU with
 //   WEFT_TOKENS=<folder> npx weft train examples/multigpu/gpt2.ts --precision bf16 --graph
 // The folder has train.bin and val.bin: u16 tokens of GPT-2's byte pairs and nothing else, as nanoGPT's prepare.py
-// writes them. WEFT_TOKENS=synthetic makes tokens with a pattern to learn, and says so. WEFT_GPT2 changes sizes:
+// writes them. WEFT_TOKENS=synthetic makes tokens with a pattern to learn, and says so. WEFT_GPT2 changes sizes, and
+// WEFT_GPT2_CHECKPOINT=1 computes activations again in the backward pass instead of keeping them:
 //   WEFT_GPT2=layers=2,heads=2,width=32,length=32,vocabulary=64
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -64,7 +65,7 @@ export default defineTask({
   unit: 'sequences',
   tokensPerSample: size.length,
   defaults: { steps: 2000, batchSize: 32, evaluateEvery: 250 },
-  model: () => new Gpt2(size),
+  model: () => new Gpt2({ ...size, checkpointed: process.env['WEFT_GPT2_CHECKPOINT'] === '1' }),
   data: async (request) => {
     const file = await tokens(request.split)
     const held = request.split === 'test' ? { most: 128 } : {}

@@ -3,7 +3,8 @@
 //
 // Design. A pass (Pass) owns the GraphTask and a mutex that guards it. A ready node goes to the
 // queue of its device's worker, or to the pass's own queue when it has hooks: those may call into
-// JavaScript, so they run on the thread that called backward(), which is waiting anyway. Whoever
+// JavaScript, as those of a checkpoint may, so they run on the thread that called backward(), which is
+// waiting anyway. Whoever
 // runs a node takes its gradients and delivers its results under the pass's mutex and evaluates the
 // formula outside it. `outstanding` counts nodes queued or running; at 0, or at the first error,
 // the caller is woken. After an error, nodes of that pass are drained without being run.
@@ -93,8 +94,10 @@ void enqueue(const std::shared_ptr<Pass>& pass, GraphTask::State* state) {
   worker.wake.notify_one();
 }
 
+/// Does the node call into JavaScript, or may it?
 bool has_hooks(const Node& node) {
-  return !node.hooks.empty() || (node.leaf && !node.leaf->autograd->leaf_hooks.empty());
+  return !node.hooks.empty() || node.checkpoint ||
+         (node.leaf && !node.leaf->autograd->leaf_hooks.empty());
 }
 
 /// Queues a ready node. Caller holds the pass's mutex.

@@ -1,6 +1,7 @@
 // Nodes, what they saved, and the recording switch. See node.h; leaves are in leaf.cc.
 #include "autograd/node.h"
 
+#include "autograd/checkpoint.h"
 #include "fabric/fabric.h"
 
 namespace weft {
@@ -32,8 +33,12 @@ Node::~Node() {
 }
 
 void Node::release_saved() {
-  for (SavedTensor& saved : saved_inputs) saved.tensor = Tensor();
-  for (SavedTensor& saved : saved_outputs) saved.tensor = Tensor();
+  auto release = [this](SavedTensor& saved) {
+    saved.tensor = Tensor();
+    if (saved.place != 0) checkpoint->drop(saved.place);
+  };
+  for (SavedTensor& saved : saved_inputs) release(saved);
+  for (SavedTensor& saved : saved_outputs) release(saved);
   released = true;
 }
 
@@ -75,7 +80,7 @@ Device& GradCall::input_device(int i) const { return fabric::device_at(node_.inp
 
 namespace {
 
-const Tensor& unpack(const Node& node, const SavedTensor& saved, const char* role, int i) {
+const Tensor& unpack(const Node& node, const SavedTensor& kept, const char* role, int i) {
   if (node.released) {
     fail(ErrorCode::kUsage,
          "backward: the tensors kept for %s were freed by an earlier backward pass; pass { "
@@ -83,6 +88,7 @@ const Tensor& unpack(const Node& node, const SavedTensor& saved, const char* rol
          "to that one",
          node.name);
   }
+  const SavedTensor& saved = kept.place == 0 ? kept : node.checkpoint->fetch(kept.place);
   if (!saved.tensor)
     fail(ErrorCode::kUsage, "%s did not keep %s %d for its gradient", node.name, role, i);
   uint32_t now = saved.tensor->storage->version();

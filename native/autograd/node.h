@@ -16,6 +16,7 @@
 namespace weft {
 
 class Node;
+class Checkpoint;
 
 /// Where the gradient of one input goes: a slot of the node that made it, or a leaf's accumulator.
 struct Edge {
@@ -29,6 +30,7 @@ struct Edge {
 struct SavedTensor {
   Tensor tensor;
   uint32_t version = 0;
+  uint32_t place = 0;  ///< not 0: left out, the number of its place in the node's checkpoint
 };
 
 struct InputMeta {
@@ -61,6 +63,7 @@ class Node : public RefCounted {
   SmallVector<InputMeta, 1> output_metas;
   SmallVector<SavedTensor, 3> saved_inputs;   // by flattened input; undefined when not kept
   SmallVector<SavedTensor, 2> saved_outputs;  // by output
+  Ref<Checkpoint> checkpoint;                 // where tensors that were left out come from
   SmallVector<double, 8> words;
   uint16_t at[kMaxArgs] = {};
   uint16_t length[kMaxArgs] = {};

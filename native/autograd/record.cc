@@ -1,6 +1,7 @@
 // See record.h.
 #include "autograd/record.h"
 
+#include "autograd/checkpoint.h"
 #include "ops/ops.h"
 
 namespace weft {
@@ -70,6 +71,12 @@ SavedTensor saved_input(const Tensor& t, bool written) {
   return written ? SavedTensor{ops::clone(t), 0} : saved(t);
 }
 
+/// `saved` as the node keeps it: inside a checkpoint perhaps not at all.
+SavedTensor as_kept(Node& node, SavedTensor saved) {
+  Checkpoint* checkpoint = checkpoints::open();
+  return checkpoint == nullptr ? saved : checkpoint->take(node, std::move(saved));
+}
+
 bool kept(uint32_t mask, size_t i) { return mask == kKeepAll || (i < 32 && (mask >> i & 1) != 0); }
 
 }  // namespace
@@ -99,7 +106,7 @@ void Recording::begin(const OpCall& call, const RowData& row) {
     node->edges.push_back(t && t.requires_grad() ? gradient_edge(t) : Edge{});
     const bool keep = t && kept(row.row.keep_inputs, i);
     const bool written = keep && row.writes_first && t->storage == call.tensors[0]->storage;
-    node->saved_inputs.push_back(keep ? saved_input(t, written) : SavedTensor{});
+    node->saved_inputs.push_back(keep ? as_kept(*node, saved_input(t, written)) : SavedTensor{});
   }
   for (double w : call.words) node->words.push_back(w);
   for (int i = 0; i < kMaxArgs; ++i) {
@@ -121,7 +128,7 @@ void Recording::end(OpCall& call, const RowData& row) {
   for (size_t i = 0; i < call.outputs.size(); ++i) {
     Tensor& out = call.outputs[i];
     const bool keep = out && kept(row.row.keep_outputs, i);
-    node.saved_outputs.push_back(keep ? saved(out) : SavedTensor{});
+    node.saved_outputs.push_back(keep ? as_kept(node, saved(out)) : SavedTensor{});
     if (static_cast<int>(i) >= visible) continue;
     node.output_metas.push_back(meta_of(out));
     if (!is_floating(out.dtype())) continue;

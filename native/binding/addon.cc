@@ -84,13 +84,13 @@ napi_value initialize(napi_env env, napi_value exports) {
   WEFT_NAPI(napi_add_env_cleanup_hook(env, on_cleanup, state));
   define(env, exports, state, kFunctions);
   for (auto list :
-       {call_functions,         tensor_functions,       read_functions,      autograd_functions,
-        fabric_functions,       stream_functions,       fault_functions,     group_functions,
-        work_functions,         snapshot_functions,     event_log_functions, topology_functions,
-        memory_functions,       random_functions,       precision_functions, gemm_functions,
-        reducer_functions,      joint_functions,        graph_functions,     table_functions,
-        timed_event_functions,  launch_probe_functions, pair_functions,      plugin_functions,
-        reduce_bench_functions, pair_bench_functions,   coalesce_functions}) {
+       {call_functions,       tensor_functions,       read_functions,         autograd_functions,
+        fabric_functions,     stream_functions,       fault_functions,        group_functions,
+        work_functions,       snapshot_functions,     event_log_functions,    topology_functions,
+        memory_functions,     random_functions,       precision_functions,    gemm_functions,
+        checkpoint_functions, reducer_functions,      joint_functions,        graph_functions,
+        table_functions,      timed_event_functions,  launch_probe_functions, pair_functions,
+        plugin_functions,     reduce_bench_functions, pair_bench_functions,   coalesce_functions}) {
     define(env, exports, state, list());
   }
   return exports;

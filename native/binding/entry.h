@@ -130,6 +130,7 @@ FunctionList event_log_functions();
 FunctionList memory_functions();
 FunctionList random_functions();
 FunctionList precision_functions();
+FunctionList checkpoint_functions();
 FunctionList gemm_functions();
 FunctionList reducer_functions();
 FunctionList joint_functions();

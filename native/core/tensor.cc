@@ -50,6 +50,14 @@ Stream& current_stream(Device& device) {
   return stream ? *stream : device.compute();
 }
 
+std::vector<Stream*> chosen_streams() {
+  std::vector<Stream*> chosen;
+  for (Stream* stream : t_streams) {
+    if (stream != nullptr) chosen.push_back(stream);
+  }
+  return chosen;
+}
+
 StreamGuard::StreamGuard(Stream& stream)
     : device_(static_cast<uint16_t>(stream.device().index() % kMaxDevices)),
       previous_(t_streams[device_]) {

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <memory>
+#include <vector>
 
 #include "core/dims.h"
 #include "core/recycled.h"
@@ -145,6 +146,8 @@ class Tensor {
 Stream& current_stream(Device& device);
 /// Makes `stream` the current one of its device for this thread, until changed again.
 void set_current_stream(Stream& stream);
+/// Current streams that this thread chose; devices without one are at their compute stream.
+std::vector<Stream*> chosen_streams();
 class StreamGuard {
  public:
   explicit StreamGuard(Stream& stream);

@@ -1,5 +1,6 @@
 // The dispatcher: one operator call from checked arguments to recorded results. The hot path of the
 // whole system; see op_table.h for the order and what it may not do. autograd/record.h records.
+#include "autograd/checkpoint.h"
 #include "autograd/record.h"
 #include "dispatch/autocast.h"
 #include "dispatch/work_log.h"
@@ -58,6 +59,8 @@ void dispatch(OpCall& call) {
       }
     }
   }
+  if (Checkpoint* checkpoint = checkpoints::open()) [[unlikely]]
+    checkpoint->note_made(call);
   if (recording) recording.end(call, row);
   if (work_log::on()) [[unlikely]]
     work_log::log_call(call);

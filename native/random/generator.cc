@@ -3,6 +3,9 @@
 
 #include <array>
 #include <mutex>
+#include <utility>
+
+#include "random/draw_log.h"
 
 namespace weft {
 namespace {
@@ -25,9 +28,19 @@ void start(Generator& g, const Device& device) {
   g.seeded = true;
 }
 
-}  // namespace
+thread_local DrawLog* t_draws = nullptr;
 
-RandomRange take_random(const Stream& stream, int64_t count) {
+/// The draw that was noted at this place; UsageError when it was another one.
+RandomRange draw_again(DrawLog& log, int64_t count) {
+  if (log.next >= log.draws.size() || log.draws[log.next].count != count) {
+    fail(ErrorCode::kUsage,
+         "a function that runs again drew other random numbers than before: it must draw the same "
+         "shapes in the same order");
+  }
+  return log.draws[log.next++].range;
+}
+
+RandomRange take_new(const Stream& stream, int64_t count) {
   const Device& device = stream.device();
   const bool captured = stream.capturing();
   Generator& g = generator(device);
@@ -43,6 +56,18 @@ RandomRange take_random(const Stream& stream, int64_t count) {
   g.state.offset += counters;
   return range;
 }
+
+}  // namespace
+
+RandomRange take_random(const Stream& stream, int64_t count) {
+  if (t_draws == nullptr) return take_new(stream, count);
+  if (t_draws->replay) return draw_again(*t_draws, count);
+  const RandomRange range = take_new(stream, count);
+  t_draws->draws.push_back({range, count});
+  return range;
+}
+
+DrawLog* set_draw_log(DrawLog* log) { return std::exchange(t_draws, log); }
 
 void seed_device(const Device& device, uint64_t seed) { set_generator_state(device, {seed, 0}); }
 

@@ -170,6 +170,14 @@ export interface Addon extends BenchFunctions, GroupFunctions {
   registerLeafHook(handle: Handle, hook: () => void): HookHandle
   /** Takes the hook off and drops its function. Idempotent; the tensor may be gone. */
   removeHook(hook: HookHandle): void
+  /**
+   * Opens a checkpoint on this thread: what operators save from here to leaveCheckpoint() is computed again by `again`.
+   * words: handles of `count` inputs; `again` gets their number and finds handles of its own there.
+   */
+  enterCheckpoint(again: (count: number) => void, count: number): void
+  leaveCheckpoint(): void
+  /** Does the function of a checkpoint run on this thread now? */
+  checkpointOpen(): boolean
   /** words: `count` roots, then `count` gradients (0: one). Enqueues the backward pass. */
   backward(count: number, retainGraph: boolean): void
   /** Turns recording on or off on this thread; returns what it was. */

@@ -27,13 +27,17 @@ class JsFunction {
   JsFunction(const JsFunction&) = delete;
   JsFunction& operator=(const JsFunction&) = delete;
 
-  /// Calls the function; throws JsException when it throws. Returns its result as a number, else 0.
-  double operator()(const double* argument) const {
+  /// Throws UsageError on another thread than the function's own.
+  void require_thread() const {
     if (queue_->closed() || std::this_thread::get_id() != state_->thread) {
       fail(ErrorCode::kUsage,
            "a gradient hook was reached from a thread other than the one that registered it: call "
            "backward() on that thread, or register the hook where backward() runs");
     }
+  }
+  /// Calls the function; throws JsException when it throws. Returns its result as a number, else 0.
+  double operator()(const double* argument) const {
+    require_thread();
     napi_env env = state_->env;
     napi_handle_scope scope;
     WEFT_NAPI(napi_open_handle_scope(env, &scope));
@@ -114,6 +118,18 @@ HookHandle& hook_handle(Frame& frame, size_t i) {
   void* data = nullptr;
   WEFT_NAPI(napi_get_value_external(frame.env, frame.values[i], &data));
   return *static_cast<HookHandle*>(data);
+}
+
+std::function<void(std::span<const Tensor>)> make_again(Frame& frame, size_t i) {
+  auto function = std::make_shared<JsFunction>(frame, i);
+  return [function, state = frame.state](std::span<const Tensor> inputs) {
+    function->require_thread();
+    for (size_t k = 0; k < inputs.size(); ++k) {
+      state->words[k] = static_cast<double>(handles::insert(inputs[k], state->id));
+    }
+    auto count = static_cast<double>(inputs.size());
+    (*function)(&count);
+  };
 }
 
 LeafHook make_leaf_hook(Frame& frame, size_t i) {

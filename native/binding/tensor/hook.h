@@ -14,6 +14,10 @@ TensorHook make_tensor_hook(Frame& frame, size_t i);
 /// The function at argument `i` as a hook without arguments.
 LeafHook make_leaf_hook(Frame& frame, size_t i);
 
+/// The function at argument `i`, called with the number of inputs, whose handles lie in the call buffer
+/// and are its own from then on.
+std::function<void(std::span<const Tensor>)> make_again(Frame& frame, size_t i);
+
 /// A JavaScript value that removes the hook (removeHook); collecting it removes nothing.
 napi_value make_hook_handle(Frame& frame, HookHandle handle);
 /// The handle in argument `i`; UsageError when it is none.

@@ -33,7 +33,7 @@ test('gradients of the head and of the embedding meet in one weight', async () =
   expect((rows as number[][])[5]!.some((value) => value !== 0)).toBe(true)
 })
 
-test('it learns a file of tokens, in bf16 as in f32, replicas bit-equal', async () => {
+test('it learns a file of tokens, in bf16 as in f32, replicas bit-equal; checkpointed to the same bits', async () => {
   const counted = Uint16Array.from({ length: 32 * 200 + 1 }, (_, i) => (i * 3) % 64)
   for (const name of ['train.bin', 'val.bin']) writeFileSync(join(folder, name), counted)
   process.env['WEFT_TOKENS'] = folder
@@ -57,6 +57,12 @@ test('it learns a file of tokens, in bf16 as in f32, replicas bit-equal', async 
     expect(Math.abs(mixed.losses[i]! - loss)).toBeLessThan(0.05)
   }
   expect([plain.replicasEqual, mixed.replicasEqual]).toEqual([true, true])
+
+  process.env['WEFT_GPT2_CHECKPOINT'] = '1'
+  for (const graph of [false, true]) {
+    const again = await run({ precision: 'bf16', graph })
+    expect([again.losses, again.hash]).toEqual([mixed.losses, mixed.hash])
+  }
 })
 
 test('sizes come from WEFT_GPT2, and what is no size is refused', () => {
