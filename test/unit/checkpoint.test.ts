@@ -23,6 +23,7 @@ import { MANIFEST, OPTIMIZER, parseManifest, WEIGHTS } from '../../src/checkpoin
 import { CheckpointError } from '../../src/native/errors.js'
 import { dataPosition } from '../../src/train/restoring.js'
 import { writeCheckpoint } from '../soak/checkpoint-sample.js'
+import { soakFiles } from '../soak/files.js'
 
 let folder: string
 beforeEach(() => {
@@ -150,4 +151,12 @@ it('names that stand twice in an object are found, in any nesting and escaping',
   expect(duplicateName('{"\\u0061":1,"a":2}')).toBe('a')
   expect(duplicateName('{"a\\"":1,"b":"\\\\","a\\"":2}')).toBe('a"')
   expect(duplicateName('{"__proto__":1,"__proto__":2}')).toBe('__proto__')
+})
+
+it('of 5,000 damaged files none is loaded wrongly, hangs or throws another error', async () => {
+  const lines: string[] = []
+  await soakFiles({ count: 5_000, seed: 1, print: (line) => lines.push(line) })
+  expect(lines.slice(0, -1)).toEqual([])
+  const { refused, loaded, same, failed } = JSON.parse(lines.at(-1)!)
+  expect([refused > 4_000, loaded > 100, same > 0, failed]).toEqual([true, true, true, 0])
 })
