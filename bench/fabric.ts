@@ -1,7 +1,7 @@
 // Host time of the fabric's own work, on host devices: one event record with eight threads writing, a
 // snapshot of 1024 events, the call of the last of eight ranks (which launches for all), an all-reduce
 // over two devices called by one thread. Medians; prints a table and one JSON line. Run:
-// npm run bench -- fabric [--seconds 1]
+// npm run bench -- fabric [--seconds 1] [--devices cuda:0,cuda:1 --plugin ringallreduce]: the devices of the last row.
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
@@ -73,8 +73,12 @@ async function measureLastArriver(seconds: number): Promise<number> {
   return median(samples.slice(samples.length >> 2))
 }
 
-async function measureAllReduce(seconds: number): Promise<number> {
-  const fabric = await openFabric({ devices: 'host:0-1' })
+async function measureAllReduce(
+  seconds: number,
+  devices: string,
+  plugins: string[],
+): Promise<number> {
+  const fabric = await openFabric({ devices, plugins })
   using group = fabric.group()
   const tensors = group.devices.map((device) => zeros([16], { device }))
   const samples: number[] = []
@@ -88,22 +92,28 @@ async function measureAllReduce(seconds: number): Promise<number> {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { seconds: { type: 'string', default: '1' } } })
+  const { values } = parseArgs({
+    options: {
+      seconds: { type: 'string', default: '1' },
+      devices: { type: 'string', default: 'host:0-1' },
+      plugin: { type: 'string', multiple: true, default: [] },
+    },
+  })
   const seconds = Number(values.seconds)
   const fabric = await openFabric({ devices: 'host:0', log: 'basic' })
   const eventNs = await measureRecords(seconds)
   const snapshotUs = measureSnapshots(fabric, seconds) / 1e3
   fabric.logMode = 'off'
   const lastArriverUs = (await measureLastArriver(seconds)) / 1e3
-  const allReduceUs = (await measureAllReduce(seconds)) / 1e3
+  const allReduceUs = (await measureAllReduce(seconds, values.devices, values.plugin)) / 1e3
   const rows: [string, number, string, number][] = [
     [`event record, ${writers} threads writing`, eventNs, 'ns', 50],
     ['snapshot of 1024 events', snapshotUs, 'us', 100],
     ['last of 8 host ranks launches', lastArriverUs, 'us', 20],
-    ['all-reduce over 2 devices enqueued', allReduceUs, 'us', 10],
+    [`all-reduce over ${values.devices} enqueued`, allReduceUs, 'us', 10],
   ]
   for (const [name, value, unit, goal] of rows) {
-    console.log(`${name.padEnd(36)} ${value.toFixed(1).padStart(8)} ${unit}   goal ${goal} ${unit}`)
+    console.log(`${name.padEnd(44)} ${value.toFixed(1).padStart(8)} ${unit}   goal ${goal} ${unit}`)
   }
   console.log(JSON.stringify({ eventNs, snapshotUs, lastArriverUs, allReduceUs }))
 }

@@ -39,6 +39,7 @@ interface TrainFlags
       | 'clipNorm'
       | 'timeoutMs'
       | 'virtual'
+      | 'multiprocessors'
       | 'graph'
       | 'deterministic'
       | 'gemmChoices'
@@ -76,6 +77,7 @@ export function trainCommand(program: Command): void {
     .option('-d, --devices <names>', deviceHelp, 'auto')
     .option('--virtual <count>', 'split each GPU in so many virtual devices', whole)
     .option('--plugin <names...>', 'load plugins, such as ringallreduce')
+    .option('--multiprocessors <count>', 'of a GPU, that reductions in kernels may fill', whole)
     .addOption(new Option('-s, --steps <count>', 'steps to train').argParser(whole))
     .addOption(
       new Option('-e, --epochs <count>', 'epochs to train').argParser(whole).conflicts('steps'),

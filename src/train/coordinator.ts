@@ -72,7 +72,8 @@ export class Coordinator {
     this.#resumption = await findResumption(this.#options, location.source)
     if (this.#resumption) this.#options = this.#resumption.options
     const fabric = await this.#openFabric()
-    const group = fabric.group()
+    const { multiprocessors } = this.#options
+    const group = fabric.group(undefined, multiprocessors === undefined ? {} : { multiprocessors })
     const flight = new FlightRecorder(fabric)
     const crew = new Crew({
       devices: fabric.devices.map((device) => device.name),

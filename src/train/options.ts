@@ -36,6 +36,7 @@ function makeSchema({ z }: typeof Zod) {
     deterministic: z.boolean().optional(),
     gemmChoices: z.union([z.instanceof(URL), z.string().min(1)]).optional(),
     plugins: z.array(z.union([z.instanceof(URL), z.string().min(1)])).default([]),
+    multiprocessors: count.max(65_535).optional(),
     bucketMegabytes: z.number().positive().max(4096).default(25),
     timeoutMs: milliseconds.default(30_000),
     stallMs: milliseconds.default(600_000),
@@ -64,6 +65,7 @@ let schema: Schema | undefined
  *    decides in JavaScript inside `loss` is frozen at the capture
  *  - deterministic, gemmChoices: as openFabric takes them; the choices of a run are its gemm-choices.json
  *  - plugins: as openFabric takes them; 'ringallreduce' reduces gradients in kernels where it is chosen
+ *  - multiprocessors: of each device, that reductions in kernels may fill; the others are left to the step
  *  - bucketMegabytes: gradients reduced at a time; timeoutMs: how long a rank waits for the others
  *  - stallMs: the run fails when no rank finishes a step for so long
  *  - run: name of the folder under runsFolder; false writes nothing

@@ -32,6 +32,7 @@ interface Flags {
   batchSize?: string
   precision?: Precision
   plugin?: string[]
+  multiprocessors?: string
   beside?: string
   json?: boolean
 }
@@ -44,6 +45,7 @@ interface RunPlan {
   graph: boolean
   batchSize: number | undefined
   precision: Precision | undefined
+  multiprocessors: number | undefined
   /** Steps before those that count. */
   warmup: number
   /** Of steps that count. */
@@ -67,7 +69,7 @@ const loggedSeconds = 0.5
 /** Trains until there are enough steps that count; their median time. */
 async function trainFor(plan: RunPlan): Promise<RunFigures> {
   const { Trainer } = await import('../../train/trainer.js')
-  const { task, devices, graph, batchSize, precision, warmup, seconds } = plan
+  const { task, devices, graph, batchSize, precision, multiprocessors, warmup, seconds } = plan
   let start: Extract<TrainEvent, { kind: 'start' }> | undefined
   const notes: string[] = []
   const samples: number[] = []
@@ -77,6 +79,7 @@ async function trainFor(plan: RunPlan): Promise<RunFigures> {
     ...{ task, devices, graph, steps: manySteps, run: false, saveWeights: false },
     ...(batchSize === undefined ? {} : { batchSize }),
     ...(precision === undefined ? {} : { precision }),
+    ...(multiprocessors === undefined ? {} : { multiprocessors }),
     onEvent(event) {
       if (event.kind === 'start') start = event
       if (event.kind === 'note') notes.push(event.line)
@@ -143,7 +146,7 @@ async function measureTask(
   fabric: Fabric,
   task: string,
   { counts, modes, scalings }: { counts: number[]; modes: Mode[]; scalings: Scaling[] },
-  limits: Pick<RunPlan, 'batchSize' | 'precision' | 'warmup' | 'seconds'>,
+  limits: Pick<RunPlan, 'batchSize' | 'precision' | 'multiprocessors' | 'warmup' | 'seconds'>,
   report: (row: ScalingRow) => void,
 ): Promise<void> {
   let whole = limits.batchSize
@@ -196,6 +199,10 @@ async function benchScaling(tasks: string[], flags: Flags): Promise<void> {
   const scalings = listOf('scaling', flags.scaling, ['weak', 'strong'])
   const batchSize =
     flags.batchSize === undefined ? undefined : Math.floor(number('batch-size', flags.batchSize, 1))
+  const multiprocessors =
+    flags.multiprocessors === undefined
+      ? undefined
+      : Math.floor(number('multiprocessors', flags.multiprocessors, 1))
   const warmup = Math.floor(number('warmup', flags.warmup, 0))
   const seconds = number('seconds', flags.seconds, 0.01)
   const first = fabric.devices[0]!
@@ -203,7 +210,7 @@ async function benchScaling(tasks: string[], flags: Flags): Promise<void> {
   say(`# ms a step: medians over reports of the trainer, ${seconds} s after ${warmup} steps`)
   const rows: ScalingRow[] = []
   for (const task of tasks) {
-    const limits = { batchSize, precision: flags.precision, warmup, seconds }
+    const limits = { batchSize, precision: flags.precision, multiprocessors, warmup, seconds }
     await measureTask(fabric, task, { counts, modes, scalings }, limits, (row) => {
       rows.push(row)
       process.stderr.write(`${scalingLines(scalingFigures([row], []))[1]}\n`)
@@ -235,6 +242,7 @@ export function scalingBench(bench: Command): void {
     .option('--warmup <steps>', 'steps that do not count', '30')
     .option('--seconds <s>', 'of steps that count', '3')
     .option('--plugin <names...>', 'load plugins, such as ringallreduce')
+    .option('--multiprocessors <count>', 'of a GPU, that reductions in kernels may fill')
     .option('--beside <file>', 'JSON lines of another framework: work, mode, gpus, ms, scaling')
     .option('--json', 'end with one JSON object on one line')
     .action(benchScaling)
