@@ -1,5 +1,8 @@
 // Fused SGD and AdamW, gradient norm and clip, against torch.optim's update rules written out in
 // double.
+#include <cmath>
+#include <limits>
+
 #include "kernel_buffers.h"
 
 namespace weft::kernel_test {
@@ -127,7 +130,69 @@ TEST_P(OptimKernel, NormAndClip) {
   }
 }
 
+TEST_P(OptimKernel, UnscaleDividesAndFindsWhatIsNotFinite) {
+  for (const double bad : {0.0, kNan, std::numeric_limits<double>::infinity()}) {
+    Model m(GetParam());
+    const auto list = m.list(GetParam());
+    if (bad != 0) m.grads[4].set(19999, bad);
+    std::vector<std::vector<double>> want;
+    for (const Buffer& g : m.grads) want.push_back(g.values());
+    Buffer scaler(DType::kF32, std::vector<double>{4, 7, 0});
+    Buffer record(DType::kF32, std::vector<double>{1, 3});
+    cpu::amp_unscale(list.data(), static_cast<int>(list.size()), scaler.as<ScalerState>(),
+                     record.as<SkipRecord>(), stream());
+    for (size_t p = 0; p < want.size(); ++p) {
+      for (double& x : want[p]) x /= 4;
+      if (p != 4 || bad == 0) {
+        expect_close(m.grads[p].values(), want[p], tolerance(GetParam()), "grad", 1e-3);
+      }
+    }
+    const double found = bad != 0;
+    EXPECT_EQ(record.values(), (std::vector<double>{found, 3 + found}));
+    EXPECT_EQ(scaler.values(), (std::vector<double>{4, 7, found}));
+  }
+}
+
+TEST_P(OptimKernel, AStepWithAnOverflowChangesNothing) {
+  Model m(GetParam());
+  const auto list = m.list(GetParam());
+  const int count = static_cast<int>(list.size());
+  for (Buffer& g : m.grads)
+    for (int64_t i = 0; i < g.count(); i += 100) g.set(i, kNan);
+  Buffer record(DType::kF32, std::vector<double>{1, 1});
+  AdamWArgs adamw{
+      .lr = 0.1, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.1, .step = 1};
+  SgdArgs sgd{.lr = 0.1,
+              .momentum = 0.9,
+              .weight_decay = 0,
+              .dampening = 0,
+              .nesterov = false,
+              .first_step = true};
+  adamw.skip = sgd.skip = record.as<SkipRecord>();
+  cpu::adamw(list.data(), count, adamw, stream());
+  cpu::sgd(list.data(), count, sgd, stream());
+  for (size_t p = 0; p < kSizes.size(); ++p) {
+    expect_close(m.params[p].values(), m.want[p], 0, "param");
+    expect_close(m.first[p].values(), m.want_first[p], 0, "first moment");
+    expect_close(m.second[p].values(), m.want_second[p], 0, "second moment");
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Floating, OptimKernel, floating(), dtype_case);
+
+TEST(OptimKernelEdges, TheScaleFallsAtOnceAndGrowsAfterTheInterval) {
+  const AmpUpdateArgs args{.growth = 2, .backoff = 0.5, .interval = 2};
+  auto updated = [&](double scale, double tracker, double found) {
+    Buffer scaler(DType::kF32, std::vector<double>{scale, tracker, found});
+    cpu::amp_update(scaler.as<ScalerState>(), args, stream());
+    return scaler.values();
+  };
+  using State = std::vector<double>;
+  EXPECT_EQ(updated(8, 0, 0), (State{8, 1, 0}));
+  EXPECT_EQ(updated(8, 1, 0), (State{16, 0, 0}));
+  EXPECT_EQ(updated(8, 1, 1), (State{4, 0, 0}));
+  EXPECT_EQ(updated(std::ldexp(1, 127), 1, 0), (State{std::ldexp(1, 127), 0, 0}));
+}
 
 TEST(OptimKernelEdges, EmptyListAndDtype) {
   Buffer norm = unwritten(DType::kF32, 1);
