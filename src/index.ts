@@ -119,6 +119,7 @@ export type { FormatOptions } from './tensor/values/print.js'
 export { format, print } from './tensor/values/print.js'
 export type { CheckpointOptions } from './train/checkpoint-options.js'
 export type { Metrics, ProgressReport, TrainEvent, TrainResult } from './train/events.js'
+export type { EarlyStopOptions } from './train/loop-options.js'
 export type { TrainerOptions } from './train/options.js'
 export type { Precision } from './train/precision.js'
 export type { StopListener, Stoppable } from './train/stop.js'
@@ -131,6 +132,7 @@ export type {
   HostBatch,
   HostTensor,
   SchedulePoint,
+  StepContext,
   Task,
   TaskDefaults,
   TaskDefinition,

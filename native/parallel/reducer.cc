@@ -229,7 +229,7 @@ uint64_t Reducer::finish() {
   if (!s.step_open) fail(ErrorCode::kUsage, "reducer: finish() without begin()");
   s.step_open = false;  // whatever happens below, the next begin() starts a step
   s.open_gradients();
-  if (s.mode == BackwardMode::kAbsent) give_zeros();
+  if (s.mode == BackwardMode::kAbsent || s.options.zero_unused) give_zeros();
   std::string unused;
   for (size_t i = 0; i < s.params.size(); ++i) {
     if (s.got[i]) continue;

@@ -31,6 +31,7 @@ struct ReducerOptions {
   int64_t bucket_bytes = 25 << 20;
   int64_t first_bucket_bytes = 1 << 20;  ///< small, so that the first reduction starts early
   int64_t timeout_ms = 30'000;
+  bool zero_unused = false;  ///< a parameter without a gradient gets zeros, instead of an error
 };
 
 struct ReducerStats {

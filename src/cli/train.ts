@@ -36,6 +36,8 @@ interface TrainFlags
       | 'lr'
       | 'logEvery'
       | 'evaluateEvery'
+      | 'gradNorm'
+      | 'unusedParameters'
       | 'clipNorm'
       | 'timeoutMs'
       | 'virtual'
@@ -94,7 +96,18 @@ export function trainCommand(program: Command): void {
     .option('--deterministic', 'choose no kernel by measurement: the same bits in every run')
     .option('--gemm-choices <file>', 'multiply as the run did that wrote this gemm-choices.json')
     .option('--log-every <steps>', 'steps between log lines', whole)
-    .option('--evaluate-every <steps>', 'steps between evaluations (0: only at the end)', whole)
+    .option(
+      '--evaluate-every <steps>',
+      "steps between evaluations (0: only at the end), or 'epoch'",
+      (text) => (text === 'epoch' ? text : whole(text)),
+    )
+    .option('--grad-norm', 'report the norm of the gradients, as with --clip-norm')
+    .addOption(
+      new Option('--unused-parameters <what>', 'parameters that a step does not use').choices([
+        'error',
+        'zero',
+      ]),
+    )
     .option('--timeout-ms <ms>', 'how long a rank waits for the others', whole)
   addCheckpointFlags(command, { whole, decimal })
     .option('--run <name>', 'name of the folder that the run is written to')

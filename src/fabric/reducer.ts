@@ -13,6 +13,8 @@ export interface ReducerOptions {
   parameters: readonly Tensor[]
   bucketBytes: number
   timeoutMs: number
+  /** A parameter without a gradient in a step gets zeros, instead of a UsageError. */
+  unusedZero?: boolean
 }
 
 /** What the next backward pass is: one that only adds up, or the last of a step. */
@@ -24,9 +26,17 @@ const modes: Record<BackwardMode, number> = { accumulate: 0, reduce: 1 }
 export class GradientReducer {
   #id: number
 
-  constructor({ group, rank, parameters, bucketBytes, timeoutMs }: ReducerOptions) {
+  constructor(options: ReducerOptions) {
+    const { group, rank, parameters, bucketBytes, timeoutMs, unusedZero = false } = options
     const handles = Float64Array.from(parameters, (parameter) => parameter.handle)
-    this.#id = native.reducerCreate(group, rank, handles, bucketBytes, timeoutMs)
+    this.#id = native.reducerCreate(
+      group,
+      rank,
+      handles,
+      bucketBytes,
+      timeoutMs,
+      unusedZero ? 1 : 0,
+    )
   }
 
   /** Call before each backward pass; the first one of a step overwrites the gradients. */

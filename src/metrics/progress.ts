@@ -11,6 +11,8 @@ export interface ProgressState {
   samplesPerSecond: number
   communicationShare: number
   etaSeconds?: number | undefined
+  /** Of the gradients, where it is measured. */
+  gradNorm?: number | undefined
 }
 
 /** Receives progress until it ends; `note` prints a line of its own above the bar. */
@@ -68,6 +70,7 @@ export function formatState(state: ProgressState, units: RateUnits): string {
   const eta = state.etaSeconds === undefined ? '–' : formatDuration(state.etaSeconds)
   return [
     `loss ${state.loss.toFixed(4)}`,
+    ...(state.gradNorm === undefined ? [] : [`norm ${state.gradNorm.toPrecision(3)}`]),
     formatRates(state.samplesPerSecond, units),
     `comm ${(100 * state.communicationShare).toFixed(1)} %`,
     `ETA ${eta}`,

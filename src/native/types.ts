@@ -323,6 +323,7 @@ export interface Addon extends BenchFunctions, GroupFunctions {
     parameters: Float64Array,
     bucketBytes: number,
     timeoutMs: number,
+    unusedZero: number,
   ): number
   /** Before each backward pass; mode 0 accumulate, 1 reduce, 2 absent. */
   reducerBegin(id: number, mode: number, vote: number): void

@@ -10,10 +10,17 @@ import { requireSameHash, requireSameState } from './agreement.js'
 import { Checkpoints } from './checkpoints.js'
 import { ChoiceKeeper } from './choice-keeper.js'
 import { Crew } from './crew.js'
+import { EarlyStop } from './early-stop.js'
 import type { TrainEvent, TrainResult } from './events.js'
 import { FlightRecorder } from './flight-recorder.js'
 import { locateTask } from './module-loader.js'
-import { type CheckedOptions, logInterval, type RunSettings, runSettings } from './options.js'
+import {
+  type CheckedOptions,
+  logInterval,
+  type RunSettings,
+  runSettings,
+  settleEvaluation,
+} from './options.js'
 import { applyTf32, lossScaleFields, precisionOf } from './precision.js'
 import { Recorder } from './recorder.js'
 import { changes, requireFits, resumeState } from './restoring.js'
@@ -134,7 +141,8 @@ export class Coordinator {
 
   /** Rank 0's weights go to all ranks; returns the steps of the whole run where they are known. */
   async #begin(crew: Crew, group: Group, { settings }: Omit<Loaded, 'totalSteps'>) {
-    const { bucketMegabytes, timeoutMs, lr, graph, checkpoint } = this.#options
+    const { bucketMegabytes, timeoutMs, lr, graph, checkpoint, gradNorm, unusedParameters } =
+      this.#options
     const { batchSize, accumulate, clipNorm, steps } = settings
     const from = this.#resumption?.checkpoint
     const replies = await crew.sendAll<'begin'>((rank) => ({
@@ -143,6 +151,8 @@ export class Coordinator {
       batchSize,
       accumulate,
       clipNorm,
+      gradNorm,
+      unusedParameters,
       precision: precisionOf(this.#options.precision),
       lr,
       bucketBytes: Math.round(bucketMegabytes * 2 ** 20),
@@ -157,7 +167,9 @@ export class Coordinator {
       replies.map((reply) => reply.hash),
       'after the broadcast of rank 0',
     )
-    return replies[0]!.totalSteps
+    const { totalSteps, epochSteps } = replies[0]!
+    settleEvaluation(settings, epochSteps)
+    return totalSteps
   }
 
   async #openFabric(): Promise<Fabric> {
@@ -241,8 +253,11 @@ export class Coordinator {
       evaluates,
       checkpoints,
       resumed,
+      earlyStop: this.#earlyStop(directory, settings),
     })
     const stopped = await training.run()
+    const early = training.earlyStop
+    if (early !== undefined) this.#emit({ kind: 'note', step: training.steps, line: early })
     if (stopped) {
       this.#emit({ kind: 'stopped', step: training.steps })
       // Before the evaluation, which the run that goes on does not have here.
@@ -267,6 +282,19 @@ export class Coordinator {
     }
     for (const line of notes) this.#emit({ kind: 'note', step, line })
     return checkpoint?.manifest
+  }
+
+  /** What ends the run early, with the evaluations that it has had before a resume. */
+  #earlyStop(directory: RunDirectory, { evaluateEvery }: RunSettings): EarlyStop | undefined {
+    const { earlyStop: options } = this.#options
+    if (options === undefined) return undefined
+    const early = new EarlyStop(options)
+    // Not those of a stop: a run without an interruption has none there.
+    const due = (step: number) => step % Number(evaluateEvery) === 0
+    for (const { step, metrics } of directory.evaluations()) {
+      if (due(step)) early.evaluated(step, metrics)
+    }
+    return early
   }
 
   #checkpoints(

@@ -14,6 +14,8 @@ export interface ProgressReport {
   communicationShare: number
   etaSeconds: number | undefined
   lr: number | undefined
+  /** Norm of the averaged gradients of the last step, before clipping, where it is measured. */
+  gradNorm?: number
   /** Of an f16 run: the loss scale. */
   lossScale?: number
   /** Of an f16 run: steps left out so far because gradients overflowed. */

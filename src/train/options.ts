@@ -5,6 +5,7 @@ import type * as Zod from 'zod'
 import { UsageError } from '../native/errors.js'
 import { checkpointSchema } from './checkpoint-options.js'
 import type { TrainEvent } from './events.js'
+import { loopSchema } from './loop-options.js'
 import { precisions } from './precision.js'
 import type { TaskDefaults } from './task.js'
 
@@ -28,7 +29,6 @@ function makeSchema({ z }: typeof Zod) {
     accumulate: count.optional(),
     seed: z.int().nonnegative().optional(),
     lr: z.number().positive().optional(),
-    evaluateEvery: z.int().nonnegative().optional(),
     logEvery: count.optional(),
     clipNorm: z.number().positive().optional(),
     precision: z.enum(precisions).optional(),
@@ -43,6 +43,7 @@ function makeSchema({ z }: typeof Zod) {
     run: z.union([z.string().min(1), z.literal(false)]).optional(),
     runsFolder: z.string().min(1).default('runs'),
     saveWeights: z.boolean().default(true),
+    ...loopSchema({ z } as typeof Zod),
     ...checkpointSchema({ z } as typeof Zod),
     onEvent: z.custom<(event: TrainEvent) => void>((f) => typeof f === 'function').optional(),
   })
@@ -57,7 +58,8 @@ let schema: Schema | undefined
  *  - devices, virtual: as openFabric takes them; one rank a device
  *  - steps | epochs: length of the run; the task's defaults otherwise
  *  - batchSize: samples a step, device and micro-step; accumulate: micro-steps a step
- *  - lr: replaces the optimizer's own rate; evaluateEvery: steps between evaluations, 0: only at the end
+ *  - lr: replaces the optimizer's own rate; evaluateEvery: steps between evaluations, 0: only at the end,
+ *    'epoch': at the end of each
  *  - precision: 'bf16' and 'f16' run the task's loss and evaluation in autocast, f16 with its loss scaled; 'tf32' and
  *    'f32' say what f32 products on GPUs may do, for the process while the run goes on. Default: as allowTf32() stands
  *  - graph: after a few steps, capture the whole step and replay it; where the task cannot be captured
@@ -69,6 +71,10 @@ let schema: Schema | undefined
  *  - bucketMegabytes: gradients reduced at a time; timeoutMs: how long a rank waits for the others
  *  - stallMs: the run fails when no rank finishes a step for so long
  *  - run: name of the folder under runsFolder; false writes nothing
+ *  - gradNorm: report the gradients' norm also where clipNorm does not ask for it (it costs a pass over them)
+ *  - unusedParameters: 'error' (default): a parameter that a step's loss does not use is a UsageError; 'zero': its
+ *    gradient is zero there, on the ranks that did not use it
+ *  - earlyStop: { metric, mode, patience, minDelta }: ends a run that no longer improves (EarlyStopOptions)
  *  - checkpoint: { everySteps, everyMinutes, keep, best }: when checkpoints are taken and which stay
  *    (CheckpointOptions); they lie in the run's folder
  *  - resume: true: goes on with the newest run of this task in runsFolder, or the one that `run` names; a path or
@@ -123,7 +129,8 @@ export interface RunSettings {
   batchSize: number
   accumulate: number
   seed: number
-  evaluateEvery: number
+  /** In steps once the length of an epoch is known; 0: only at the end. */
+  evaluateEvery: number | 'epoch'
   logEvery: number | undefined
   clipNorm: number | undefined
 }
@@ -151,4 +158,15 @@ export function runSettings(options: CheckedOptions, defaults: TaskDefaults): Ru
     throw new UsageError('how long to train? Give steps or epochs, or put them in task.defaults')
   }
   return settings
+}
+
+/** Makes 'epoch' so many steps. Throws UsageError where the data does not tell its length. */
+export function settleEvaluation(settings: RunSettings, epochSteps: number | undefined): void {
+  if (settings.evaluateEvery !== 'epoch') return
+  if (epochSteps === undefined) {
+    throw new UsageError(
+      "evaluateEvery: 'epoch' needs data that tell their length, as data.loader's do; give steps",
+    )
+  }
+  settings.evaluateEvery = epochSteps
 }

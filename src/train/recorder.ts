@@ -14,6 +14,8 @@ export interface ChunkRecord {
   waitSeconds: number
   lr: number | undefined
   lossScale: LossScale | undefined
+  /** Of the last step. */
+  gradNorm: number | undefined
 }
 
 /** How a recorder reports. */
@@ -28,6 +30,8 @@ export interface RecorderOptions {
 
 const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
 
+const gradNormField = (gradNorm: number | undefined) => (gradNorm === undefined ? {} : { gradNorm })
+
 /** Keeps the curve and reports progress. */
 export class Recorder {
   readonly meter: Meter
@@ -35,6 +39,7 @@ export class Recorder {
   metrics: Metrics = {}
   /** As it stood after the last chunk. */
   lossScale: LossScale | undefined
+  #gradNorm: number | undefined
   readonly #options: RecorderOptions
   readonly #started = performance.now()
   /** Losses that log lines have told. */
@@ -65,6 +70,7 @@ export class Recorder {
     const { losses, samples, seconds, waitSeconds, lr } = record
     for (const loss of losses) this.losses.push(loss)
     this.lossScale = record.lossScale
+    this.#gradNorm = record.gradNorm
     this.meter.record({ steps: losses.length, samples, seconds, waitSeconds })
     this.#options.emit({ kind: 'progress', ...this.#report(mean(losses), lr) })
     if (this.untilLog <= 0) this.log(lr)
@@ -80,7 +86,11 @@ export class Recorder {
     const timeMs = this.#timeMs()
     const { step, loss, samplesPerSecond, communicationShare } = report
     const line = { kind: 'train', step, loss, samplesPerSecond, communicationShare, lr, timeMs }
-    this.#options.directory.metrics({ ...line, ...lossScaleFields(this.lossScale) })
+    this.#options.directory.metrics({
+      ...line,
+      ...gradNormField(this.#gradNorm),
+      ...lossScaleFields(this.lossScale),
+    })
     this.#options.emit({ kind: 'log', timeMs, ...report })
   }
 
@@ -122,6 +132,7 @@ export class Recorder {
       communicationShare,
       etaSeconds,
       lr,
+      ...gradNormField(this.#gradNorm),
       ...lossScaleFields(this.lossScale),
     }
   }

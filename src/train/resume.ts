@@ -44,6 +44,9 @@ const kept = [
   'precision',
   'lr',
   'bucketMegabytes',
+  'gradNorm',
+  'unusedParameters',
+  'earlyStop',
   'deterministic',
   'checkpoint',
 ]

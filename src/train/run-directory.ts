@@ -85,6 +85,17 @@ export class RunDirectory {
     this.#metrics?.append(record)
   }
 
+  /** The evaluations in metrics.jsonl. */
+  evaluations(): { step: number; metrics: Record<string, number> }[] {
+    if (!this.path) return []
+    return readJsonLines(join(this.path, METRICS)).flatMap(
+      ({ kind, step, timeMs: _, ...metrics }) =>
+        kind === 'evaluation'
+          ? [{ step: step as number, metrics: metrics as Record<string, number> }]
+          : [],
+    )
+  }
+
   /** Writes config.json. */
   async config(value: unknown): Promise<void> {
     if (this.path) await writeJsonAtomically(join(this.path, 'config.json'), value)

@@ -61,6 +61,19 @@ export interface FinishContext<M> {
   print: (line: string) => void
 }
 
+/** What `beforeStep` and `afterStep` see. Nothing of it may be kept. */
+export interface StepContext<M extends Module = Module, H extends HostBatch = HostBatch> {
+  model: M
+  optimizer: TaskOptimizer
+  /** The batches of the step, `accumulate` of them, as the data yielded them. */
+  batches: readonly H[]
+  /** Counts from 0. */
+  step: number
+  epoch: number
+  rank: number
+  device: string
+}
+
 /** Settings that a task suggests; what the user gives the trainer wins. */
 export interface TaskDefaults {
   steps?: number
@@ -68,7 +81,7 @@ export interface TaskDefaults {
   batchSize?: number
   accumulate?: number
   seed?: number
-  evaluateEvery?: number
+  evaluateEvery?: number | 'epoch'
   logEvery?: number
   clipNorm?: number
 }
@@ -97,7 +110,8 @@ export interface TaskDefinition<M extends Module = Module, H extends HostBatch =
   data: (request: DataRequest) => BatchSource<H> | Promise<BatchSource<H>>
   /** The loss of one batch: one element, the mean over its samples. */
   loss: (model: M, batch: Batch<H>) => Tensor
-  optimizer: (parameters: Tensor[]) => TaskOptimizer
+  /** Of the parameters that take gradients; `named` has them with their names, for optim.parameterGroups(). */
+  optimizer: (parameters: Tensor[], named: readonly [string, Tensor][]) => TaskOptimizer
   /**
    * Sums over one batch, with `count`, what they are sums over. The trainer reports sum / count over
    * all batches of all ranks, so shares of different sizes weigh rightly.
@@ -105,6 +119,10 @@ export interface TaskDefinition<M extends Module = Module, H extends HostBatch =
   evaluate?: (model: M, batch: Batch<H>) => Record<string, Tensor | number>
   /** Factor of the optimizer's own learning rate at a step. */
   schedule?: (point: SchedulePoint) => number
+  /** Called before a step's batches are used, on every rank; may change the model or the optimizer alike on all. */
+  beforeStep?: (context: StepContext<M, H>) => void
+  /** Called after a step was enqueued, on every rank. What it makes of tensors is freed at its end. */
+  afterStep?: (context: StepContext<M, H>) => void
   /** Scales gradients down to this norm; after the reduction, so it is the same on every rank. */
   clipNorm?: number
   /** What a sample is, in the plural, for the progress line and the result: 'images'; default 'samples'. */
@@ -122,7 +140,7 @@ const mark = Symbol.for('weft.task')
 export type Task = TaskDefinition & { readonly [mark]: true }
 
 const required = ['model', 'loss', 'data', 'optimizer'] as const
-const optional = ['evaluate', 'schedule', 'finish'] as const
+const optional = ['evaluate', 'schedule', 'beforeStep', 'afterStep', 'finish'] as const
 
 /** Checks a task's parts and marks it. A task module exports the result as its default. */
 export function defineTask<M extends Module, H extends HostBatch>(

@@ -5,6 +5,7 @@ import { NonFiniteLossError } from '../native/errors.js'
 import { unequalDataError } from './agreement.js'
 import type { Checkpoints } from './checkpoints.js'
 import type { Crew } from './crew.js'
+import type { EarlyStop } from './early-stop.js'
 import type { Metrics } from './events.js'
 import type { RunSettings } from './options.js'
 import type { Recorder } from './recorder.js'
@@ -25,6 +26,7 @@ export interface TrainingParts {
   checkpoints: Checkpoints | undefined
   /** Where a resumed run begins. */
   resumed: Pick<Manifest, 'step' | 'data' | 'metrics' | 'lr'> | undefined
+  earlyStop: EarlyStop | undefined
 }
 
 /** Drives the workers through the steps. */
@@ -59,14 +61,21 @@ export class Training {
     return this.#evaluatedAt === this.steps ? this.#parts.recorder.metrics : undefined
   }
 
+  /** Why the run ends before its length; undefined where it does not. */
+  get earlyStop(): string | undefined {
+    return this.#parts.earlyStop?.reason
+  }
+
   /** Trains to the end. Resolves to true when the run was stopped before. */
   async run(): Promise<boolean> {
     const { totalSteps, recorder, checkpoints } = this.#parts
     let ended: RunReply['ended'] = this.#wasDone() ? 'epochs' : 'count'
+    if (this.earlyStop !== undefined) ended = 'epochs'
     while (ended === 'count' && (totalSteps === undefined || this.steps < totalSteps)) {
       ended = await this.#chunk()
       if (ended === 'count' && this.#untilEvaluation() === 0) await this.evaluate()
       if (ended === 'count') await checkpoints?.step(this)
+      if (this.earlyStop !== undefined) break
     }
     recorder.log(this.#lr)
     return ended === 'stop'
@@ -90,6 +99,7 @@ export class Training {
     const replies = await crew.sendAll<'evaluate'>(() => ({ kind: 'evaluate', batchSize }))
     const metrics = combineSums(replies.map((reply) => reply.sums))
     recorder.evaluation(metrics, (performance.now() - started) / 1000)
+    this.#parts.earlyStop?.evaluated(this.steps, metrics)
   }
 
   async #chunk(): Promise<RunReply['ended']> {
@@ -128,6 +138,7 @@ export class Training {
       waitSeconds: replies.reduce((sum, reply) => sum + reply.waitSeconds, 0) / ranks,
       lr: this.#lr,
       lossScale: replies[0]!.lossScale,
+      gradNorm: replies[0]!.gradNorm,
     })
   }
 
@@ -146,7 +157,7 @@ export class Training {
   #untilEvaluation(): number {
     const { settings, evaluates } = this.#parts
     const every = settings.evaluateEvery
-    if (!evaluates || every === 0) return Infinity
+    if (!evaluates || every === 0 || every === 'epoch') return Infinity
     const since = this.steps % every
     if (since === 0 && this.steps > 0 && this.#evaluatedAt !== this.steps) return 0
     return every - since

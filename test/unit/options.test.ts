@@ -23,6 +23,8 @@ describe('checkOptions', () => {
       stallMs: 600_000,
       runsFolder: 'runs',
       saveWeights: true,
+      gradNorm: false,
+      unusedParameters: 'error',
       resume: false,
       restarts: 0,
     })

@@ -34,8 +34,8 @@ std::shared_ptr<Reducer> reducer_at(Frame& f) {
   return it->second.reducer;
 }
 
-// reducerCreate(group: number, rank: number, parameters: Float64Array, bucketBytes, timeoutMs):
-// number
+// reducerCreate(group: number, rank: number, parameters: Float64Array, bucketBytes, timeoutMs,
+// unusedZero: 0 | 1): number
 napi_value reducer_create(Frame& f) {
   auto group = find_group(static_cast<uint32_t>(f.integer(0, 4294967295.0)));
   napi_typedarray_type type;
@@ -52,6 +52,7 @@ napi_value reducer_create(Frame& f) {
   options.bucket_bytes = f.signed_integer(3);
   options.first_bucket_bytes = std::min<int64_t>(options.first_bucket_bytes, options.bucket_bytes);
   options.timeout_ms = f.signed_integer(4);
+  options.zero_unused = f.integer(5, 1) != 0;
   auto reducer = std::make_shared<Reducer>(std::move(group), static_cast<int>(f.integer(1, 65535)),
                                            std::move(params), options);
   std::lock_guard<std::mutex> guard(table().mutex);

@@ -2,6 +2,7 @@
 // import it; it holds no state. The words that they share are in control.ts, errors in error-record.ts.
 import type { Manifest } from '../../checkpoint/manifest.js'
 import type { SafetensorsEntry } from '../../checkpoint/safetensors.js'
+import type { UnusedParameters } from '../loop-options.js'
 import type { LossScale, Precision } from '../precision.js'
 import type { TaskDefaults } from '../task.js'
 import type { ErrorRecord } from './error-record.js'
@@ -37,6 +38,8 @@ export interface BeginMessage {
   batchSize: number
   accumulate: number
   clipNorm: number | undefined
+  gradNorm: boolean
+  unusedParameters: UnusedParameters
   precision: Precision
   lr: number | undefined
   bucketBytes: number
@@ -156,6 +159,8 @@ export interface BeginReply {
   hash: string
   /** Steps of the whole run, when they are given or the data tells its length. */
   totalSteps: number | undefined
+  /** Of one epoch, when the data tells. */
+  epochSteps: number | undefined
 }
 
 export interface RunReply {
@@ -175,6 +180,8 @@ export interface RunReply {
   notes: string[]
   /** After these steps; undefined where no loss is scaled. */
   lossScale: LossScale | undefined
+  /** Norm of the averaged gradients of the last step, before clipping; undefined where it was not measured. */
+  gradNorm: number | undefined
   /** The snapshot whose writing ended meanwhile. */
   snapshot: SnapshotEnd | undefined
 }

@@ -115,14 +115,16 @@ export class Replica {
     const trainable = parameters.filter(({ tensor }) => tensor.requiresGrad)
     if (trainable.length === 0) throw new UsageError('the model has no parameters to train')
     const tensors = trainable.map(({ tensor }) => tensor)
+    const named = trainable.map(({ name, tensor }): [string, Tensor] => [name, tensor])
     const reducer = new GradientReducer({
       group,
       rank,
       parameters: tensors,
       bucketBytes,
       timeoutMs,
+      unusedZero: message.unusedParameters === 'zero',
     })
-    const optimizer: unknown = inTask('task.optimizer', () => this.#task.optimizer(tensors))
+    const optimizer: unknown = inTask('task.optimizer', () => this.#task.optimizer(tensors, named))
     requireOptimizer(optimizer)
     if (message.lr !== undefined) optimizer.lr = message.lr
     this.#precision = new MixedPrecision(message.precision, device)
@@ -150,6 +152,7 @@ export class Replica {
       reducer,
       feed,
       clipNorm: message.clipNorm,
+      gradNorm: message.gradNorm,
       precision: this.#precision,
       totalSteps,
       graph,
@@ -157,7 +160,7 @@ export class Replica {
       timeoutMs,
     })
     this.#begun = { stepper, reducer, feed, optimizer }
-    return { hash, totalSteps }
+    return { hash, totalSteps, epochSteps }
   }
 
   async run(message: RunMessage): Promise<RunReply> {

@@ -9,7 +9,7 @@ import { native } from '../../native/addon.js'
 import { UsageError, WeftError } from '../../native/errors.js'
 import { clipGradNorm } from '../../optim/clip.js'
 import { zeros } from '../../tensor/operators/factory.js'
-import { scope } from '../../tensor/scope/scope.js'
+import { keep, scope } from '../../tensor/scope/scope.js'
 import type { Tensor } from '../../tensor/tensor.js'
 import type { Batch, HostBatch, Task, TaskOptimizer } from '../task.js'
 import { disposeBatch, type Feed, type StepBatches, toDevice } from './batches.js'
@@ -20,6 +20,8 @@ import { packVote, type RunMessage, type RunReply, readVotes, type VoteResult } 
 import type { NamedTensor } from './state.js'
 import { inTask } from './task-call.js'
 import { requireFactor, requireLoss } from './task-checks.js'
+
+const LARGEST_F32 = 3.4028234663852886e38
 
 /** What a stepper works with. */
 export interface StepParts {
@@ -34,6 +36,8 @@ export interface StepParts {
   reducer: GradientReducer
   feed: Feed
   clipNorm: number | undefined
+  /** Measure the gradients' norm also without clipping. */
+  gradNorm: boolean
   precision: MixedPrecision
   totalSteps: number | undefined
   /** Captures the step when it can be captured. */
@@ -50,6 +54,8 @@ export class Stepper {
   readonly #baseLr: number
   readonly #device: number
   readonly #graph: GraphMode | undefined
+  /** Of the latest step, on the device; undefined where nobody asks for it. */
+  readonly #gradNorm: Tensor | undefined
   #deviceWait = 0
   #hostWait = 0
   /** The step in progress, from 1. */
@@ -60,6 +66,9 @@ export class Stepper {
     this.#parameters = parts.trainable.map((entry) => entry.tensor)
     this.#baseLr = parts.optimizer.lr
     this.#device = deviceIndex(parts.device)
+    if (parts.gradNorm || parts.clipNorm !== undefined) {
+      this.#gradNorm = keep(zeros([], { device: parts.device }))
+    }
     if (!parts.graph) return
     const { group, rank, device, timeoutMs, reducer } = parts
     this.#graph = new GraphMode({
@@ -77,6 +86,7 @@ export class Stepper {
   /** Frees a captured step. */
   dispose(): void {
     this.#graph?.dispose()
+    this.#gradNorm?.dispose()
   }
 
   /** Trains up to `count` steps; ends early where all ranks agreed to. */
@@ -94,6 +104,7 @@ export class Stepper {
         }
         this.#mark(from + done)
         const taken = await feed.take()
+        this.#call('beforeStep', taken)
         const votes = this.#step(taken, losses, done)
         if (votes.unequal) {
           ended = 'unequal'
@@ -116,6 +127,7 @@ export class Stepper {
         position,
         notes: this.#graph?.takeNotes() ?? [],
         lossScale: await this.#parts.precision.lossScale(),
+        gradNorm: done > 0 ? await this.#gradNorm?.item() : undefined,
         snapshot: undefined,
       }
     } finally {
@@ -125,22 +137,46 @@ export class Stepper {
 
   /** Everything between two turns of the event loop. */
   #step(taken: StepBatches, losses: Tensor, slot: number): VoteResult {
+    try {
+      const votes = this.#train(taken, losses, slot)
+      if (!votes.unequal) this.#call('afterStep', taken)
+      return votes
+    } finally {
+      for (const batch of taken.batches) disposeBatch(batch)
+    }
+  }
+
+  #train(taken: StepBatches, losses: Tensor, slot: number): VoteResult {
     const vote = packVote({ ended: taken.endsEpoch, samples: taken.samples })
     this.#schedule()
     const replayed = this.#graph?.run(taken, vote)
     if (replayed !== undefined) {
       scope(() => noGrad(() => losses.narrow(0, slot, 1).copy_(replayed.loss)))
-      for (const batch of taken.batches) disposeBatch(batch)
       return readVotes(replayed.votes)
     }
     scope(() => {
       const sum = losses.narrow(0, slot, 1)
       this.#passes(taken.batches, taken, sum, vote)
     })
-    for (const batch of taken.batches) disposeBatch(batch)
     const votes = readVotes(this.#finish())
     if (!votes.unequal) this.#update()
     return votes
+  }
+
+  /** The task's own look at a step. */
+  #call(part: 'beforeStep' | 'afterStep', { batches }: StepBatches): void {
+    const { task, model, optimizer, feed, rank, device } = this.#parts
+    if (task[part] === undefined) return
+    const context = {
+      model,
+      optimizer,
+      batches,
+      step: this.step - 1,
+      epoch: feed.epoch,
+      rank,
+      device,
+    }
+    scope(() => inTask(`task.${part}`, () => void task[part]?.(context)))
   }
 
   /** Forward and backward of a step's batches; adds their weighted losses to `sum`. */
@@ -180,7 +216,11 @@ export class Stepper {
   #update(): void {
     const { optimizer, clipNorm, precision } = this.#parts
     const clip = () => {
-      if (clipNorm !== undefined) scope(() => void clipGradNorm(this.#parameters, clipNorm))
+      const norm = this.#gradNorm
+      if (norm === undefined) return
+      // Without clipping, a limit that no finite norm passes: the gradients stay as they are.
+      const limit = clipNorm ?? LARGEST_F32
+      scope(() => noGrad(() => void norm.copy_(clipGradNorm(this.#parameters, limit))))
     }
     inTask('task.optimizer', () => precision.update(optimizer, clip))
   }
