@@ -5,7 +5,7 @@ import { availableParallelism, totalmem } from 'node:os'
 import { join, relative } from 'node:path'
 import { describeFailure, logOf, readJson, runChild, tailOf, whyFailed } from '../children.mjs'
 import { cudaToolkit, cutlassFolder } from './cuda-toolkit.mjs'
-import { isInstalled, missingPackage, packageFolder } from './installed.mjs'
+import { howToInstall, isInstalled, missingPackage, packageFolder } from './installed.mjs'
 import { pipInstall } from './pip-install.mjs'
 import { filesUnder, hashInputs, installMismatch } from './stamps.mjs'
 
@@ -34,8 +34,8 @@ export const installPackages = {
     if (isInstalled(root)) {
       return {
         error:
-          `${missingPackage(root)} is missing: run npm install in the project that uses weft, ` +
-          'without leaving out dependencies',
+          `${missingPackage(root)} is missing, which only building from source needs; ` +
+          `in the project that uses weft: ${howToInstall(root)}`,
       }
     }
     const args = ['ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund']

@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import { readJson } from '../children.mjs'
 
 /** Was what lies at `root` installed as a package? */
 export const isInstalled = (root) => !existsSync(join(root, 'tsconfig.json'))
@@ -14,8 +15,15 @@ export function packageFolder(root, name) {
   return found ? join(found, name) : null
 }
 
-/** Packages that building the addon needs. */
-const neededToBuild = ['cmake-js', 'node-addon-api', 'node-api-headers']
+/** Packages that building the addon needs, and running weft does not: optional peers of it. */
+export const neededToBuild = ['cmake-js', 'node-addon-api', 'node-api-headers']
+
+/** What to type where one of them is missing: the versions that the package at `root` was made with. */
+export function howToInstall(root) {
+  const { peerDependencies = {} } = readJson(join(root, 'package.json')) ?? {}
+  const wanted = neededToBuild.map((name) => `${name}@${peerDependencies[name] ?? 'latest'}`)
+  return `npm install --save-dev ${wanted.join(' ')}`
+}
 
 /** The first package that building the addon lacks, or `null`. */
 export const missingPackage = (root) =>

@@ -1,64 +1,54 @@
-// `npm run test:package`: the published package, tried as a user would: installed in an empty folder, its addon
-// built there, a program run, a TypeScript task trained. Needs npm's registry; where it cannot be reached the
-// check is skipped. The last line is `N passed, N failed, N skipped`.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+// `npm run test:package`: the published packages, tried as a user would. First all archives of `npm run pack:all`
+// without a compiler (check-prebuilt.mjs); then the runtime package alone, its addon built where it is installed, a program
+// run, a TypeScript task trained. Needs npm's registry; where it cannot be reached the check is skipped. `--prebuilt` stops
+// after the first part. The last line is `N passed, N failed, N skipped`.
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { howToInstall } from '../build/installed.mjs'
 import { countLine } from '../check/test-counts.mjs'
 import { describeFailure, runChild } from '../children.mjs'
-import { runMain, SetupError, setUp } from '../setup.mjs'
-import { makePackage, publishedName } from './package.mjs'
-
-const program = `
-import { openFabric, ones, Trainer } from 'weft'
-const fabric = await openFabric({ devices: 'host:0-1' })
-const parts = fabric.devices.map(({ name }) => ones([4], { device: name }))
-await fabric.group().allReduce(parts).done
-if ((await parts[1].toArray()).join() !== '2,2,2,2') throw new Error('wrong sum')
-const { steps, replicasEqual } = await new Trainer({ task: './task.ts', devices: 'host:0-1', run: false }).fit()
-if (steps !== 3 || !replicasEqual) throw new Error('wrong training')
-`
-
-const task = `
-import { data, defineTask, nn, optim, type Tensor } from 'weft'
-export default defineTask({
-  name: 'small',
-  defaults: { steps: 3, batchSize: 2 },
-  model: () => new nn.Linear(4, 1),
-  data: ({ batchSize }) =>
-    Array.from({ length: 3 }, (_, i) => ({ x: { data: new Float32Array(4 * batchSize).fill(i), shape: [batchSize, 4] } })),
-  loss: (model, { x }): Tensor => model.forward(x).pow(2).mean(),
-  optimizer: (parameters) => optim.sgd(parameters, { lr: 0.1 }),
-})
-`
+import { root, runMain, SetupError, setUp } from '../setup.mjs'
+import { checkPrebuilt } from './check-prebuilt.mjs'
+import { asJavaScript, program, task } from './consumer.mjs'
+import { packAll } from './pack-all.mjs'
+import { publishedName } from './package.mjs'
 
 /** Runs one step of the check; throws SetupError with what it printed when it fails. */
 async function must(what, folder, command, args, limitSeconds, env = {}) {
-  const start = performance.now()
   const result = await runChild(command, args, { cwd: folder, limitSeconds, env })
   if (result.code !== 0) {
     throw new SetupError(`${what}: ${describeFailure(result)}\n${result.output}`)
   }
-  console.log(`package  ${what.padEnd(28)} ${((performance.now() - start) / 1000).toFixed(1)} s`)
+  console.log(`package  ${what.padEnd(36)} ${result.seconds.toFixed(1)} s`)
 }
 
-async function check(folder) {
-  const archive = await makePackage()
+/** The runtime package without a platform package: built from its own sources. */
+async function checkSource(folder, archive) {
+  mkdirSync(folder)
   writeFileSync(join(folder, 'package.json'), '{ "private": true, "type": "module" }\n')
-  writeFileSync(join(folder, 'program.js'), program)
+  writeFileSync(join(folder, 'program.js'), asJavaScript(program('./task.ts')))
   writeFileSync(join(folder, 'task.ts'), task)
   const quiet = ['--no-audit', '--no-fund', '--prefer-offline']
-  await must('installed', folder, 'npm', ['install', ...quiet, `weft@file:${archive}`], 300)
+  const install = ['install', ...quiet, '--omit=optional', `weft@file:${archive}`]
+  await must('source: installed', folder, 'npm', install, 300)
+  const [, ...tools] = howToInstall(root).split(' ')
+  // esbuild brings its program as an optional dependency, so optional ones stay out by a name of ours only.
+  await must('source: what building needs', folder, 'npm', [...tools, ...quiet, 'esbuild'], 300)
   const weft = join(folder, 'node_modules/weft')
   const env = { WEFT_CUDA: 'off' }
-  await must('built', weft, 'npm', ['run', 'build'], 1500, env)
-  await must('built again, nothing to do', weft, 'npm', ['run', 'build'], 60, env)
-  await must('a program', folder, process.execPath, ['program.js'], 120)
+  await must('source: built', weft, 'npm', ['run', 'build'], 1500, env)
+  await must('source: built again, nothing to do', weft, 'npm', ['run', 'build'], 60, env)
+  await must('source: a program', folder, process.execPath, ['program.js'], 120)
   const train = ['weft', 'train', 'task.ts', '-d', 'host:0-1', '--no-run']
-  await must('a task on the command line', folder, 'npx', ['--no-install', ...train], 120)
+  await must('source: a task on the command line', folder, 'npx', ['--no-install', ...train], 120)
 }
 
 await runMain(async () => {
+  const { values } = parseArgs({ options: { prebuilt: { type: 'boolean', default: false } } })
+  // What is tried are host devices; the archives of those have no device code.
+  process.env.WEFT_CUDA = 'off'
   await setUp()
   const ping = await runChild('npm', ['ping'], { limitSeconds: 30 })
   if (ping.code !== 0) {
@@ -69,7 +59,13 @@ await runMain(async () => {
   const folder = mkdtempSync(join(tmpdir(), 'weft-package-'))
   // However it ends, by a signal too.
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
-  await check(folder)
-  console.log(`package  ${publishedName} works where it is installed`)
-  console.log(countLine({ passed: 1, failed: 0, skipped: 0 }))
+  const archives = await packAll()
+  mkdirSync(join(folder, 'prebuilt'))
+  await checkPrebuilt(join(folder, 'prebuilt'), archives)
+  console.log(`package  ${publishedName} works without a compiler`)
+  if (!values.prebuilt) {
+    await checkSource(join(folder, 'source'), archives.get(publishedName))
+    console.log(`package  ${publishedName} works where it is built`)
+  }
+  console.log(countLine({ passed: values.prebuilt ? 1 : 2, failed: 0, skipped: 0 }))
 })

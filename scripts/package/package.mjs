@@ -1,30 +1,38 @@
 // `npm run package`: weft as it is published, an archive for npm in .weft/package/. The name `weft` belongs to
 // another package there, so it goes by a scoped one; who installs it as `weft@npm:@weft-runtime/weft` imports
-// 'weft', as the checkout and its examples do. check-package.mjs tries the archive out.
-import { cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+// 'weft', as the checkout and its examples do. It holds no compiled addon: the platform packages do, which npm chooses
+// among (pack-all.mjs makes all of them). check-package.mjs tries the archives out.
+import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { describeFailure, readJson, runChild } from '../children.mjs'
-import { root, runMain, SetupError, setUp } from '../setup.mjs'
+import { readJson } from '../children.mjs'
+import { root, runMain, setUp } from '../setup.mjs'
+import { packFolder } from './pack-folder.mjs'
+import { platforms } from './platform-package.mjs'
+import { runtimeNotice } from './third-party.mjs'
 
 export const publishedName = '@weft-runtime/weft'
+/** Where the archives are made. */
+export const packageFolder = join(root, '.weft/package')
 
 /** The published package.json: what a user of the package needs of the checkout's. */
 export function publishedManifest(manifest) {
   const { private: _, devDependencies: __, scripts, ...rest } = manifest
+  const optional = Object.keys(platforms).map((name) => [name, manifest.version])
   return {
     ...rest,
     name: publishedName,
     publishConfig: { access: 'public' },
+    files: [...manifest.files, 'THIRD_PARTY.md'],
     scripts: { build: scripts.build },
+    optionalDependencies: Object.fromEntries(optional),
   }
 }
 
-/** Makes the archive from what is compiled; answers with its path. */
-export async function makePackage() {
-  const folder = join(root, '.weft/package')
-  const staging = join(folder, 'files')
-  rmSync(folder, { recursive: true, force: true })
+/** Makes the runtime package's archive in `target` from what is compiled; answers with its path. */
+export async function makePackage(target = packageFolder) {
+  const staging = join(target, 'files/weft')
+  rmSync(staging, { recursive: true, force: true })
   mkdirSync(staging, { recursive: true })
   const manifest = readJson(join(root, 'package.json'))
   for (const each of [...manifest.files, 'README.md', 'LICENSE']) {
@@ -32,11 +40,8 @@ export async function makePackage() {
   }
   const text = JSON.stringify(publishedManifest(manifest), null, 2)
   writeFileSync(join(staging, 'package.json'), `${text}\n`)
-  const args = ['pack', '--ignore-scripts', '--pack-destination', folder]
-  const packed = await runChild('npm', args, { cwd: staging, limitSeconds: 120 })
-  const archive = readdirSync(folder).find((name) => name.endsWith('.tgz'))
-  if (packed.code === 0 && archive) return join(folder, archive)
-  throw new SetupError(`npm pack: ${describeFailure(packed)}\n${packed.output}`)
+  writeFileSync(join(staging, 'THIRD_PARTY.md'), runtimeNotice(root))
+  return packFolder(staging, target)
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

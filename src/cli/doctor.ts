@@ -5,7 +5,14 @@ import { existsSync, readFileSync } from 'node:fs'
 import { cpus, release, totalmem } from 'node:os'
 import { pathToFileURL } from 'node:url'
 import type { Command } from 'commander'
-import { addonCandidates, findAddon, packageRoot } from '../native/load.js'
+import {
+  addonCandidates,
+  findAddon,
+  howToGetAddon,
+  packageRoot,
+  packageVersion,
+} from '../native/load.js'
+import { prebuiltAddons, unfit } from '../native/prebuilt.js'
 import type { BuildInfo, NvmlReport } from '../native/types.js'
 import { examinePlugins, type PluginReport } from './doctor-plugins.js'
 import { formatBytes } from './format-bytes.js'
@@ -69,6 +76,14 @@ async function requirements(): Promise<Finding[]> {
     >
     return [note('bundle', `of ${commit}, made ${date}, device code for ${cuda}`)]
   }
+  const used = prebuiltAddons().find(({ path }) => path === findAddon())
+  if (used !== undefined) {
+    const { name, version, weft } = used.manifest
+    const code = weft.deviceCode || 'none'
+    return [
+      note('package', `${name} ${version}, prebuilt for glibc ${weft.glibc}, device code: ${code}`),
+    ]
+  }
   const scripts = pathToFileURL(`${packageRoot}scripts/`)
   const versions = JSON.parse(readFileSync(new URL('versions.json', scripts), 'utf8'))
   const module = (await import(
@@ -115,11 +130,17 @@ async function addon(): Promise<{ findings: Finding[]; info: Loaded | undefined 
     info: undefined,
   })
   const looked = addonCandidates().join(', ')
-  if (path === undefined) return missing(`not built; looked at ${looked}`, 'npm run build')
+  if (path === undefined) return missing(`not found; looked at ${looked}`, howToGetAddon())
+  const prebuilt = prebuiltAddons().find((each) => each.path === path)
+  const reason = prebuilt && unfit(prebuilt, packageVersion())
+  if (reason !== undefined) return missing(path, reason)
   const loaded = await loadInChild(path)
   if (typeof loaded === 'string') {
     const reason = loaded.startsWith(path) ? loaded : `${path}: ${loaded}`
-    return missing(reason, `rm -r ${packageRoot}build, then npm run build`)
+    return missing(
+      reason,
+      prebuilt ? howToGetAddon() : `rm -r ${packageRoot}build, then npm run build`,
+    )
   }
   const detail = `${path}, compiler ${loaded.compiler}, Node-API ${loaded.napi}, ${loaded.threads} threads`
   const built: Finding = { name: 'addon', state: 'ok', detail, remedy: '' }

@@ -1,5 +1,5 @@
 // Finds a task module and makes it importable by every worker. JavaScript is imported as it is;
-// TypeScript is bundled once by the coordinator (esbuild, packages left outside) into
+// TypeScript is bundled once by the coordinator (esbuild, which users install, packages left outside) into
 // <package root>/.weft/cache/<hash>.mjs, where bare imports, 'weft' itself included, still resolve.
 import { createHash } from 'node:crypto'
 import { existsSync, statSync } from 'node:fs'
@@ -78,10 +78,22 @@ export async function importTask(url: string, source: string): Promise<Record<st
 
 /** Throws UsageError with the places where `source` and what it imports cannot be compiled. */
 async function requireCompiles(source: string): Promise<void> {
-  const { build } = await import('esbuild')
-  await build({ ...bundling, entryPoints: [source], outdir: dirname(source) }).catch((error) => {
-    throw cannotBeCompiled(source, error)
-  })
+  const esbuild = await findEsbuild()
+  await esbuild
+    ?.build({ ...bundling, entryPoints: [source], outdir: dirname(source) })
+    .catch((error: Error) => {
+      throw cannotBeCompiled(source, error)
+    })
+}
+
+/** An optional peer: whoever has TypeScript tasks installs it. Undefined where nobody did. */
+async function findEsbuild(): Promise<typeof import('esbuild') | undefined> {
+  try {
+    return await import('esbuild')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND') return undefined
+    throw error
+  }
 }
 
 function cannotBeCompiled(source: string, error: Error): UsageError {
@@ -126,20 +138,29 @@ const keepImportMeta: Plugin = {
 }
 
 async function bundleTask(source: string): Promise<string> {
-  const { build } = await import('esbuild')
+  const esbuild = await findEsbuild()
+  if (esbuild === undefined) {
+    throw new UsageError(
+      `${source} is TypeScript, which weft bundles with esbuild, and that is not installed: ` +
+        'npm install esbuild, or compile the task and name the JavaScript file',
+      { task: source, install: 'esbuild' },
+    )
+  }
   const folder = join(packageRoot(source), '.weft', 'cache')
-  const result = await build({
-    ...bundling,
-    entryPoints: [source],
-    // Where the bundle will lie: its source map names the sources from there.
-    outfile: join(folder, 'task.mjs'),
-    sourcemap: 'inline',
-    define: { 'import.meta': fileMeta },
-    banner: { js: `const ${bundleMeta} = import.meta;` },
-    plugins: [keepImportMeta],
-  }).catch((error: Error) => {
-    throw cannotBeCompiled(source, error)
-  })
+  const result = await esbuild
+    .build({
+      ...bundling,
+      entryPoints: [source],
+      // Where the bundle will lie: its source map names the sources from there.
+      outfile: join(folder, 'task.mjs'),
+      sourcemap: 'inline',
+      define: { 'import.meta': fileMeta },
+      banner: { js: `const ${bundleMeta} = import.meta;` },
+      plugins: [keepImportMeta],
+    })
+    .catch((error: Error) => {
+      throw cannotBeCompiled(source, error)
+    })
   const bundle = result.outputFiles[0]!.contents
   const hash = createHash('sha256').update(bundle).digest('hex').slice(0, 20)
   const target = join(folder, `${hash}.mjs`)

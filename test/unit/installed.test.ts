@@ -5,9 +5,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { buildTypeScript, installPackages } from '../../scripts/build/build-steps.mjs'
-import { isInstalled, missingPackage, packageFolder } from '../../scripts/build/installed.mjs'
+import {
+  isInstalled,
+  missingPackage,
+  neededToBuild,
+  packageFolder,
+} from '../../scripts/build/installed.mjs'
 import { Stamps } from '../../scripts/build/stamps.mjs'
 import { publishedManifest, publishedName } from '../../scripts/package/package.mjs'
+import { platforms } from '../../scripts/package/platform-package.mjs'
+import { platformPackages } from '../../src/native/prebuilt.js'
 
 let project = ''
 let root = ''
@@ -47,7 +54,9 @@ test('a package that is missing is named, with what to do; npm ci is not run', a
   rmSync(join(project, 'node_modules/node-addon-api'), { recursive: true })
   expect(installPackages.due(context())).toBe(true)
   const { error } = (await installPackages.run(context())) as { error?: string }
-  expect(error).toMatch(/node-addon-api is missing: run npm install in the project/)
+  expect(error).toMatch(
+    /node-addon-api is missing.*npm install --save-dev cmake-js@.* node-addon-api@/,
+  )
 })
 
 test('a package without its compiled files says so', async () => {
@@ -70,4 +79,20 @@ test('the checkout is none, and what is published has a name of its own and may 
   expect(published).not.toHaveProperty('private')
   expect(published).not.toHaveProperty('devDependencies')
   expect(Object.keys(published.scripts)).toEqual(['build'])
+  for (const name of [...neededToBuild, 'esbuild', 'typescript']) {
+    expect(published.dependencies).not.toHaveProperty(name)
+  }
+  for (const name of [...neededToBuild, 'esbuild']) {
+    expect(published.peerDependenciesMeta[name]).toEqual({ optional: true })
+    expect(published.peerDependencies).toHaveProperty(name)
+  }
+})
+
+test('platform packages are optional dependencies of the same version, and those that the loader looks for', () => {
+  const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  const names = platformPackages('linux', 'x64').sort()
+  expect(Object.keys(platforms).sort()).toEqual(names)
+  expect(publishedManifest(manifest).optionalDependencies).toEqual(
+    Object.fromEntries(names.map((name) => [name, manifest.version])),
+  )
 })

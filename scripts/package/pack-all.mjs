@@ -1,0 +1,50 @@
+// `npm run pack:all [-- --cuda <folder>]`: every archive that is published, in .weft/package/: the runtime package, the
+// platform package for host devices from this checkout's addon, and, when asked, the one with device code from the
+// addon in <folder>, which takes long to compile:
+//     WEFT_CUDA=on npm run build && cp -rL build/Release build-cuda && npm run pack:all -- --cuda build-cuda
+// Publishes nothing. check-package.mjs installs what this makes.
+import { mkdirSync, rmSync, statSync } from 'node:fs'
+import { join, relative, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
+import { root, runMain, setUp } from '../setup.mjs'
+import { makePackage, packageFolder } from './package.mjs'
+import { makePlatformPackage } from './platform-package.mjs'
+
+/**
+ * Makes the archives from what is built; answers with their paths by package name. The addon in build/Release must
+ * have no device code.
+ *
+ * @param {{ cuda?: string }} options `cuda`: folder of the addon with device code
+ */
+export async function packAll({ cuda } = {}) {
+  rmSync(packageFolder, { recursive: true, force: true })
+  mkdirSync(packageFolder, { recursive: true })
+  const archives = new Map()
+  archives.set('@weft-runtime/weft', await makePackage())
+  const host = '@weft-runtime/linux-x64'
+  archives.set(host, await makePlatformPackage(host, join(root, 'build/Release'), packageFolder))
+  if (cuda !== undefined) {
+    const name = '@weft-runtime/linux-x64-cuda'
+    archives.set(name, await makePlatformPackage(name, resolve(cuda), packageFolder))
+  }
+  return archives
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  await runMain(async () => {
+    const { values } = parseArgs({ options: { cuda: { type: 'string' } } })
+    // The package for host devices has no device code, whatever this machine could build.
+    process.env.WEFT_CUDA = 'off'
+    await setUp()
+    for (const [name, archive] of await packAll(values)) {
+      const megabytes = (statSync(archive).size / 1e6).toFixed(1).padStart(6)
+      console.log(`package  ${name.padEnd(28)} ${megabytes} MB  ${relative(root, archive)}`)
+    }
+    if (values.cuda === undefined) {
+      console.log(
+        'package  @weft-runtime/linux-x64-cuda  not made: --cuda <folder> (CONTRIBUTING.md, "A release")',
+      )
+    }
+  })
+}
