@@ -3,6 +3,7 @@
 import { UsageError } from '../native/errors.js'
 import { forTraining, type SamplerOptions, sampleIndices } from './sampler.js'
 
+/** What data.loader() is told: the samples of this rank (SamplerOptions) and how batches are made of them. */
 export interface LoaderOptions<B> extends SamplerOptions {
   /** Samples a batch. */
   batchSize: number
@@ -43,6 +44,7 @@ export class Loader<B> implements AsyncIterable<B> {
     this.length = dropLastBatch ? Math.floor(batches) : Math.ceil(batches)
   }
 
+  /** Batches of the epoch, the next ones made ahead. */
   [Symbol.asyncIterator](): AsyncGenerator<B, void, void> {
     return this.#batches(0)
   }

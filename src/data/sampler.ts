@@ -2,6 +2,7 @@
 // run can be resumed or checked from its numbers alone. The loader calls it; tests hold its properties.
 import { UsageError } from '../native/errors.js'
 
+/** Which samples a rank sees in an epoch, and in which order: a pure function of these numbers. */
 export interface SamplerOptions {
   /** Samples in the data set. */
   length: number

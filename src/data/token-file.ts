@@ -6,6 +6,7 @@ import { UsageError } from '../native/errors.js'
 import { type Loader, loader } from './loader.js'
 import { randomStream, type SamplerOptions } from './sampler.js'
 
+/** How data.tokenFile() reads a file. */
 export interface TokenFileOptions {
   /** How a token lies in the file. Default 'u16'. */
   type?: 'u16' | 'u32'
@@ -13,6 +14,7 @@ export interface TokenFileOptions {
   vocabulary?: number
 }
 
+/** Which sequences TokenFile.sequences() makes for a rank and epoch. */
 export interface SequenceOptions extends Omit<SamplerOptions, 'length'> {
   /** Tokens of a sequence. */
   length: number

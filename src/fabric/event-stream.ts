@@ -16,6 +16,7 @@ import { tagName } from './tag.js'
 const batch = 8192
 const pauseMs = 5
 
+/** What Fabric.events() may be told. */
 export interface EventOptions {
   /** Only these kinds; all when left out. */
   kinds?: readonly EventKind[]
@@ -59,6 +60,7 @@ export class EventStream implements AsyncIterable<SnapshotEvent> {
     this.#wake?.()
   }
 
+  /** Events as they are written, until close(); `for await` takes it. */
   async *[Symbol.asyncIterator](): AsyncGenerator<SnapshotEvent, void, undefined> {
     const room = new ArrayBuffer(batch * eventBytes)
     const view = new DataView(room)

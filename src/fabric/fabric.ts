@@ -36,6 +36,7 @@ const logModes = ['off', 'basic', 'timing'] as const
 /** How much the event log keeps: nothing, one record an event, or device times too. */
 export type LogMode = (typeof logModes)[number]
 
+/** What openFabric() may be told: which devices, and what holds for the process. */
 export interface FabricOptions {
   /** Default 'auto': all GPUs, else four host devices. A name is one device: see DeviceChoice. */
   devices?: DeviceChoice
@@ -84,6 +85,7 @@ export interface Topology {
   cliques: string[][]
 }
 
+/** What Fabric.stats() answers at one moment, without waiting for any device. */
 export interface FabricStats {
   devices: ({ name: string } & DeviceMemory)[]
   /** Tensors that JavaScript holds, in all threads. */
@@ -139,6 +141,10 @@ function openAll(names: string[], virtual: number, options: FabricOptions): Devi
   }
 }
 
+/**
+ * The opened devices as one machine: what they are, how they are linked, groups and meshes over them, snapshots of what they did.
+ * openFabric() makes it. Devices, memory and the event log are the process's: every Fabric and every thread sees the same.
+ */
 export class Fabric {
   /** The devices, in the order they were asked for. */
   readonly devices: readonly DeviceInfo[]
@@ -235,6 +241,7 @@ export class Fabric {
     for (const each of this.#streams) each.deref()?.close()
     this.#streams.clear()
   }
+  /** As dispose(), for `using`. */
   [Symbol.dispose](): void {
     this.close()
   }
@@ -293,6 +300,7 @@ export class Fabric {
   get logMode(): LogMode {
     return logModes[native.logMode()] as LogMode
   }
+  /** Takes effect at once, for all threads. @throws UsageError  no such mode */
   set logMode(mode: LogMode) {
     native.setLogMode(logModeNumber(mode))
   }

@@ -3,6 +3,7 @@
 import { native } from '../native/addon.js'
 import { deviceIndex } from './devices.js'
 
+/** Faults and delays of host devices, for tests. Process-wide; each stays until it is ended. */
 export const faults = {
   /** Every task on host device `ordinal` takes at least this many microseconds more; 0 ends it. */
   setDeviceDelay: (ordinal: number, microseconds: number): void =>

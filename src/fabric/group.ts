@@ -27,6 +27,7 @@ import { RankGroup } from './rank-group.js'
 import { applyTunedChoices, forgetTunedChoices } from './tuned-choices.js'
 import { Work } from './work.js'
 
+/** What Fabric.group() may be told. */
 export interface GroupOptions {
   /** In errors and snapshots. */
   name?: string
@@ -52,6 +53,11 @@ export interface GroupStats {
   timeouts: number
 }
 
+/**
+ * Some devices in rank order, and collectives over them. A method makes the call for all ranks from this thread: tensors[r] lies on the r-th
+ * device; it enqueues and returns a Work at once. Threads that each drive one rank take rank(r). Ranks that call differently get a DesyncError,
+ * one that does not come in time a CollectiveTimeoutError; the group works again afterwards.
+ */
 export class Group {
   /** Good on every thread of the process: Group.attach(id) in a worker. */
   readonly id: number
@@ -230,6 +236,7 @@ export class Group {
     native.groupReset(this.id)
   }
 
+  /** Calls and bytes so far, and how many ended in an error; waits for nothing. */
   stats(): GroupStats {
     native.groupStats(this.id)
     const [calls, bytes, desyncs, timeouts] = words as unknown as [number, number, number, number]
@@ -242,6 +249,7 @@ export class Group {
     native.groupDispose(this.id)
     forgetTunedChoices(this.id)
   }
+  /** As dispose(), for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

@@ -35,6 +35,7 @@ export interface SnapshotCall {
   ranks: (SnapshotArrival | undefined)[]
 }
 
+/** A group as a snapshot tells it: its ranks, how many calls each made, and the calls that are open. */
 export interface SnapshotGroup {
   id: number
   name: string
@@ -51,6 +52,7 @@ export interface SnapshotGroup {
   open: SnapshotCall[]
 }
 
+/** A captured graph as a snapshot tells it. */
 export interface SnapshotGraph {
   id: number
   launches: number
@@ -58,6 +60,7 @@ export interface SnapshotGraph {
   devices: number[]
 }
 
+/** A collective algorithm as a snapshot tells it: how often it was chosen. */
 export interface SnapshotAlgorithm {
   name: string
   /** Times it was chosen, and the bytes of a rank in those calls. */

@@ -9,6 +9,7 @@ import { type KeptPair, keepPairs, keptPairs, pairKey } from './probe-cache.js'
 
 const cacheModes = ['off', 'cached', 'force'] as const
 
+/** What Fabric.probe() may be told. */
 export interface ProbeOptions {
   /** Test also pairs that this process or an earlier one tested. */
   again?: boolean

@@ -45,18 +45,23 @@ export class RankGroup {
     return this.group.devices[this.rank] as string
   }
 
+  /** `tensor` becomes the sum (or `op`) over all ranks, in place. */
   allReduce(tensor: Tensor, options: ReduceCallOptions & VoteOptions = {}): Work {
     return this.#submit('allReduce', tensor, undefined, options)
   }
+  /** `tensor` becomes that of rank `root` (0), in place. */
   broadcast(tensor: Tensor, options: RootOptions & VoteOptions = {}): Work {
     return this.#submit('broadcast', tensor, undefined, options)
   }
+  /** Rank `root`'s `tensor` becomes the sum (or `op`) over all ranks; the others keep theirs. */
   reduce(tensor: Tensor, options: Options = {}): Work {
     return this.#submit('reduce', tensor, undefined, options)
   }
+  /** `output` (ranks · n elements) becomes the inputs of all ranks, in rank order. */
   allGather(input: Tensor, output: Tensor, options: CollectiveOptions & VoteOptions = {}): Work {
     return this.#submit('allGather', input, output, options)
   }
+  /** `output` (n elements) becomes this rank's part of the sum (or `op`) of all inputs (ranks · n elements). */
   reduceScatter(
     input: Tensor,
     output: Tensor,
@@ -108,6 +113,7 @@ export class RankGroup {
       native.groupReceive(this.#id, options.from, this.rank, tensor.handle, ...limits),
     )
   }
+  /** Meets all ranks; moves nothing. */
   barrier(options: CollectiveOptions & VoteOptions = {}): Work {
     return this.#submit('barrier', undefined, undefined, options)
   }

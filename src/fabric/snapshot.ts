@@ -88,6 +88,7 @@ export class Snapshot {
     return new Snapshot(buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer)
   }
 
+  /** Devices by index, in the order in which the process opened them. */
   get devices(): SnapshotDevice[] {
     return this.#rows(section.devices, 64, (at, v) => ({
       index: v.getUint16(at, true),
@@ -104,6 +105,7 @@ export class Snapshot {
     }))
   }
 
+  /** Links of every ordered pair of devices. */
   get links(): SnapshotLink[] {
     const short = this.version < 2
     const probes = this.#probes()
@@ -120,6 +122,7 @@ export class Snapshot {
     }))
   }
 
+  /** Streams of all devices. */
   get streams(): SnapshotStream[] {
     return this.#rows(section.streams, 8, (at, v) => ({
       device: v.getUint16(at, true),
@@ -224,6 +227,7 @@ export class Snapshot {
     return this.#rows(section.poison, 8, (at) => this.#text(at))[0]
   }
 
+  /** Number of events in this snapshot. */
   get eventCount(): number {
     return this.#sections.get(section.events)?.count ?? 0
   }

@@ -6,6 +6,7 @@ import { native } from '../native/addon.js'
 import { scope } from '../tensor/scope/scope.js'
 import { collectRates, ReplayRates } from './replay-rates.js'
 
+/** What captureGraph() may be told. */
 export interface CaptureOptions {
   /** The devices that the work runs on; default: this thread's default device. */
   devices?: string | readonly string[]
@@ -45,6 +46,7 @@ export class Graph<T> {
     native.graphDispose(this.#id)
     this.#id = 0
   }
+  /** As dispose(), for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

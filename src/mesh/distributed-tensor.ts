@@ -28,7 +28,14 @@ import * as reductions from './rules/reduction.js'
 import { distributedLogSoftmax, distributedSoftmax } from './rules/rows.js'
 import { distributedNarrow, distributedPermute, distributedReshape } from './rules/views.js'
 
+/**
+ * One logical tensor over the devices of a mesh: a part on each, and how the parts make the whole along each axis
+ * (replicated, sharded, partial). Operators are its methods: they enqueue on every device and never wait. Results lie as the rule of the
+ * operator says; operands that do not fit are a PlacementError that names the cheapest redistribution. The parts are freed by dispose(),
+ * `using` and scope(). distribute() and fromLocal() make them.
+ */
 export class DistributedTensor {
+  /** The mesh that it lies over. */
   readonly mesh: Mesh
   /** Sizes of the whole tensor. */
   readonly shape: readonly number[]
@@ -54,6 +61,7 @@ export class DistributedTensor {
   get placements(): Placements {
     return Object.fromEntries(this.mesh.axes.map((axis, a) => [axis, this.placed[a] as Placement]))
   }
+  /** Element type of all parts. */
   get dtype(): DType {
     return (this.locals[0] as Tensor).dtype
   }
@@ -96,6 +104,7 @@ export class DistributedTensor {
 
   // Gradients
 
+  /** Whether any part asks for gradients or has a history. */
   get requiresGrad(): boolean {
     return this.locals.some((local) => local.requiresGrad)
   }
@@ -111,6 +120,7 @@ export class DistributedTensor {
     const parts = grads.map((grad, p) => grad ?? zerosLike(this.local(p)))
     return makeDistributed(this.mesh, this.placed.map(dual), this.shape, parts)
   }
+  /** Drops the gradients of the parts; with `toZero` sets them to zero in place instead. */
   zeroGrad(toZero = false): void {
     for (const local of this.locals) local.zeroGrad(toZero)
   }
@@ -162,87 +172,115 @@ export class DistributedTensor {
 
   // Operators
 
+  /** this + b, elementwise with broadcasting. Sums of terms stay terms where both are. */
   add(b: DistributedOperand): DistributedTensor {
     return binary('add', this, b, F.add, 'sum')
   }
+  /** this - b, elementwise with broadcasting. */
   sub(b: DistributedOperand): DistributedTensor {
     return binary('sub', this, b, F.sub, 'sum')
   }
+  /** this · b, elementwise with broadcasting. Terms of a sum times what every device has stay terms. */
   mul(b: DistributedOperand): DistributedTensor {
     return binary('mul', this, b, F.mul, 'product')
   }
+  /** this / b, elementwise with broadcasting; `b` must be no terms of a sum. */
   div(b: DistributedOperand): DistributedTensor {
     return binary('div', this, b, F.div, 'quotient')
   }
+  /** this to the power of b, elementwise with broadcasting; of whole values alone, not of terms. */
   pow(b: DistributedOperand): DistributedTensor {
     return binary('pow', this, b, F.pow)
   }
+  /** The larger of both, elementwise with broadcasting. */
   maximum(b: DistributedOperand): DistributedTensor {
     return binary('maximum', this, b, F.maximum, 'max')
   }
+  /** The smaller of both, elementwise with broadcasting. */
   minimum(b: DistributedOperand): DistributedTensor {
     return binary('minimum', this, b, F.minimum, 'min')
   }
+  /** -this. Keeps every placement, terms of a sum too. */
   neg(): DistributedTensor {
     return unary('neg', this, F.neg, true)
   }
+  /** Absolute value, elementwise; of whole values, not of terms. */
   abs(): DistributedTensor {
     return unary('abs', this, F.abs)
   }
+  /** e to the power of this, elementwise; of whole values, not of terms. */
   exp(): DistributedTensor {
     return unary('exp', this, F.exp)
   }
+  /** Natural logarithm, elementwise; of whole values, not of terms. */
   log(): DistributedTensor {
     return unary('log', this, F.log)
   }
+  /** Square root, elementwise; of whole values, not of terms. */
   sqrt(): DistributedTensor {
     return unary('sqrt', this, F.sqrt)
   }
+  /** 1 / square root, elementwise; of whole values, not of terms. */
   rsqrt(): DistributedTensor {
     return unary('rsqrt', this, F.rsqrt)
   }
+  /** Hyperbolic tangent, elementwise; of whole values, not of terms. */
   tanh(): DistributedTensor {
     return unary('tanh', this, F.tanh)
   }
+  /** 1 / (1 + exp(-this)), elementwise; of whole values, not of terms. */
   sigmoid(): DistributedTensor {
     return unary('sigmoid', this, F.sigmoid)
   }
+  /** max(this, 0), elementwise; of whole values, not of terms. */
   relu(): DistributedTensor {
     return unary('relu', this, F.relu)
   }
+  /** Gaussian error linear unit, elementwise, exact or by tanh; of whole values, not of terms. */
   gelu(options: { approximate?: 'none' | 'tanh' } = {}): DistributedTensor {
     return unary('gelu', this, (x) => F.gelu(x, options))
   }
+  /** this · sigmoid(this), elementwise; of whole values, not of terms. */
   silu(): DistributedTensor {
     return unary('silu', this, F.silu)
   }
+  /** Sum over `dim`, over all dimensions without it. Over a cut dimension each device sums its part: terms of a sum. */
   sum(dim?: Dims, options?: KeepDim): DistributedTensor {
     return reductions.distributedSum(this, dim, options)
   }
+  /** Mean over `dim`, over all dimensions without it; over a cut dimension terms of a sum, each divided by the whole count. */
   mean(dim?: Dims, options?: KeepDim): DistributedTensor {
     return reductions.distributedMean(this, dim, options)
   }
+  /** Maximum over `dim`, over all dimensions without it; over a cut dimension partial maxima. */
   max(dim?: Dims, options?: KeepDim): DistributedTensor {
     return reductions.distributedMax(this, dim, options)
   }
+  /** Minimum over `dim`, over all dimensions without it; over a cut dimension partial minima. */
   min(dim?: Dims, options?: KeepDim): DistributedTensor {
     return reductions.distributedMin(this, dim, options)
   }
+  /** Variance over `dim` with `correction` (1) taken from the count; no reduced dimension may be cut. */
   variance(dim?: Dims, options?: KeepDim & { correction?: number }): DistributedTensor {
     return reductions.distributedVariance(this, dim, options)
   }
+  /** Matrix product [..., n, k] · [..., k, m]. Cut along k on both sides, it is terms of a sum; cut rows or columns stay cut. */
   matmul(b: DistributedTensor): DistributedTensor {
     return distributedMatmul(this, b)
   }
+  /** Softmax along `dim` (the last), which may not be cut. */
   softmax(dim = -1): DistributedTensor {
     return distributedSoftmax(this, dim)
   }
+  /** Logarithm of softmax along `dim` (the last), which may not be cut. */
   logSoftmax(dim = -1): DistributedTensor {
     return distributedLogSoftmax(this, dim)
   }
+  /** A view with the dimensions in another order; cuts move along. */
   permute(dims: readonly number[]): DistributedTensor {
     return distributedPermute(this, dims)
   }
+  /** A view with two dimensions exchanged; cuts move along. Negative ones count from the end. */
   transpose(dim0: number, dim1: number): DistributedTensor {
     const dims = this.shape.map((_, d) => d)
     const at = (d: number) => (d < 0 ? d + dims.length : d)
@@ -250,9 +288,11 @@ export class DistributedTensor {
     dims[at(dim1)] = at(dim0)
     return distributedPermute(this, dims)
   }
+  /** The same elements in another shape; a cut one stays the outermost of those it is joined with or split into. */
   reshape(shape: readonly number[]): DistributedTensor {
     return distributedReshape(this, shape)
   }
+  /** A view of `length` places from `start` along `dim`, which may not be cut. */
   narrow(dim: number, start: number, length: number): DistributedTensor {
     return distributedNarrow(this, dim, start, length)
   }
@@ -267,6 +307,7 @@ export class DistributedTensor {
   dispose(): void {
     disposeAll(this.locals)
   }
+  /** As dispose(), for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

@@ -19,6 +19,10 @@ export interface Redistribution {
 
 type Groups = Map<string, Group>
 
+/**
+ * Devices in a grid of named axes, over which distributed tensors lie: `fabric.mesh({ data: 2, model: 2 })`. It makes
+ * the groups along its axes when they are first needed; dispose() frees them.
+ */
 export class Mesh {
   /** Axis names, outermost first. */
   readonly axes: readonly string[]
@@ -176,6 +180,7 @@ export class Mesh {
     this.#groups.clear()
     this.#along.length = 0
   }
+  /** As dispose(), for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

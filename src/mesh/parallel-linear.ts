@@ -13,6 +13,7 @@ import type { Placement } from './placement.js'
 import { replicated, sharded } from './placement.js'
 import { distributedLinear } from './rules/matrix.js'
 
+/** What ColumnParallelLinear and RowParallelLinear may be told. */
 export interface ParallelLinearOptions extends Pick<ParameterOptions, 'dtype'> {
   /** The axis of the mesh along which the weight is cut. */
   axis: string

@@ -16,12 +16,14 @@ export class Dropout extends Module {
   }
 }
 
+/** max(x, 0), elementwise, in any shape. */
 export class ReLU extends Module {
   forward(x: Tensor): Tensor {
     return x.relu()
   }
 }
 
+/** Gaussian error linear unit, elementwise, in any shape: exact, or by tanh. */
 export class GELU extends Module {
   constructor(readonly approximate: 'none' | 'tanh' = 'none') {
     super()
@@ -32,12 +34,14 @@ export class GELU extends Module {
   }
 }
 
+/** x · sigmoid(x), elementwise, in any shape. */
 export class SiLU extends Module {
   forward(x: Tensor): Tensor {
     return x.silu()
   }
 }
 
+/** Hyperbolic tangent, elementwise, in any shape. */
 export class Tanh extends Module {
   forward(x: Tensor): Tensor {
     return x.tanh()

@@ -6,6 +6,7 @@ import { type ParameterOptions, requireSize } from './init.js'
 import { Linear } from './linear.js'
 import { Module } from './module.js'
 
+/** Options of MultiHeadAttention: causal (false), bias (true), positions, dtype and device. */
 export interface AttentionOptions extends ParameterOptions {
   /** Position i sees positions up to i only. */
   causal?: boolean
@@ -19,6 +20,7 @@ export class MultiHeadAttention extends Module {
   qkv: Linear
   projection: Linear
   readonly causal: boolean
+  /** Applied to q, k and v before the scores; undefined: nothing is. */
   readonly position: ((qkv: Tensor) => Tensor) | undefined
 
   constructor(

@@ -4,6 +4,7 @@ import type { Tensor } from '../tensor/tensor.js'
 import { type ParameterOptions, parameter, requireSize, uniform } from './init.js'
 import { Module } from './module.js'
 
+/** Options of Linear: bias (true), an activation fused with the product, dtype and device. */
 export interface LinearOptions extends ParameterOptions {
   bias?: boolean
   /** Applies GELU (tanh form) to the result, fused with the product. */

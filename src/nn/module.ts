@@ -32,6 +32,7 @@ export abstract class Module {
   /** True while training: dropout drops, false: it passes everything. */
   training = true
 
+  /** What the module computes; each module's own takes and returns what its class says. Enqueues, never waits. */
   abstract forward(...inputs: any[]): any
 
   /** Stores `tensor` as a field that is saved in the state dict but not trained; it outlives scopes. */
@@ -73,10 +74,12 @@ export abstract class Module {
     return this.#named(false)
   }
 
+  /** All parameters, in the order of namedParameters(). @throws DisposedError  one was disposed of */
   parameters(): Tensor[] {
     return this.namedParameters().map(([, tensor]) => tensor)
   }
 
+  /** Tensors that are state but no parameters, with their dotted names. */
   namedBuffers(): [string, Tensor][] {
     return this.#named(true)
   }
@@ -192,6 +195,7 @@ export abstract class Module {
     disposeAll(this.#places().map(({ value }) => value))
   }
 
+  /** As dispose(), for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

@@ -9,6 +9,7 @@ import { Optimizer, ownCopy, type Parameters, type Updates } from './optimizer.j
 import { requireNumber } from './options.js'
 import { type OptimizerState, parameterStates } from './state.js'
 
+/** Options of AdamW; a group of parameters may have its own. */
 export interface AdamWOptions {
   lr: number
   /** Default [0.9, 0.999]. */
@@ -25,6 +26,10 @@ interface Moments {
   steps: number
 }
 
+/**
+ * Adam with decoupled weight decay. One fused kernel updates all parameters of a group that took as many steps; moments
+ * are f32 and lie on the parameters' device. A step enqueues and never waits.
+ */
 export class AdamW extends Optimizer<AdamWOptions> {
   override readonly skips = true
   readonly #moments: (Moments | undefined)[][]

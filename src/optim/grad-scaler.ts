@@ -12,6 +12,7 @@ import type { Tensor } from '../tensor/tensor.js'
 import type { Optimizer } from './optimizer.js'
 import { requireKnown, requireNumber } from './options.js'
 
+/** Options of GradScaler. */
 export interface GradScalerOptions {
   /** Where the scale lies; the optimizers' parameters must lie there. Default: this thread's default device. */
   device?: string

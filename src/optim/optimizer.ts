@@ -14,6 +14,7 @@ export interface ParameterGroup<O> {
   params: Tensor[]
   options?: Partial<O>
 }
+/** What an optimizer is given: parameters, or groups of them with options of their own. */
 export type Parameters<O> = Tensor[] | ParameterGroup<O>[]
 
 /** Parameters of one group that require gradients and have one now, with it. */
@@ -30,6 +31,10 @@ export interface StepOptions {
   skip?: Tensor | undefined
 }
 
+/**
+ * What all optimizers have: groups of parameters, rates for schedules, gradients dropped, state saved and taken. A step enqueues on the
+ * parameters' devices and never waits; parameters without a gradient are left out.
+ */
 export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
   readonly groups: { params: Tensor[]; options: O }[]
   /** Learning rates before any schedule, one a group. */
@@ -76,6 +81,7 @@ export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
   get lr(): number {
     return this.groups[this.#leading]?.options.lr ?? 0
   }
+  /** Sets the rate of the leading group; the others keep their ratios to it. */
   set lr(rate: number) {
     requireNumber('lr', rate, { from: 0 })
     const base = this.baseRates[this.#leading] ?? 0
@@ -133,6 +139,7 @@ export abstract class Optimizer<O extends { lr: number } = { lr: number }> {
   abstract loadStateDict(state: OptimizerState): void
   /** Frees the optimizer's own tensors. Idempotent. */
   abstract dispose(): void
+  /** Updates the parameters of one group that have gradients; called by step(). */
   protected abstract update(group: number, updates: Updates): void
   /** Throws UsageError, its text beginning with `where`, when an option of a group is out of its range. */
   protected check(_options: O, _where: string): void {}

@@ -9,6 +9,7 @@ import { Optimizer, ownCopy, type Parameters, type Updates } from './optimizer.j
 import { requireNumber } from './options.js'
 import { type OptimizerState, parameterStates } from './state.js'
 
+/** Options of SGD; a group of parameters may have its own. */
 export interface SgdOptions {
   lr: number
   /** Default 0. */
@@ -21,6 +22,7 @@ export interface SgdOptions {
   nesterov?: boolean
 }
 
+/** Stochastic gradient descent with momentum, dampening, Nesterov momentum and weight decay. A step enqueues and never waits. */
 export class SGD extends Optimizer<SgdOptions> {
   override readonly skips = true
   readonly #momentum: (Tensor | undefined)[][]

@@ -56,6 +56,7 @@ export class TensorObject {
   get strides(): readonly number[] {
     return metaOf(this).strides
   }
+  /** Element type. */
   get dtype(): DType {
     return dtypeName(metaOf(this).dtype)
   }
@@ -89,6 +90,7 @@ export class TensorObject {
     this.gradTensor?.dispose()
     native.release(handle)
   }
+  /** As dispose(), for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

@@ -27,6 +27,11 @@ import type { FormatOptions } from './values/print.js'
 import { describe, format, inspect, print } from './values/print.js'
 import * as read from './values/read.js'
 
+/**
+ * An n-dimensional array on one device. Operators are its methods and functions of `functional`: they check shapes and dtypes (ShapeError,
+ * DtypeError, DeviceError), enqueue on the device's current stream and return at once; only `item`, `data`, `toArray` and the like wait, and are promises.
+ * Views share memory. It holds device memory until dispose(), the end of its `using` or of the scope() that it was made in.
+ */
 export class Tensor extends TensorOperators {
   /**
    * Adopts a handle, for example one that another thread posted. The object owns it from now on.
@@ -42,6 +47,7 @@ export class Tensor extends TensorOperators {
 
   // Gradients
 
+  /** Whether operators on it are recorded: a leaf that asks for gradients, or a result of such. */
   get requiresGrad(): boolean {
     return (native.tensorFlags(this.handle) & 1) !== 0
   }
@@ -59,6 +65,7 @@ export class Tensor extends TensorOperators {
   get grad(): Tensor | null {
     return gradient.getGrad(this)
   }
+  /** Replaces the gradient; null drops it. */
   set grad(value: Tensor | null) {
     gradient.setGrad(this, value)
   }

@@ -8,6 +8,7 @@ import { allowTf32, tf32Allowed } from '../tensor/precision.js'
  *  - bf16, f16: the task's loss and evaluation run in autocast; f16 with its loss scaled
  */
 export const precisions = ['f32', 'tf32', 'bf16', 'f16'] as const
+/** What a run computes in: `f32`, `tf32` (f32 products on TF32 tensor cores), `bf16` or `f16` (products in autocast; f16 with its loss scaled). Parameters stay f32. */
 export type Precision = (typeof precisions)[number]
 
 /** The loss scale of an f16 run. */

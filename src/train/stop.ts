@@ -12,7 +12,9 @@ export interface Stoppable {
 
 /** Called as signals arrive, so that a program can say what happens. */
 export interface StopListener {
+  /** The first signal came: the run stops after the step in progress. */
   onStop?(): void
+  /** The second came: the run ends at once. */
   onAbort?(): void
 }
 

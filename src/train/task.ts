@@ -42,6 +42,7 @@ export interface DataRequest {
  */
 export type BatchSource<H extends HostBatch = HostBatch> = (AsyncIterable<H> | Iterable<H>) & {
   readonly length?: number
+  /** The batches from number `batch` on. */
   startingAt?: (batch: number) => AsyncIterable<H> | Iterable<H>
 }
 
@@ -91,9 +92,11 @@ export interface TaskOptimizer {
   lr: number
   /** Updates every parameter from its gradient, in place. Enqueues and returns. */
   step(): void
+  /** Frees its state on the devices. */
   dispose(): void
   /** Needed for checkpoints, both. */
   stateDict?(): OptimizerState
+  /** Takes what stateDict() gave; copies it, the tensors stay the caller's. */
   loadStateDict?(state: OptimizerState): void
 }
 

@@ -7,6 +7,7 @@ import { reshape } from '../generated/functions.js'
 import type { Tensor } from '../tensor.js'
 import { handleOf, numberOf, result } from './invoke.js'
 
+/** What scaled dot-product attention may be told. */
 export interface AttentionOptions {
   /** Hides later keys from each query. Default false. */
   causal?: boolean
