@@ -22,10 +22,12 @@ import { neededPackages, takesFile } from './bundle-packages.mjs'
 const limitBytes = 60e6
 const folders = ['dist', 'src', 'test', 'bench', 'examples', 'scripts']
 const files = ['package.json', 'vitest.config.ts', 'tsconfig.json', 'LICENSE', 'README.md']
-// The C++ and CUDA test programs need a compiler and the sources; the tests of layers and names read what stays behind.
+// The C++ and CUDA test programs need a compiler and the sources; the tests of layers, names, packages and documents read
+// what stays behind.
 const leftOut = [
   /^test\/(cpp|cuda)(\/|$)/,
-  /^test\/unit\/(layers|public-names|packaged-folders)\.test\.ts$/,
+  /^test\/unit\/(layers|public-names|packaged-folders|prebuilt)\.test\.ts$/,
+  /^test\/host\/documents(\/|$)/,
   /(^|\/)__pycache__(\/|$)/,
   /^dist\/.*(\.map|\.d\.ts)$/,
 ]
