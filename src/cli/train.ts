@@ -42,6 +42,7 @@ interface TrainFlags
       | 'timeoutMs'
       | 'virtual'
       | 'multiprocessors'
+      | 'dataThread'
       | 'graph'
       | 'deterministic'
       | 'gemmChoices'
@@ -79,6 +80,7 @@ export function trainCommand(program: Command): void {
     .option('-d, --devices <names>', deviceHelp, 'auto')
     .option('--virtual <count>', 'split each GPU in so many virtual devices', whole)
     .option('--plugin <names...>', 'load plugins, such as ringallreduce')
+    .option('--data-thread', "make each rank's batches on a thread of its own")
     .option('--multiprocessors <count>', 'of a GPU, that reductions in kernels may fill', whole)
     .addOption(new Option('-s, --steps <count>', 'steps to train').argParser(whole))
     .addOption(

@@ -131,6 +131,7 @@ export class Coordinator {
       world: crew.size,
       seed,
       control,
+      dataThread: this.#options.dataThread,
     }))
     requireSameState(replies)
     const task = replies[0]!

@@ -36,6 +36,7 @@ function makeSchema({ z }: typeof Zod) {
     deterministic: z.boolean().optional(),
     gemmChoices: z.union([z.instanceof(URL), z.string().min(1)]).optional(),
     plugins: z.array(z.union([z.instanceof(URL), z.string().min(1)])).default([]),
+    dataThread: z.boolean().default(false),
     multiprocessors: count.max(65_535).optional(),
     bucketMegabytes: z.number().positive().max(4096).default(25),
     timeoutMs: milliseconds.default(30_000),
@@ -67,6 +68,8 @@ let schema: Schema | undefined
  *    decides in JavaScript inside `loss` is frozen at the capture
  *  - deterministic, gemmChoices: as openFabric takes them; the choices of a run are its gemm-choices.json
  *  - plugins: as openFabric takes them; 'ringallreduce' reduces gradients in kernels where it is chosen
+ *  - dataThread: each rank's `task.data` runs on a thread of its own, so that collating does not hold steps up. It must
+ *    yield arrays of the host; the module is loaded there once more
  *  - multiprocessors: of each device, that reductions in kernels may fill; the others are left to the step
  *  - bucketMegabytes: gradients reduced at a time; timeoutMs: how long a rank waits for the others
  *  - stallMs: the run fails when no rank finishes a step for so long

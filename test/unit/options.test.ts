@@ -18,6 +18,7 @@ describe('checkOptions', () => {
       devices: 'auto',
       graph: false,
       plugins: [],
+      dataThread: false,
       bucketMegabytes: 25,
       timeoutMs: 30_000,
       stallMs: 600_000,

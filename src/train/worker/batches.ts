@@ -20,7 +20,7 @@ export interface StepBatches {
   endsEpoch: boolean
 }
 
-type Reader = AsyncIterator<HostBatch> | Iterator<HostBatch>
+export type Reader = AsyncIterator<HostBatch> | Iterator<HostBatch>
 
 /** The iterator of a batch source; throws UsageError when it is none. */
 export function readerOf(source: BatchSource): Reader {
@@ -35,7 +35,7 @@ export function readerOf(source: BatchSource): Reader {
 }
 
 /** The iterator behind the first `skip` batches. */
-async function readerBehind(source: BatchSource, skip: number): Promise<Reader> {
+export async function readerBehind(source: BatchSource, skip: number): Promise<Reader> {
   if (skip > 0 && typeof source?.startingAt === 'function') {
     return readerOf(inTask('task.data', () => source.startingAt?.(skip)) as BatchSource)
   }

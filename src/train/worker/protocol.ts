@@ -29,6 +29,8 @@ export interface LoadMessage {
   /** The user's; the task's default holds when there is none. */
   seed: number | undefined
   control: SharedArrayBuffer
+  /** Make the data on a thread of its own. */
+  dataThread: boolean
 }
 
 /** Copies rank 0's weights, makes the reducer, the optimizer and the first batches. */

@@ -14,6 +14,7 @@ import { importTask } from '../module-loader.js'
 import { type Task, type TaskOptimizer, taskOf } from '../task.js'
 import { Feed } from './batches.js'
 import { CONTROL_BEATS } from './control.js'
+import { DataThread } from './data-thread.js'
 import { evaluate } from './evaluate.js'
 import { MixedPrecision } from './mixed-precision.js'
 import type {
@@ -59,8 +60,10 @@ export class Replica {
     | { stepper: Stepper; reducer: GradientReducer; feed: Feed; optimizer: TaskOptimizer }
     | undefined
   #snapshots: SnapshotWriter | undefined
+  readonly #dataThread: DataThread | undefined
 
-  constructor({ rank, world, device, control }: LoadMessage) {
+  constructor({ rank, world, device, control, dataThread, module, source }: LoadMessage) {
+    this.#dataThread = dataThread ? new DataThread({ module, source }) : undefined
     this.#place = { rank, world, device }
     this.#control = new Int32Array(control)
   }
@@ -231,6 +234,7 @@ export class Replica {
   async close(): Promise<Record<string, never>> {
     await this.#snapshots?.close()
     await this.#begun?.feed.close()
+    await this.#dataThread?.close()
     this.#begun?.stepper.dispose()
     this.#begun?.reducer.dispose()
     this.#precision?.dispose()
@@ -264,7 +268,7 @@ export class Replica {
   #data(split: 'train' | 'test', epoch: number, batchSize: number) {
     const { rank, world } = this.#place
     const request = { split, rank, world, seed: this.#seed, epoch, batchSize }
-    return inTask('task.data', () => this.#task.data(request))
+    return inTask('task.data', () => this.#dataThread?.open(request) ?? this.#task.data(request))
   }
 
   /** All ranks take rank 0's values, in place. */

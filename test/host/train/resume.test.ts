@@ -25,6 +25,7 @@ describe('a resumed run has the bits of one without an interruption', () => {
     ['in f16, whose loss is scaled', 17, { precision: 'f16', graph: true }],
     ['with momentum', 17, {}, 'sgd'],
     ['from data that can only be read from the first batch on', 17, {}, 'plain'],
+    ['with batches made on a thread of their own', 17, { dataThread: true }],
     ['on one device', 17, several(1)],
   ])('%s', async (_name, step, options, change = 'none') => {
     process.env.WEFT_TEST_RESUME = change
