@@ -106,14 +106,17 @@ export async function removeCheckpoint(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true })
 }
 
-/** Removes all but the `keep` newest whole checkpoints, the one at step `best`, and what is newer than all of these. */
+/**
+ * Removes all up to step `upTo`, the newest of the run, but the `keep` newest whole checkpoints and the one at step
+ * `best`. What lies behind that step, damaged ones that a resumed run passed by, counts for nothing.
+ */
 export async function pruneCheckpoints(
   folder: string,
-  { keep, best }: { keep: number; best: number | undefined },
+  { keep, best, upTo }: { keep: number; best: number | undefined; upTo: number },
 ): Promise<void> {
   let whole = 0
   for (const { step, path } of await candidates(folder)) {
-    if (step === best) continue
+    if (step === best || step > upTo) continue
     const complete = await stat(join(path, MANIFEST)).then(
       () => true,
       () => false,
@@ -123,14 +126,16 @@ export async function pruneCheckpoints(
   }
 }
 
-/** The step of the best whole checkpoint of a run by a metric, with its value; undefined when none has it. */
+/** The step of the best checkpoint up to step `upTo` by a metric, with its value; undefined when none has it. */
 export async function bestCheckpoint(
   folder: string,
   better: (value: number, than: number) => boolean,
   metric: string,
+  upTo: number,
 ): Promise<{ step: number; value: number } | undefined> {
   let best: { step: number; value: number } | undefined
   for (const { step, path } of (await candidates(folder)).reverse()) {
+    if (step > upTo) continue
     const manifest = await readManifest(path).catch(() => undefined)
     const value = manifest?.metrics?.[metric]
     if (value !== undefined && (best === undefined || better(value, best.value)))

@@ -13,6 +13,8 @@ export interface ProgressState {
   etaSeconds?: number | undefined
   /** Of the gradients, where it is measured. */
   gradNorm?: number | undefined
+  /** The task's own. */
+  metrics?: Record<string, number> | undefined
 }
 
 /** Receives progress until it ends; `note` prints a line of its own above the bar. */
@@ -70,6 +72,7 @@ export function formatState(state: ProgressState, units: RateUnits): string {
   const eta = state.etaSeconds === undefined ? '–' : formatDuration(state.etaSeconds)
   return [
     `loss ${state.loss.toFixed(4)}`,
+    ...Object.entries(state.metrics ?? {}).map(([name, value]) => `${name} ${value.toFixed(4)}`),
     ...(state.gradNorm === undefined ? [] : [`norm ${state.gradNorm.toPrecision(3)}`]),
     formatRates(state.samplesPerSecond, units),
     `comm ${(100 * state.communicationShare).toFixed(1)} %`,

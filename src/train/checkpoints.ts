@@ -66,7 +66,7 @@ export class Checkpoints {
       throw new CheckpointError(`no folder for checkpoints: ${error.message}`, { path: folder })
     })
     this.#takenAt = firstStep
-    await this.#findBest()
+    await this.#findBest(firstStep)
   }
 
   /** Steps until one is due, from 1. */
@@ -193,12 +193,13 @@ export class Checkpoints {
         checkpoint: checkpointName(step),
       })
     }
-    await pruneCheckpoints(folder, { keep: options.keep, best: this.#best?.step })
+    await pruneCheckpoints(folder, { keep: options.keep, best: this.#best?.step, upTo: step })
   }
 
-  async #findBest(): Promise<void> {
+  async #findBest(upTo: number): Promise<void> {
     const { folder, options } = this.#parts
-    if (options.best) this.#best = await bestCheckpoint(folder, this.#better, options.best.metric)
+    if (!options.best) return
+    this.#best = await bestCheckpoint(folder, this.#better, options.best.metric, upTo)
   }
 
   /** Training goes on: a full disk takes no run down. */
@@ -206,7 +207,7 @@ export class Checkpoints {
     const line = `the checkpoint of step ${step} could not be written: ${reason}`
     this.#parts.emit({ kind: 'note', step, line })
     await removeCheckpoint(path).catch(() => {})
-    if (this.#best?.step === step) await this.#findBest()
+    if (this.#best?.step === step) await this.#findBest(step)
   }
 }
 

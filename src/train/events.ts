@@ -14,6 +14,8 @@ export interface ProgressReport {
   communicationShare: number
   etaSeconds: number | undefined
   lr: number | undefined
+  /** The task's metrics of training steps, means over ranks and over the same steps as `loss`; where it has any. */
+  metrics?: Metrics
   /** Norm of the averaged gradients of the last step, before clipping, where it is measured. */
   gradNorm?: number
   /** Of an f16 run: the loss scale. */

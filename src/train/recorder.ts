@@ -16,6 +16,8 @@ export interface ChunkRecord {
   lossScale: LossScale | undefined
   /** Of the last step. */
   gradNorm: number | undefined
+  /** The task's metrics, summed over the steps, means over ranks. */
+  metrics: Metrics
 }
 
 /** How a recorder reports. */
@@ -30,6 +32,13 @@ export interface RecorderOptions {
 
 const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
 
+/** The field `metrics` of a report: means of sums over so many steps; nothing where there are none. */
+function divided(sums: Metrics, steps: number): { metrics?: Metrics } {
+  const entries = Object.entries(sums)
+  if (entries.length === 0) return {}
+  return { metrics: Object.fromEntries(entries.map(([name, sum]) => [name, sum / steps])) }
+}
+
 const gradNormField = (gradNorm: number | undefined) => (gradNorm === undefined ? {} : { gradNorm })
 
 /** Keeps the curve and reports progress. */
@@ -40,6 +49,8 @@ export class Recorder {
   /** As it stood after the last chunk. */
   lossScale: LossScale | undefined
   #gradNorm: number | undefined
+  /** The task's metrics since the last log line, summed. */
+  #sums: Metrics = {}
   readonly #options: RecorderOptions
   readonly #started = performance.now()
   /** Losses that log lines have told. */
@@ -72,7 +83,11 @@ export class Recorder {
     this.lossScale = record.lossScale
     this.#gradNorm = record.gradNorm
     this.meter.record({ steps: losses.length, samples, seconds, waitSeconds })
-    this.#options.emit({ kind: 'progress', ...this.#report(mean(losses), lr) })
+    for (const [name, sum] of Object.entries(record.metrics)) {
+      this.#sums[name] = (this.#sums[name] ?? 0) + sum
+    }
+    const metrics = divided(record.metrics, losses.length)
+    this.#options.emit({ kind: 'progress', ...this.#report(mean(losses), lr), ...metrics })
     if (this.untilLog <= 0) this.log(lr)
   }
 
@@ -82,12 +97,15 @@ export class Recorder {
     if (steps.length === 0) return
     this.#logged = this.losses.length
     this.#nextLog = this.steps + this.#options.logEvery
-    const report = this.#report(mean(steps), lr)
+    const metrics = divided(this.#sums, steps.length)
+    this.#sums = {}
+    const report = { ...this.#report(mean(steps), lr), ...metrics }
     const timeMs = this.#timeMs()
     const { step, loss, samplesPerSecond, communicationShare } = report
     const line = { kind: 'train', step, loss, samplesPerSecond, communicationShare, lr, timeMs }
     this.#options.directory.metrics({
       ...line,
+      ...metrics,
       ...gradNormField(this.#gradNorm),
       ...lossScaleFields(this.lossScale),
     })

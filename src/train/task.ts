@@ -111,8 +111,14 @@ export interface TaskDefinition<M extends Module = Module, H extends HostBatch =
   model: () => M | Promise<M>
   /** One rank's share of one epoch. Tensors that it yields belong to the trainer from then on. */
   data: (request: DataRequest) => BatchSource<H> | Promise<BatchSource<H>>
-  /** The loss of one batch: one element, the mean over its samples. */
-  loss: (model: M, batch: Batch<H>) => Tensor
+  /**
+   * The loss of one batch: one element, the mean over its samples. With `metrics`, further means over its samples, of
+   * the same names in every step: they are averaged over steps and ranks and stand in progress and log lines.
+   */
+  loss: (
+    model: M,
+    batch: Batch<H>,
+  ) => Tensor | { loss: Tensor; metrics: Record<string, Tensor | number> }
   /** Of the parameters that take gradients; `named` has them with their names, for optim.parameterGroups(). */
   optimizer: (parameters: Tensor[], named: readonly [string, Tensor][]) => TaskOptimizer
   /**

@@ -139,6 +139,7 @@ export class Training {
       lr: this.#lr,
       lossScale: replies[0]!.lossScale,
       gradNorm: replies[0]!.gradNorm,
+      metrics: meanOver(replies.map((reply) => reply.metrics)),
     })
   }
 
@@ -180,6 +181,15 @@ function requireFinite(from: number, perRank: number[][]): void {
       losses: losses.map(String),
     })
   }
+}
+
+/** The mean over ranks of each sum. */
+function meanOver(ranks: Metrics[]): Metrics {
+  const means = Object.keys(ranks[0]!).map((name): [string, number] => [
+    name,
+    ranks.reduce((sum, metrics) => sum + metrics[name]!, 0) / ranks.length,
+  ])
+  return Object.fromEntries(means)
 }
 
 /** Sums over ranks, divided by the summed count. */

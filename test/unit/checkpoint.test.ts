@@ -106,8 +106,15 @@ describe('pruning', () => {
   it('keeps the newest and the best; torn ones count for none and go with the old', async () => {
     for (const step of [10, 20, 30, 40, 50]) await writeCheckpoint(folder, step)
     for (const step of [15, 45, 60]) mkdirSync(at(step))
-    await pruneCheckpoints(folder, { keep: 2, best: 20 })
+    await pruneCheckpoints(folder, { keep: 2, best: 20, upTo: 60 })
     expect(steps().sort((a, b) => a - b)).toEqual([20, 40, 45, 50, 60])
+  })
+
+  it('leaves the newest of a run that went on from before damaged ones', async () => {
+    for (const step of [10, 20, 30, 12]) await writeCheckpoint(folder, step)
+    // 20 and 30 were damaged: the run goes on from 10 and has just written 12.
+    await pruneCheckpoints(folder, { keep: 1, best: undefined, upTo: 12 })
+    expect(steps().sort((a, b) => a - b)).toEqual([12, 20, 30])
   })
 
   it('finds the best by a metric again', async () => {
@@ -117,11 +124,12 @@ describe('pruning', () => {
     }
     await writeCheckpoint(folder, 9)
     const less = (value: number, than: number) => value < than
-    expect(await bestCheckpoint(folder, less, 'error')).toEqual({ step: 2, value: 0.2 })
-    expect(await bestCheckpoint(folder, less, 'accuracy')).toBeUndefined()
+    expect(await bestCheckpoint(folder, less, 'error', 9)).toEqual({ step: 2, value: 0.2 })
+    expect(await bestCheckpoint(folder, less, 'accuracy', 9)).toBeUndefined()
     cpSync(at(1), at(8), { recursive: true })
     rmSync(at(2, MANIFEST))
-    expect(await bestCheckpoint(folder, less, 'error')).toEqual({ step: 4, value: 0.2 })
+    expect(await bestCheckpoint(folder, less, 'error', 3)).toEqual({ step: 1, value: 0.5 })
+    expect(await bestCheckpoint(folder, less, 'error', 9)).toEqual({ step: 4, value: 0.2 })
   })
 })
 

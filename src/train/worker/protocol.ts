@@ -182,6 +182,8 @@ export interface RunReply {
   notes: string[]
   /** After these steps; undefined where no loss is scaled. */
   lossScale: LossScale | undefined
+  /** The task's metrics of these steps, summed. */
+  metrics: Record<string, number>
   /** Norm of the averaged gradients of the last step, before clipping; undefined where it was not measured. */
   gradNorm: number | undefined
   /** The snapshot whose writing ended meanwhile. */

@@ -20,6 +20,7 @@ import { packVote, type RunMessage, type RunReply, readVotes, type VoteResult } 
 import type { NamedTensor } from './state.js'
 import { inTask } from './task-call.js'
 import { requireFactor, requireLoss } from './task-checks.js'
+import { TrainMetrics } from './train-metrics.js'
 
 const LARGEST_F32 = 3.4028234663852886e38
 
@@ -54,6 +55,7 @@ export class Stepper {
   readonly #baseLr: number
   readonly #device: number
   readonly #graph: GraphMode | undefined
+  readonly #metrics: TrainMetrics
   /** Of the latest step, on the device; undefined where nobody asks for it. */
   readonly #gradNorm: Tensor | undefined
   #deviceWait = 0
@@ -66,6 +68,7 @@ export class Stepper {
     this.#parameters = parts.trainable.map((entry) => entry.tensor)
     this.#baseLr = parts.optimizer.lr
     this.#device = deviceIndex(parts.device)
+    this.#metrics = new TrainMetrics(parts.device)
     if (parts.gradNorm || parts.clipNorm !== undefined) {
       this.#gradNorm = keep(zeros([], { device: parts.device }))
     }
@@ -87,6 +90,7 @@ export class Stepper {
   dispose(): void {
     this.#graph?.dispose()
     this.#gradNorm?.dispose()
+    this.#metrics.dispose()
   }
 
   /** Trains up to `count` steps; ends early where all ranks agreed to. */
@@ -127,6 +131,7 @@ export class Stepper {
         position,
         notes: this.#graph?.takeNotes() ?? [],
         lossScale: await this.#parts.precision.lossScale(),
+        metrics: await this.#metrics.take(),
         gradNorm: done > 0 ? await this.#gradNorm?.item() : undefined,
         snapshot: undefined,
       }
@@ -201,7 +206,8 @@ export class Stepper {
       reducer.begin(micro === batches.length - 1 ? 'reduce' : 'accumulate', vote)
       const weight = taken.counts[micro]! / taken.samples
       scope(() => {
-        const loss = this.#loss(toDevice(batch, device))
+        const { loss, metrics } = this.#loss(toDevice(batch, device))
+        this.#metrics.add(metrics, weight)
         noGrad(() => {
           const weighted = weight === 1 ? loss : loss.mul(weight)
           sum.add_(weighted.reshape([1]))
@@ -225,7 +231,7 @@ export class Stepper {
     inTask('task.optimizer', () => precision.update(optimizer, clip))
   }
 
-  #loss(batch: ReturnType<typeof toDevice>): Tensor {
+  #loss(batch: ReturnType<typeof toDevice>) {
     const { task, model, precision } = this.#parts
     return requireLoss(inTask('task.loss', () => precision.forward(() => task.loss(model, batch))))
   }

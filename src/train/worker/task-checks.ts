@@ -51,9 +51,21 @@ export function requireFactor(factor: unknown, step: number): number {
   )
 }
 
-export function requireLoss(loss: unknown): Tensor {
-  if (loss instanceof Tensor && loss.numel === 1) return loss
-  throw wrong('loss', 'a tensor with one element, the mean over the batch', loss)
+/** What loss returned for a batch: the loss, and the metrics beside it. */
+export function requireLoss(value: unknown): {
+  loss: Tensor
+  metrics: Record<string, Tensor | number>
+} {
+  if (value instanceof Tensor && value.numel === 1) return { loss: value, metrics: {} }
+  const { loss, metrics = {} } = (value ?? {}) as { loss?: unknown; metrics?: unknown }
+  const isPair =
+    !(value instanceof Tensor) && loss instanceof Tensor && loss.numel === 1 && isRecord(metrics)
+  if (isPair) return { loss, metrics: metrics as Record<string, Tensor | number> }
+  throw wrong('loss', 'a tensor with one element, the mean over the batch', value)
+}
+
+function isRecord(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** One batch, as the data yielded it. */

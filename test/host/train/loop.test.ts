@@ -63,6 +63,33 @@ describe('the gradient norm', () => {
   })
 })
 
+describe('metrics of training steps', () => {
+  it.each([
+    ['eager', {}],
+    ['with accumulation', { accumulate: 3 }],
+    ['captured', { graph: true }],
+  ])('are means over ranks and steps, %s', async (_name, options) => {
+    const { events, run } = await fit({ ...options, logEvery: 4 })
+    const logs = events.flatMap((event) => (event.kind === 'log' ? [event] : []))
+    expect(logs).toHaveLength(5)
+    for (const { loss, metrics } of logs) {
+      expect(metrics!.double! / (2 * loss)).toBeCloseTo(1, 5)
+      expect(metrics!.rows).toBeCloseTo(16, 4)
+    }
+    const lines = readJsonLines(join(run!, 'metrics.jsonl')).filter(({ kind }) => kind === 'train')
+    expect(lines.map(({ metrics }) => metrics)).toEqual(logs.map(({ metrics }) => metrics))
+  })
+
+  it.each([
+    ['names', /metrics m1, before it was m0/],
+    ['text', /metric size: a string; each must be a number or a tensor/],
+  ])('that are wrong are named: %s', async (what, pattern) => {
+    process.env.WEFT_TEST_WATCH = what
+    await expect(fit()).rejects.toThrow(UsageError)
+    await expect(fit()).rejects.toThrow(pattern)
+  })
+})
+
 describe('parameter groups by name', () => {
   it('have the options of the first rule that matches', async () => {
     await fit({ ...several(1), steps: 1 })
