@@ -70,6 +70,10 @@ async function useJavaScript(project) {
   const scripts = Object.entries(lock.packages).filter(([, each]) => each.hasInstallScript)
   expectThat(`no scripts at installation, not ${JSON.stringify(scripts)}`, scripts.length === 0)
 
+  // With a lockfile that was made so, on another machine.
+  await project.run('prebuilt: npm ci', 'npm', ['ci', ...quiet], { limitSeconds: 300 })
+  expectThat('the same from the lockfile', project.has('@weft-runtime/linux-x64/weft.node'))
+
   project.put('task.mjs', asJavaScript(task))
   project.put('program.mjs', asJavaScript(program('./task.mjs')))
   await project.run('prebuilt: a program', process.execPath, ['program.mjs'])

@@ -8,8 +8,8 @@ import { join, relative, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { root, runMain, setUp } from '../setup.mjs'
-import { makePackage, packageFolder } from './package.mjs'
-import { makePlatformPackage } from './platform-package.mjs'
+import { makePackage, packageFolder, publishedName } from './package.mjs'
+import { cudaPackage, hostPackage, makePlatformPackage } from './platform-package.mjs'
 
 /**
  * Makes the archives from what is built; answers with their paths by package name. The addon in build/Release must
@@ -20,14 +20,13 @@ import { makePlatformPackage } from './platform-package.mjs'
 export async function packAll({ cuda } = {}) {
   rmSync(packageFolder, { recursive: true, force: true })
   mkdirSync(packageFolder, { recursive: true })
+  const builds = new Map([[hostPackage, join(root, 'build/Release')]])
+  if (cuda !== undefined) builds.set(cudaPackage, resolve(cuda))
   const archives = new Map()
-  archives.set('@weft-runtime/weft', await makePackage())
-  const host = '@weft-runtime/linux-x64'
-  archives.set(host, await makePlatformPackage(host, join(root, 'build/Release'), packageFolder))
-  if (cuda !== undefined) {
-    const name = '@weft-runtime/linux-x64-cuda'
-    archives.set(name, await makePlatformPackage(name, resolve(cuda), packageFolder))
+  for (const [name, from] of builds) {
+    archives.set(name, await makePlatformPackage(name, from, packageFolder))
   }
+  archives.set(publishedName, await makePackage([...builds.keys()]))
   return archives
 }
 
@@ -43,7 +42,7 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
     }
     if (values.cuda === undefined) {
       console.log(
-        'package  @weft-runtime/linux-x64-cuda  not made: --cuda <folder> (CONTRIBUTING.md, "A release")',
+        `package  ${cudaPackage}  not made: --cuda <folder> (CONTRIBUTING.md, "A release")`,
       )
     }
   })

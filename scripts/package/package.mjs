@@ -8,17 +8,23 @@ import { pathToFileURL } from 'node:url'
 import { readJson } from '../children.mjs'
 import { root, runMain, setUp } from '../setup.mjs'
 import { packFolder } from './pack-folder.mjs'
-import { platforms } from './platform-package.mjs'
+import { hostPackage } from './platform-package.mjs'
 import { runtimeNotice } from './third-party.mjs'
 
 export const publishedName = '@weft-runtime/weft'
 /** Where the archives are made. */
 export const packageFolder = join(root, '.weft/package')
 
-/** The published package.json: what a user of the package needs of the checkout's. */
-export function publishedManifest(manifest) {
+/**
+ * The published package.json: what a user of the package needs of the checkout's, and the platform packages that are
+ * published with it. One that the registry does not have would make `npm ci` of every user fail.
+ *
+ * @param {Record<string, any>} manifest
+ * @param {string[]} platforms names of platform packages
+ */
+export function publishedManifest(manifest, platforms) {
   const { private: _, devDependencies: __, scripts, ...rest } = manifest
-  const optional = Object.keys(platforms).map((name) => [name, manifest.version])
+  const optional = platforms.map((name) => [name, manifest.version])
   return {
     ...rest,
     name: publishedName,
@@ -29,8 +35,12 @@ export function publishedManifest(manifest) {
   }
 }
 
-/** Makes the runtime package's archive in `target` from what is compiled; answers with its path. */
-export async function makePackage(target = packageFolder) {
+/**
+ * Makes the runtime package's archive in `target` from what is compiled; answers with its path.
+ *
+ * @param {string[]} platforms names of the platform packages that go with it
+ */
+export async function makePackage(platforms = [hostPackage], target = packageFolder) {
   const staging = join(target, 'files/weft')
   rmSync(staging, { recursive: true, force: true })
   mkdirSync(staging, { recursive: true })
@@ -38,7 +48,7 @@ export async function makePackage(target = packageFolder) {
   for (const each of [...manifest.files, 'README.md', 'LICENSE']) {
     cpSync(join(root, each), join(staging, each), { recursive: true })
   }
-  const text = JSON.stringify(publishedManifest(manifest), null, 2)
+  const text = JSON.stringify(publishedManifest(manifest, platforms), null, 2)
   writeFileSync(join(staging, 'package.json'), `${text}\n`)
   writeFileSync(join(staging, 'THIRD_PARTY.md'), runtimeNotice(root))
   return packFolder(staging, target)

@@ -11,10 +11,13 @@ import { neededGlibc } from './elf-needs.mjs'
 import { packFolder } from './pack-folder.mjs'
 import { compiledIn, platformNotice } from './third-party.mjs'
 
+export const hostPackage = '@weft-runtime/linux-x64'
+export const cudaPackage = '@weft-runtime/linux-x64-cuda'
+
 /** The platform packages by name: what each is, and whether it has device code. */
 export const platforms = {
-  '@weft-runtime/linux-x64': { description: 'weft for Linux x64: host devices', cuda: false },
-  '@weft-runtime/linux-x64-cuda': {
+  [hostPackage]: { description: 'weft for Linux x64: host devices', cuda: false },
+  [cudaPackage]: {
     description: 'weft for Linux x64: NVIDIA GPUs and host devices',
     cuda: true,
   },
