@@ -19,7 +19,7 @@ export const packageFolder = join(root, '.weft/package')
  * The published package.json: what a user of the package needs of the checkout's, and the platform packages that are
  * published with it. One that the registry does not have would make `npm ci` of every user fail.
  *
- * @param {Record<string, any>} manifest
+ * @param {any} manifest
  * @param {string[]} platforms names of platform packages
  */
 export function publishedManifest(manifest, platforms) {
