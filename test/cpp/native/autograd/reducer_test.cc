@@ -83,6 +83,61 @@ TEST(Reducer, ARankWithoutABatchHasZerosOfItsOwnAndTheAverage) {
   });
 }
 
+TEST(Reducer, AParameterThatAStepDoesNotUseHasZerosWhereThatIsAskedFor) {
+  auto group = make_group(2);
+  on_every_rank(2, [&](int rank) {
+    Tensor w = parameter(group->device(rank), 1), v = parameter(group->device(rank), 1);
+    Reducer strict(group, rank, {w, v}, {.timeout_ms = kTimeoutMs});
+    strict.begin(BackwardMode::kReduce, 0);
+    run(w, 2);
+    EXPECT_THROW(strict.finish(), Error);
+    Reducer reducer(group, rank, {w, v}, {.timeout_ms = kTimeoutMs, .zero_unused = true});
+    for (int step = 0; step < 3; ++step) {
+      reducer.begin(BackwardMode::kReduce, 0);
+      run(w, 2);
+      // In the first step on both ranks, in the second on one, in the third on none.
+      if (step == 0 || (step == 1 && rank == 0)) run(v, 6);
+      reducer.finish();
+      EXPECT_EQ(first_value(leaf_grad(w)), 2.f);
+      EXPECT_EQ(first_value(leaf_grad(v)), step == 0 ? 6.f : step == 1 ? 3.f : 0.f);
+    }
+  });
+}
+
+TEST(Reducer, TheOrderOfOneRunIsTakenOverByTheNext) {
+  auto group = make_group(2);
+  on_every_rank(2, [&](int rank) {
+    std::vector<Tensor> params;
+    for (int i = 0; i < 3; ++i) params.push_back(parameter(group->device(rank), 1));
+    std::vector<int> order;
+    {
+      Reducer reducer(group, rank, params, {.timeout_ms = kTimeoutMs});
+      EXPECT_TRUE(reducer.order().empty());
+      reducer.begin(BackwardMode::kReduce, 0);
+      for (const int p : {1, 0, 2}) run(params[static_cast<size_t>(p)], 1);
+      reducer.finish();
+      order = reducer.order();
+    }
+    EXPECT_EQ(order, (std::vector<int>{1, 0, 2}));
+    Reducer next(group, rank, params, {.timeout_ms = kTimeoutMs});
+    for (const std::vector<int>& bad : {std::vector<int>{0, 1}, {0, 0, 1}, {0, 1, 3}, {-1, 0, 1}}) {
+      EXPECT_THROW(next.set_order(bad), Error);
+    }
+    next.set_order(order);
+    EXPECT_EQ(next.order(), order);
+    for (int step = 0; step < 2; ++step) {
+      next.begin(BackwardMode::kReduce, 0);
+      EXPECT_THROW(next.set_order(order), Error);
+      for (int p = 0; p < 3; ++p) run(params[static_cast<size_t>(p)], 1 + p + rank);
+      next.finish();
+      for (int p = 0; p < 3; ++p) {
+        EXPECT_EQ(first_value(leaf_grad(params[static_cast<size_t>(p)])), 1.5f + p);
+      }
+      EXPECT_EQ(next.order(), order);  // whatever order the passes have now
+    }
+  });
+}
+
 TEST(Reducer, ASecondBackwardInsideOneBeginIsANamedErrorAndChangesNothing) {
   for (const int ranks : {1, 2}) {  // the same program means the same on any number of devices
     auto group = make_group(ranks);
