@@ -1,0 +1,89 @@
+// Snapshots: what is written is what the tensors held, whatever changes them meanwhile, also without memory for
+// copies; and a failure is told and leaves the writer usable.
+import { createHash } from 'node:crypto'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeEach, expect, test } from 'vitest'
+import { full, memory, releaseCached, safetensors, setDefaultDevice } from 'weft'
+import { faults } from 'weft/testing'
+import { OPTIMIZER, WEIGHTS } from '../../../dist/checkpoint/manifest.js'
+import { SnapshotWriter } from '../../../dist/train/worker/snapshot.js'
+import { device, hostOnly, ordinal } from '../device.js'
+
+setDefaultDevice(device)
+const writer = new SnapshotWriter(device)
+afterAll(() => writer.close())
+
+let folder: string
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'weft-snapshot-'))
+})
+afterEach(() => {
+  faults.clear()
+  rmSync(folder, { recursive: true })
+})
+
+const elements = 1 << 20
+const tensors = () => [1, 2, 3].map((value) => full([elements], value, { device }))
+
+/** Takes a snapshot of three tensors, changes them at once, and compares the files with what they held. */
+async function snapshot(before: () => void): Promise<void> {
+  const [a, b, c] = tensors()
+  const live = memory()[device]!.tensors
+  before()
+  const files = {
+    [WEIGHTS]: [
+      { name: 'a', tensor: a! },
+      { name: 'b', tensor: b! },
+    ],
+    [OPTIMIZER]: [{ name: 'c', tensor: c! }],
+  }
+  await writer.begin(folder, files, { step: '5' })
+  for (const tensor of [a!, b!, c!]) tensor.fill_(-1)
+  await writer.idle()
+  faults.clear()
+  const end = writer.takeEnd()!
+  expect(end.failed).toBeUndefined()
+  expect(writer.takeEnd()).toBeUndefined()
+  for (const [name, digest] of Object.entries(end.files!)) {
+    const bytes = readFileSync(join(folder, name))
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    expect(digest).toEqual({ bytes: bytes.byteLength, sha256 })
+  }
+  const weights = await safetensors.load(join(folder, WEIGHTS))
+  const optimizer = await safetensors.load(join(folder, OPTIMIZER))
+  const means = [weights['a'], weights['b'], optimizer['c']].map((tensor) => tensor!.mean().item())
+  expect(await Promise.all(means)).toEqual([1, 2, 3])
+  expect((await safetensors.header(join(folder, WEIGHTS))).metadata).toEqual({ step: '5' })
+  for (const tensor of Object.values({ ...weights, ...optimizer })) tensor.dispose()
+  expect(memory()[device]!.tensors).toBeLessThanOrEqual(live + 3) // the means
+  for (const tensor of [a!, b!, c!]) tensor.dispose()
+}
+
+test('holds what the tensors held, however soon they change', async () => {
+  await snapshot(() => {})
+})
+
+hostOnly('fails allocations of the host driver')(
+  'and where the device has no memory for copies',
+  async () => {
+    await snapshot(() => {
+      releaseCached(device)
+      faults.failAllocations(ordinal, 1_000)
+    })
+  },
+)
+
+test('that cannot be written says why, and the next one is', async () => {
+  const [a] = tensors()
+  const files = { [WEIGHTS]: [{ name: 'a', tensor: a! }], [OPTIMIZER]: [] }
+  await writer.begin(join(folder, 'none'), files, {})
+  await writer.idle()
+  expect(writer.takeEnd()).toMatchObject({ failed: expect.stringMatching(/ENOENT/) })
+  mkdirSync(join(folder, 'there'))
+  await writer.begin(join(folder, 'there'), files, {})
+  await writer.idle()
+  expect(writer.takeEnd()!.failed).toBeUndefined()
+  a!.dispose()
+})
