@@ -49,7 +49,9 @@ function(weft_shared_gencode pattern result)
 endfunction()
 
 # The same for sources without instructions of one architecture alone: one binary serves all of a major version
-# from its oldest on, so that 100a and 103a do not compile the same code twice.
+# from its oldest on, so that 100a and 103a do not compile the same code twice. Where code is only checked
+# (WEFT_CUDA_CHECK: `npm run device-code`) the newest major is enough for them.
+option(WEFT_CUDA_CHECK "Device code is compiled to be checked, not to run" OFF)
 function(weft_family_gencode result)
   set(flags "")
   set(done "")
@@ -63,6 +65,9 @@ function(weft_family_gencode result)
       list(APPEND flags "-gencode=arch=compute_${plain},code=sm_${plain}")
     endif()
   endforeach()
+  if(WEFT_CUDA_CHECK)
+    list(GET flags -1 flags)
+  endif()
   set(${result} "${flags}" PARENT_SCOPE)
 endfunction()
 

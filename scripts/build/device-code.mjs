@@ -1,5 +1,5 @@
-// `npm run device-code`: compiles all device code for every architecture that weft supports, without a GPU and without
-// linking an addon. CI calls it, so that code for GPUs that nobody here has always compiles. A warning of ptxas about
+// `npm run device-code`: compiles all device code, without a GPU and without linking an addon: what uses instructions of
+// one architecture for every one that weft supports, the rest for the newest. CI calls it, so that code for GPUs that nobody here has always compiles. A warning of ptxas about
 // serialised wgmma is an error (native/cuda/sources.cmake).
 import { join, relative } from 'node:path'
 import { cudaOptions, parallelJobs } from './build-steps.mjs'
@@ -21,7 +21,7 @@ await runMain(async () => {
   const options = cudaOptions(root, cuda).map((option) => option.replace('--CD', '-D'))
   const start = performance.now()
   for (const [name, args, limitSeconds] of [
-    ['device-configure', ['-S', '.', '-B', folder, '-DWEFT_BUILD_ADDON=OFF', ...options], 300],
+    ['device-configure', ['-S', '.', '-B', folder, '-DWEFT_BUILD_ADDON=OFF', '-DWEFT_CUDA_CHECK=ON', ...options], 300],
     [
       'device-compile',
       ['--build', folder, '--target', 'weft_core', 'ringallreduce', 'swiglu', '--parallel', String(parallelJobs)],
