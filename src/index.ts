@@ -132,6 +132,7 @@ export type {
   HostBatch,
   HostTensor,
   SchedulePoint,
+  SharedArrays,
   StepContext,
   Task,
   TaskDefaults,

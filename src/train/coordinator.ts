@@ -141,7 +141,7 @@ export class Coordinator {
   }
 
   /** Rank 0's weights go to all ranks; returns the steps of the whole run where they are known. */
-  async #begin(crew: Crew, group: Group, { settings }: Omit<Loaded, 'totalSteps'>) {
+  async #begin(crew: Crew, group: Group, { task, settings }: Omit<Loaded, 'totalSteps'>) {
     const { bucketMegabytes, timeoutMs, lr, graph, checkpoint, gradNorm, unusedParameters } =
       this.#options
     const { batchSize, accumulate, clipNorm, steps } = settings
@@ -158,6 +158,7 @@ export class Coordinator {
       lr,
       bucketBytes: Math.round(bucketMegabytes * 2 ** 20),
       timeoutMs,
+      shared: task.shared,
       graph,
       steps,
       epochs: settings.epochs,

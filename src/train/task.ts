@@ -21,8 +21,11 @@ export type HostBatch = Record<string, Tensor | HostTensor>
 /** One batch as loss and evaluate see it: every entry is a tensor on the rank's device. */
 export type Batch<H extends HostBatch = HostBatch> = { [K in keyof H]: Tensor }
 
+/** Arrays of the host that all ranks read, by name. */
+export type SharedArrays = Readonly<Record<string, HostArray>>
+
 /** What `data` is asked for. */
-export interface DataRequest {
+export interface DataRequest<S extends SharedArrays = SharedArrays> {
   /** 'train' for steps, 'test' for held-out evaluation. */
   split: 'train' | 'test'
   rank: number
@@ -33,6 +36,8 @@ export interface DataRequest {
   epoch: number
   /** Samples a batch on one rank. */
   batchSize: number
+  /** What `shared` returned: the same memory on all ranks. Empty without it. */
+  shared: S
 }
 
 /**
@@ -104,13 +109,22 @@ export interface TaskOptimizer {
  * The parts of a task. Where `data` stands before `loss` and `evaluate`, TypeScript knows what their
  * batch holds; else say so there: `loss: (model, batch: { images: Tensor }) => …`.
  */
-export interface TaskDefinition<M extends Module = Module, H extends HostBatch = HostBatch> {
+export interface TaskDefinition<
+  M extends Module = Module,
+  H extends HostBatch = HostBatch,
+  S extends SharedArrays = SharedArrays,
+> {
   /** Names the run; letters, digits, '-', '_' and '.' are kept in folder names. */
   name: string
   /** Builds the model; called once a rank, all with the same random state. */
   model: () => M | Promise<M>
+  /**
+   * A dataset as arrays, read once for all ranks of the process: it runs on rank 0, and `data` finds the arrays in
+   * `request.shared` on every rank, in one memory (SharedArrayBuffer). Nobody should write there.
+   */
+  shared?: () => S | Promise<S>
   /** One rank's share of one epoch. Tensors that it yields belong to the trainer from then on. */
-  data: (request: DataRequest) => BatchSource<H> | Promise<BatchSource<H>>
+  data: (request: DataRequest<S>) => BatchSource<H> | Promise<BatchSource<H>>
   /**
    * The loss of one batch: one element, the mean over its samples. With `metrics`, further means over its samples, of
    * the same names in every step: they are averaged over steps and ranks and stand in progress and log lines.
@@ -149,12 +163,14 @@ const mark = Symbol.for('weft.task')
 export type Task = TaskDefinition & { readonly [mark]: true }
 
 const required = ['model', 'loss', 'data', 'optimizer'] as const
-const optional = ['evaluate', 'schedule', 'beforeStep', 'afterStep', 'finish'] as const
+const optional = ['shared', 'evaluate', 'schedule', 'beforeStep', 'afterStep', 'finish'] as const
 
 /** Checks a task's parts and marks it. A task module exports the result as its default. */
-export function defineTask<M extends Module, H extends HostBatch>(
-  definition: TaskDefinition<M, H>,
-): Task {
+export function defineTask<
+  M extends Module,
+  H extends HostBatch,
+  S extends SharedArrays = SharedArrays,
+>(definition: TaskDefinition<M, H, S>): Task {
   if (typeof definition !== 'object' || definition === null) {
     throw new UsageError('defineTask takes an object: { name, model, loss, data, optimizer }')
   }

@@ -4,7 +4,7 @@ import type { Manifest } from '../../checkpoint/manifest.js'
 import type { SafetensorsEntry } from '../../checkpoint/safetensors.js'
 import type { UnusedParameters } from '../loop-options.js'
 import type { LossScale, Precision } from '../precision.js'
-import type { TaskDefaults } from '../task.js'
+import type { SharedArrays, TaskDefaults } from '../task.js'
 import type { ErrorRecord } from './error-record.js'
 
 /** A parameter or buffer as ranks compare it before the first step. */
@@ -46,6 +46,8 @@ export interface BeginMessage {
   lr: number | undefined
   bucketBytes: number
   timeoutMs: number
+  /** What rank 0's task shares. */
+  shared: SharedArrays
   /** Capture the step and replay it. */
   graph: boolean
   steps: number | undefined
@@ -154,6 +156,8 @@ export interface LoadReply {
   parameterCount: number
   evaluates: boolean
   finishes: boolean
+  /** Of rank 0. */
+  shared: SharedArrays
 }
 
 export interface BeginReply {

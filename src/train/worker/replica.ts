@@ -11,7 +11,7 @@ import type { Module } from '../../nn/module.js'
 import { generatorState, manualSeed, setGeneratorState } from '../../tensor/operators/random.js'
 import type { Tensor } from '../../tensor/tensor.js'
 import { importTask } from '../module-loader.js'
-import { type Task, type TaskOptimizer, taskOf } from '../task.js'
+import { type SharedArrays, type Task, type TaskOptimizer, taskOf } from '../task.js'
 import { Feed } from './batches.js'
 import { CONTROL_BEATS } from './control.js'
 import { DataThread } from './data-thread.js'
@@ -41,6 +41,7 @@ import {
   restoreOptimizer,
   restoreWeights,
 } from './restore.js'
+import { makeShared } from './shared-arrays.js'
 import { SnapshotWriter } from './snapshot.js'
 import { buffersOf, entriesOf, hashState, type NamedTensor, parametersOf } from './state.js'
 import { Stepper } from './step.js'
@@ -59,6 +60,7 @@ export class Replica {
   #begun:
     | { stepper: Stepper; reducer: GradientReducer; feed: Feed; optimizer: TaskOptimizer }
     | undefined
+  #shared: SharedArrays = {}
   #snapshots: SnapshotWriter | undefined
   readonly #dataThread: DataThread | undefined
 
@@ -99,6 +101,7 @@ export class Replica {
       parameterCount: parameters.reduce((sum, { tensor }) => sum + tensor.numel, 0),
       evaluates: evaluate !== undefined,
       finishes: finish !== undefined,
+      shared: this.#place.rank === 0 ? await makeShared(this.#task) : {},
     }
   }
 
@@ -109,6 +112,7 @@ export class Replica {
     const { parameters, buffers } = this.#state
     const { resume } = message
     const state = [...parameters, ...buffers]
+    this.#shared = message.shared
     if (resume) await restoreWeights(resume, state, device)
     this.#broadcast(state, message)
     const { hash } = await hashState(state, false)
@@ -267,7 +271,8 @@ export class Replica {
 
   #data(split: 'train' | 'test', epoch: number, batchSize: number) {
     const { rank, world } = this.#place
-    const request = { split, rank, world, seed: this.#seed, epoch, batchSize }
+    const place = { split, rank, world, seed: this.#seed, epoch, batchSize }
+    const request = { ...place, shared: this.#shared }
     return inTask('task.data', () => this.#dataThread?.open(request) ?? this.#task.data(request))
   }
 
