@@ -1,7 +1,6 @@
 // `weft devices`: a table of the devices that a choice opens, and of the links between them.
 
 import { arch } from 'node:os'
-import Table from 'cli-table3'
 import type { Command } from 'commander'
 import type { DeviceInfo } from '../fabric/devices.js'
 import type { Topology } from '../fabric/fabric.js'
@@ -9,6 +8,7 @@ import type { ProbeSource } from '../fabric/probe.js'
 import type { PathProbe } from '../native/link-types.js'
 import type { NvmlReport } from '../native/types.js'
 import { formatBytes } from './format-bytes.js'
+import { table } from './table.js'
 
 /** What --devices takes, here and in `weft train`. */
 export const deviceHelp =
@@ -130,14 +130,6 @@ export function unusedLines(topology: Topology): string[] {
       ? []
       : [`not used: ${from} to ${to}: ${probe.reason}`],
   )
-}
-
-function table(head: string[], rows: string[][]): string {
-  // Colours only where a person looks.
-  const style = process.stdout.isTTY ? {} : { style: { head: [], border: [] } }
-  const made = new Table({ head, ...style })
-  made.push(...rows)
-  return made.toString()
 }
 
 async function showDevices(flags: DevicesFlags): Promise<void> {

@@ -9,6 +9,7 @@ import { devicesCommand } from './devices.js'
 import { doctorCommand } from './doctor.js'
 import { errorLines } from './error-report.js'
 import { inspectCommand } from './inspect.js'
+import { runsCommand } from './runs.js'
 import { tuneCommand } from './tune.js'
 
 const commandLineErrorCode = 2
@@ -43,6 +44,7 @@ async function makeProgram(args: readonly string[]): Promise<Command> {
   doctorCommand(program)
   devicesCommand(program)
   inspectCommand(program)
+  runsCommand(program)
   benchCommand(program)
   tuneCommand(program)
   // `weft doctor` must run where the addon crashes on loading.

@@ -26,6 +26,7 @@ import { Recorder } from './recorder.js'
 import { changes, requireFits, resumeState } from './restoring.js'
 import { findResumption, type Resumption } from './resume.js'
 import { checkpointsFolder, RunDirectory, trimMetrics } from './run-directory.js'
+import { thisProcess, writeFailure, writeResult } from './run-outcome.js'
 import { Training } from './training.js'
 import type { LoadReply } from './worker/protocol.js'
 
@@ -99,7 +100,9 @@ export class Coordinator {
       const totalSteps = await this.#begin(crew, group, loaded)
       const directory = await this.#openDirectory(fabric, loaded, location.source)
       if (directory.path) flight.start()
-      return await this.#train(crew, fabric, directory, { ...loaded, totalSteps })
+      const result = await this.#train(crew, fabric, directory, { ...loaded, totalSteps })
+      await writeResult(result)
+      return result
     } catch (error) {
       await this.#choices?.close().catch(() => {}) // the run's own failure says more
       const file = await flight.write(this.#directory, error)
@@ -107,6 +110,7 @@ export class Coordinator {
         const line = `what happened before is in ${file}: weft inspect reads it`
         this.#emit({ kind: 'note', step: 0, line })
       }
+      await writeFailure(this.runFolder, error)
       throw error
     } finally {
       restoreTf32()
@@ -212,6 +216,7 @@ export class Coordinator {
       parameters: task.parameterCount,
       deterministic: fabric.deterministic,
       started: new Date().toISOString(),
+      process: thisProcess(),
       node: process.version,
     })
     return directory

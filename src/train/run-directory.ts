@@ -1,12 +1,13 @@
-// The folder of one run: config.json, metrics.jsonl, snapshot.bin, weights.safetensors, checkpoints/ and, on
-// GPUs, gemm-choices.json. The coordinator makes one after the workers loaded the task; all files but the
+// The folder of one run: config.json, metrics.jsonl, snapshot.bin, weights.safetensors, result.json (run-outcome.ts),
+// checkpoints/ and, on GPUs, gemm-choices.json. The coordinator makes one after the workers loaded the task; all files but the
 // growing metrics are written whole or not at all. With `run: false` nothing is written.
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { writeAtomically, writeJsonAtomically } from '../checkpoint/atomic-write.js'
 import { type SafetensorsEntry, safetensorsPieces } from '../checkpoint/safetensors.js'
 import type { GemmChoices } from '../fabric/gemm-choices.js'
 import { JsonLines, type JsonRecord, readJsonLines } from '../metrics/jsonl.js'
+import { RESULT } from './run-outcome.js'
 
 const METRICS = 'metrics.jsonl'
 
@@ -71,6 +72,7 @@ export class RunDirectory {
   constructor(options: RunDirectoryOptions) {
     if (options.existing !== undefined) {
       this.path = resolve(options.existing)
+      rmSync(join(this.path, RESULT), { force: true }) // it goes on
       this.#metrics = new JsonLines(join(this.path, METRICS))
       return
     }

@@ -193,6 +193,7 @@ describe('Ctrl-C', () => {
       'config.json',
       ...choicesFile,
       'metrics.jsonl',
+      'result.json',
       'snapshot.bin',
       'weights.safetensors',
     ])

@@ -56,6 +56,7 @@ describe('fit', () => {
       'config.json',
       ...choicesFile,
       'metrics.jsonl',
+      'result.json',
       'snapshot.bin',
       'weights.safetensors',
     ])
@@ -222,6 +223,7 @@ describe('stop and abort', () => {
       'flight.bin',
       ...choicesFile,
       'metrics.jsonl',
+      'result.json',
     ])
   })
 })
