@@ -1,6 +1,7 @@
 // What checkpoints cost a step: runs of a task with and without, by turns, on the same devices. Wall time from the
 // first progress behind step 50 to the last step, checkpoints every 50 steps between; the last one, for which a run
-// waits, lies behind. Prints one JSON line: medians over the rounds. Run: npm run bench -- checkpoints [--task <file>]
+// waits, lies behind. Prints one JSON line: medians over the rounds, of wall time and of the process' CPU time, which
+// other programs on the machine disturb less. Run: npm run bench -- checkpoints [--task <file>]
 // [--devices host:0-3] [--steps 550] [--every 50] [--batch 32] [--rounds 7]
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -29,6 +30,7 @@ const median = (list: number[]) => [...list].sort((a, b) => a - b)[list.length >
 
 interface Measured {
   ms: number
+  cpuMs: number
   written: number
   bytes: number
   writeSeconds: number
@@ -36,7 +38,11 @@ interface Measured {
 
 /** Milliseconds a step of one run. */
 async function run(folder: string, withCheckpoints: boolean): Promise<Measured> {
-  const marks: { step: number; at: number }[] = []
+  const marks: { step: number; at: number; cpu: number }[] = []
+  const cpuMs = () => {
+    const { user, system } = process.cpuUsage()
+    return (user + system) / 1000
+  }
   const written: { bytes: number; seconds: number }[] = []
   await new Trainer({
     task,
@@ -48,7 +54,9 @@ async function run(folder: string, withCheckpoints: boolean): Promise<Measured> 
     saveWeights: false,
     ...(withCheckpoints ? { checkpoint: { everySteps: every } } : {}),
     onEvent: (event) => {
-      if (event.kind === 'progress') marks.push({ step: event.step, at: performance.now() })
+      if (event.kind === 'progress') {
+        marks.push({ step: event.step, at: performance.now(), cpu: cpuMs() })
+      }
       if (event.kind === 'checkpoint') written.push(event)
     },
   }).fit()
@@ -56,6 +64,7 @@ async function run(folder: string, withCheckpoints: boolean): Promise<Measured> 
   const to = marks.at(-1)!
   return {
     ms: (to.at - from.at) / (to.step - from.step),
+    cpuMs: (to.cpu - from.cpu) / (to.step - from.step),
     written: written.length,
     bytes: written[0]?.bytes ?? 0,
     writeSeconds: written.length === 0 ? 0 : median(written.map(({ seconds }) => seconds)),
@@ -73,7 +82,8 @@ try {
     }
   }
   const [without, besides] = [plain, saving].map((list) => median(list.map(({ ms }) => ms)))
-  const ratios = saving.map(({ ms }, round) => ms / plain[round]!.ms)
+  const overhead = (of: 'ms' | 'cpuMs') =>
+    Number((median(saving.map((each, round) => each[of] / plain[round]![of])) - 1).toFixed(4))
   const { written, bytes } = saving[0]!
   console.log(
     JSON.stringify({
@@ -86,7 +96,9 @@ try {
       rounds,
       stepMs: Number(without!.toFixed(3)),
       stepMsWithCheckpoints: Number(besides!.toFixed(3)),
-      overhead: Number((median(ratios) - 1).toFixed(4)),
+      overhead: overhead('ms'),
+      cpuMs: Number(median(plain.map(({ cpuMs }) => cpuMs)).toFixed(3)),
+      cpuOverhead: overhead('cpuMs'),
       checkpoints: written,
       bytes,
       writeSeconds: Number(median(saving.map((each) => each.writeSeconds)).toFixed(3)),

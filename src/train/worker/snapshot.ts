@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { noGrad } from '../../autograd/no-grad.js'
 import { OPTIMIZER, WEIGHTS } from '../../checkpoint/manifest.js'
-import { safetensorsHead } from '../../checkpoint/safetensors.js'
+import { byteLength, safetensorsHead } from '../../checkpoint/safetensors.js'
 import { type Stream, streamWait, withStream } from '../../fabric/stream.js'
 import { CheckpointError, OutOfMemoryError } from '../../native/errors.js'
 import { disposeAll, keep } from '../../tensor/scope/scope.js'
@@ -19,6 +19,36 @@ export type SnapshotFiles = Record<typeof WEIGHTS | typeof OPTIMIZER, NamedTenso
 
 /** Of every device: computes, and copies to the host. */
 const [COMPUTE, COPY_OUT] = [0, 3]
+
+/** Small tensors are read and written together up to so many bytes: a message for each would cost more than the bytes. */
+const PIECE_BYTES = 4 << 20
+
+/** The tensors in order, small ones together. */
+function piecesOf(tensors: Tensor[]): Tensor[][] {
+  const pieces: Tensor[][] = []
+  let room = 0
+  for (const tensor of tensors) {
+    const bytes = byteLength(tensor)
+    const last = pieces.at(-1)
+    if (last !== undefined && bytes <= room) last.push(tensor)
+    else {
+      pieces.push([tensor])
+      room = PIECE_BYTES
+    }
+    room -= bytes
+  }
+  return pieces
+}
+
+function joined(buffers: ArrayBuffer[]): Uint8Array {
+  const out = new Uint8Array(buffers.reduce((sum, buffer) => sum + buffer.byteLength, 0))
+  let at = 0
+  for (const buffer of buffers) {
+    out.set(new Uint8Array(buffer), at)
+    at += buffer.byteLength
+  }
+  return out
+}
 
 /** Writes one snapshot at a time. */
 export class SnapshotWriter {
@@ -117,15 +147,17 @@ export class SnapshotWriter {
     const specs = tensors.map(({ name, tensor: { dtype, shape } }) => [name, { dtype, shape }])
     const head = safetensorsHead(specs as Parameters<typeof safetensorsHead>[0], metadata)
     await this.#ask({ kind: 'write', bytes: head })
-    for (const { tensor } of tensors) {
-      const buffer = await withStream(this.#copies, () => ({ reading: tensor.bytes() })).reading
-      await this.#ask({ kind: 'write', bytes: new Uint8Array(buffer) }, [buffer])
+    for (const piece of piecesOf(tensors.map(({ tensor }) => tensor))) {
+      const reading = withStream(this.#copies, () => piece.map((tensor) => tensor.bytes()))
+      const buffers = await Promise.all(reading)
+      const bytes = buffers.length === 1 ? new Uint8Array(buffers[0]!) : joined(buffers)
+      await this.#ask({ kind: 'write', bytes }, [bytes.buffer as ArrayBuffer])
     }
     const { digest } = await this.#ask({ kind: 'close' })
     return digest!
   }
 
-  /** One request at a time: no more than one tensor is in host memory. */
+  /** One request at a time: no more than one piece is in host memory. */
   #ask(request: WriterRequest, transfer: ArrayBuffer[] = []): Promise<WriterReply & { ok: true }> {
     return new Promise((resolve, reject) => {
       if (this.#gone) reject(this.#gone)
