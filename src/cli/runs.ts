@@ -1,8 +1,10 @@
 // `weft runs`: lists the runs of a folder and compares them. Needs no addon, so it reads runs of other machines.
 // main.ts registers it.
 import type { Command } from 'commander'
+import { writeAtomically } from '../checkpoint/atomic-write.js'
 import { type CommonCurve, compareRuns, type DifferingSetting } from '../inspect/run-comparison.js'
 import { findRuns, openRun, type RunRecord } from '../inspect/run-records.js'
+import { plotCurves } from '../metrics/curve-plot.js'
 import { formatDuration, formatRate } from '../metrics/progress.js'
 import { UsageError } from '../native/errors.js'
 import { table } from './table.js'
@@ -118,10 +120,21 @@ function curveTable(names: readonly string[], { name, rows }: CommonCurve): stri
   return table(head, body) + (left > 0 ? `\n(${left} more steps: --json)` : '')
 }
 
-function compare(asked: readonly string[], { runsFolder, json }: RunsFlags): void {
+async function draw(runs: readonly RunRecord[], file: string): Promise<void> {
+  const plot = plotCurves(runs.map(({ name }) => name).join(', '), runs)
+  if (plot === undefined) throw new UsageError('nothing to draw: no run has logged anything yet')
+  try {
+    await writeAtomically(file, [plot])
+  } catch (error) {
+    throw new UsageError(`${file} cannot be written: ${(error as Error).message}`, { file })
+  }
+}
+
+async function compare(asked: readonly string[], { runsFolder, json }: RunsFlags, svg?: string) {
   if (asked.length < 2) throw new UsageError('weft runs compare takes two runs or more')
   const runs = asked.map((name) => openRun(name, runsFolder))
   const comparison = compareRuns(runs)
+  if (svg !== undefined) await draw(runs, svg)
   if (json) {
     const settings = comparison.settings.map(({ name, values }) => ({
       name,
@@ -154,6 +167,9 @@ export function runsCommand(program: Command): void {
     .command('compare')
     .description('settings in which runs differ, and their curves at common steps')
     .argument('<runs...>', 'names of runs, or paths of their folders')
+    .option('--svg <file>', 'also draw their curves over each other')
     .configureHelp({ showGlobalOptions: true })
-    .action((asked: string[]) => compare(asked, runs.opts<RunsFlags>()))
+    .action((asked: string[], { svg }: { svg?: string }) =>
+      compare(asked, runs.opts<RunsFlags>(), svg),
+    )
 }

@@ -1,16 +1,13 @@
-// Reads back what runs wrote into their folders: who they are, how they stand, their curves. `weft runs` shows it, and
-// the plot of a run's curves is made of it. Needs no addon, so it reads runs of other machines.
+// Reads back what runs wrote into their folders: who they are, how they stand, their curves. `weft runs` shows it.
+// Needs no addon, so it reads runs of other machines.
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
-import { readJsonLines } from '../metrics/jsonl.js'
+import { type Curves, HELD_OUT, readCurves } from '../metrics/curves.js'
 import { CheckpointError, UsageError } from '../native/errors.js'
 import { isRunning, type ProcessIdentity, RESULT, type RunOutcome } from '../train/run-outcome.js'
 
 /** 'unknown': it has no result and was started on another machine, or before runs told their process. */
 export type RunState = RunOutcome['state'] | 'running' | 'killed' | 'unknown'
-
-/** Values of one quantity by step. */
-export type Curve = { step: number; value: number }[]
 
 /** One run, read from its folder. */
 export interface RunRecord {
@@ -37,8 +34,7 @@ export interface RunRecord {
   error: string | undefined
   /** Options and settings by name. */
   settings: Record<string, unknown>
-  /** 'loss', 'lr' … of training steps; 'held-out accuracy' … of evaluations. */
-  curves: Record<string, Curve>
+  curves: Curves
 }
 
 interface Config {
@@ -53,9 +49,6 @@ interface Config {
   node?: string
 }
 
-/** What of a line is no curve. */
-const plain = new Set(['kind', 'step', 'timeMs'])
-
 function readJson(path: string): unknown {
   try {
     return JSON.parse(readFileSync(path, 'utf8'))
@@ -64,28 +57,13 @@ function readJson(path: string): unknown {
   }
 }
 
-function curvesOf(path: string): Record<string, Curve> {
-  const curves: Record<string, Curve> = {}
-  if (!existsSync(path)) return curves
-  let lines: ReturnType<typeof readJsonLines>
+function curvesOf(path: string): Curves {
+  if (!existsSync(path)) return {}
   try {
-    lines = readJsonLines(path)
+    return readCurves(path)
   } catch (error) {
     throw new CheckpointError(`${path} cannot be read: ${(error as Error).message}`, { path })
   }
-  for (const line of lines) {
-    const prefix = line.kind === 'evaluation' ? 'held-out ' : ''
-    const step = Number(line.step)
-    const numbers = { ...line, ...((line.metrics as object | undefined) ?? {}) }
-    for (const [key, value] of Object.entries(numbers)) {
-      if (plain.has(key) || typeof value !== 'number') continue
-      const curve = (curves[prefix + key] ??= [])
-      // A run that was stopped and resumed evaluates a step twice: what came last holds.
-      if (curve.at(-1)?.step === step) curve.pop()
-      curve.push({ step, value })
-    }
-  }
-  return curves
 }
 
 function stateOf(config: Config, outcome: RunOutcome | undefined): RunState {
@@ -112,9 +90,9 @@ export function readRun(path: string): RunRecord {
   const curves = curvesOf(join(path, 'metrics.jsonl'))
   const last = (name: string) => curves[name]?.at(-1)
   const state = stateOf(config, outcome)
-  const evaluated = Object.keys(curves).filter((name) => name.startsWith('held-out '))
+  const evaluated = Object.keys(curves).filter((name) => name.startsWith(HELD_OUT))
   const metrics = Object.fromEntries(
-    evaluated.map((name) => [name.slice('held-out '.length), last(name)!.value]),
+    evaluated.map((name) => [name.slice(HELD_OUT.length), last(name)!.value]),
   )
   return {
     name: basename(path),

@@ -27,6 +27,7 @@ import { changes, requireFits, resumeState } from './restoring.js'
 import { findResumption, type Resumption } from './resume.js'
 import { checkpointsFolder, RunDirectory, trimMetrics } from './run-directory.js'
 import { thisProcess, writeFailure, writeResult } from './run-outcome.js'
+import { writePlot } from './run-plot.js'
 import { Training } from './training.js'
 import type { LoadReply } from './worker/protocol.js'
 
@@ -101,6 +102,8 @@ export class Coordinator {
       const directory = await this.#openDirectory(fabric, loaded, location.source)
       if (directory.path) flight.start()
       const result = await this.#train(crew, fabric, directory, { ...loaded, totalSteps })
+      const unplotted = await writePlot(directory.path)
+      if (unplotted !== undefined) this.#emit({ kind: 'note', step: result.steps, line: unplotted })
       await writeResult(result)
       return result
     } catch (error) {
@@ -110,6 +113,7 @@ export class Coordinator {
         const line = `what happened before is in ${file}: weft inspect reads it`
         this.#emit({ kind: 'note', step: 0, line })
       }
+      await writePlot(this.runFolder)
       await writeFailure(this.runFolder, error)
       throw error
     } finally {

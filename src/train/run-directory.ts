@@ -1,5 +1,5 @@
 // The folder of one run: config.json, metrics.jsonl, snapshot.bin, weights.safetensors, result.json (run-outcome.ts),
-// checkpoints/ and, on GPUs, gemm-choices.json. The coordinator makes one after the workers loaded the task; all files but the
+// curves.svg (run-plot.ts), checkpoints/ and, on GPUs, gemm-choices.json. The coordinator makes one after the workers loaded the task; all files but the
 // growing metrics are written whole or not at all. With `run: false` nothing is written.
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'

@@ -152,4 +152,25 @@ describe('weft runs compare', () => {
     expect(stdout).toMatch(/│ loss +│ first +│ second +│ difference +│/)
     expect(stdout).toMatch(/│ held-out error +│/)
   })
+
+  it('--svg draws them over each other; each run has drawn its own curves', () => {
+    const file = join(folder, 'both.svg')
+    expect(runs('compare', 'first', 'second', '--runs-folder', '.', '--svg', file).status).toBe(0)
+    const lines = (path: string) => readFileSync(path, 'utf8').match(/<polyline /g)!.length
+    const own = lines(join(folder, 'first', 'curves.svg'))
+    expect(own).toBeGreaterThanOrEqual(3)
+    expect(lines(file)).toBe(own + lines(join(folder, 'second', 'curves.svg')))
+    const nowhere = join(folder, 'first', 'config.json', 'both.svg')
+    const { status, stderr } = runs(
+      'compare',
+      'first',
+      './second',
+      '--runs-folder',
+      '.',
+      '--svg',
+      nowhere,
+    )
+    expect(status).toBe(2)
+    expect(stderr).toMatch(/both\.svg cannot be written/)
+  })
 })

@@ -191,6 +191,7 @@ describe('Ctrl-C', () => {
     const run = join(folder, 'r')
     expect(readdirSync(run).sort()).toEqual([
       'config.json',
+      'curves.svg',
       ...choicesFile,
       'metrics.jsonl',
       'result.json',

@@ -92,7 +92,14 @@ async function failure(trainer: Trainer, limitMs = 10_000): Promise<WeftError> {
 function requireWholeFiles(): void {
   for (const run of readdirSync(folder)) {
     const files = readdirSync(join(folder, run))
-    const whole = ['config.json', ...choicesFile, 'flight.bin', 'metrics.jsonl', 'result.json']
+    const whole = [
+      'config.json',
+      'curves.svg',
+      ...choicesFile,
+      'flight.bin',
+      'metrics.jsonl',
+      'result.json',
+    ]
     expect(files.filter((file) => !whole.includes(file))).toEqual([])
     const flight = Snapshot.decode(readFileSync(join(folder, run, 'flight.bin')))
     expect(flight.events.some((event) => event.kind === 'collective_arrive')).toBe(true)

@@ -54,6 +54,7 @@ describe('fit', () => {
 
     expect(readdirSync(join(folder, 'test')).sort()).toEqual([
       'config.json',
+      'curves.svg',
       ...choicesFile,
       'metrics.jsonl',
       'result.json',
