@@ -44,6 +44,7 @@ await runMain(async () => {
       '-DCMAKE_BUILD_TYPE=Debug',
       '-DWEFT_BUILD_ADDON=OFF',
       '-DWEFT_BLAS_DIR=',
+      '-DWEFT_UNITY=ON',
       `-DWEFT_SANITIZER=${kind}`,
     ],
     buildLimitSeconds: 1800,
