@@ -13,6 +13,7 @@ import {
 import type { Metrics, TrainEvent, TrainResult } from '../train/events.js'
 import type { TrainerOptions } from '../train/options.js'
 import { precisions } from '../train/precision.js'
+import { type SinkName, sinkNames } from '../train/sinks.js'
 import { stopOnSignals } from '../train/stop.js'
 import { Trainer } from '../train/trainer.js'
 import { deviceHelp } from './devices.js'
@@ -53,6 +54,7 @@ interface TrainFlags
   progress: boolean
   json?: boolean
   plugin?: string[]
+  sink?: SinkName[]
 }
 
 function whole(text: string): number {
@@ -113,6 +115,7 @@ export function trainCommand(program: Command): void {
     .option('--timeout-ms <ms>', 'how long a rank waits for the others', whole)
   addCheckpointFlags(command, { whole, decimal })
     .option('--run <name>', 'name of the folder that the run is written to')
+    .addOption(new Option('--sink <names...>', 'write figures there, too').choices([...sinkNames]))
     .option('--no-run', 'write nothing')
     .option('--runs-folder <path>', 'folder of all runs', 'runs')
     .option('--no-progress', 'plain lines, also on a terminal')
@@ -123,13 +126,14 @@ export function trainCommand(program: Command): void {
 }
 
 async function train(task: string, flags: TrainFlags): Promise<void> {
-  const { devices, progress: bar, json, run, plugin: plugins, ...options } = flags
+  const { devices, progress: bar, json, run, plugin: plugins, sink: sinks, ...options } = flags
   const quiet = json === true
   const view = new TrainView(bar, quiet)
   const trainer = new Trainer({
     task,
     devices,
     ...(plugins === undefined ? {} : { plugins }),
+    ...(sinks === undefined ? {} : { sinks }),
     // Commander makes `true` of a --no-run that was not given.
     ...((run as unknown) === true || run === undefined ? {} : { run }),
     ...withCheckpoint(options),

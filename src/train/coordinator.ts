@@ -28,6 +28,7 @@ import { findResumption, type Resumption } from './resume.js'
 import { checkpointsFolder, RunDirectory, trimMetrics } from './run-directory.js'
 import { thisProcess, writeFailure, writeResult } from './run-outcome.js'
 import { writePlot } from './run-plot.js'
+import { Sinks } from './sinks.js'
 import { Training } from './training.js'
 import type { LoadReply } from './worker/protocol.js'
 
@@ -51,6 +52,7 @@ export class Coordinator {
   #directory: RunDirectory | undefined
   #crew: Crew | undefined
   #choices: ChoiceKeeper | undefined
+  #sinks: Sinks | undefined
   #stopRequested = false
   #abortedWith: Error | undefined
 
@@ -80,6 +82,7 @@ export class Coordinator {
     const location = await locateTask(this.#options.task)
     this.#resumption = await findResumption(this.#options, location.source)
     if (this.#resumption) this.#options = this.#resumption.options
+    this.#sinks = new Sinks(this.#options.sinks)
     const fabric = await this.#openFabric()
     const { multiprocessors } = this.#options
     const group = fabric.group(undefined, multiprocessors === undefined ? {} : { multiprocessors })
@@ -120,6 +123,7 @@ export class Coordinator {
       restoreTf32()
       flight.close()
       this.#directory?.close()
+      this.#sinks?.close()
       await crew.destroy()
       group.dispose()
       this.#crew = undefined
@@ -382,5 +386,9 @@ export class Coordinator {
   #emit = (event: TrainEvent): void => {
     if (event.kind === 'log') this.#choices?.look()
     this.#options.onEvent?.(event)
+    for (const line of this.#sinks?.take(event) ?? []) {
+      const step = 'step' in event ? event.step : 0
+      this.#options.onEvent?.({ kind: 'note', step, line })
+    }
   }
 }

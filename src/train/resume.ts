@@ -49,6 +49,7 @@ const kept = [
   'earlyStop',
   'deterministic',
   'checkpoint',
+  'sinks',
 ]
 const keptSettings = ['batchSize', 'accumulate', 'clipNorm', 'evaluateEvery', 'logEvery']
 
@@ -135,7 +136,8 @@ function withConfig(
   const defaults = checkOptions({ task: options.task }) as Record<string, unknown>
   const merged = { ...options } as Record<string, unknown>
   const take = (key: string, value: unknown) => {
-    const unsaid = merged[key] === undefined || merged[key] === defaults[key]
+    const unsaid =
+      merged[key] === undefined || JSON.stringify(merged[key]) === JSON.stringify(defaults[key])
     if (unsaid && value !== undefined && value !== null) merged[key] = value
   }
   for (const key of kept) take(key, before[key])

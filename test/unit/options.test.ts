@@ -24,6 +24,7 @@ describe('checkOptions', () => {
       stallMs: 600_000,
       runsFolder: 'runs',
       saveWeights: true,
+      sinks: [],
       gradNorm: false,
       unusedParameters: 'error',
       resume: false,
