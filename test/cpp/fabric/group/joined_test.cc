@@ -197,6 +197,7 @@ TEST_F(Joined, ACallFromAnotherStreamThanComputeStartsBehindThatStream) {
   Gate gate;
   gate.hold(other);
   bring(4);
+  order_after(other, devices_[0]->compute());
   auto works = sum(true, &other);
   EXPECT_FALSE(works[1]->synchronize(30)) << "rank 0's stream is held";
   gate.open();
