@@ -99,8 +99,10 @@ it('names weft commands and options that exist', () => {
     for (const [, first, rest] of named) {
       const options = [...rest!.split(/[;#|]/)[0]!.matchAll(/(?<=\s)--[a-z][\w-]*/g)]
       if (options.length === 0) continue
-      const bench = first === 'bench' ? /^ ([a-z0-9]+)/.exec(rest!)?.[1] : undefined
-      const command = bench === undefined ? first! : `bench ${bench}`
+      const inner = /^ ([a-z0-9]+)/.exec(rest!)?.[1]
+      const nested = `${first} ${inner}`
+      const isNested = inner !== undefined && helpOf(nested).startsWith(`Usage: weft ${nested}`)
+      const command = isNested ? nested : first!
       // A sentence that goes on is no command.
       if (!helpOf(command).startsWith(`Usage: weft ${command}`)) continue
       for (const [option] of options) {
