@@ -25,7 +25,8 @@ TEST_F(Registered, AStructOfTheProcessItselfIsRegisteredWithoutALibrary) {
   algorithm.supports = [](void*, const WeftCall* call) -> int32_t {
     return call->kind == WEFT_BARRIER;
   };
-  static std::atomic<int> launches{0};
+  static std::atomic<int> launches;
+  launches = 0;
   algorithm.open = [](void*, const WeftGroup*, void**) -> WeftStatus { return WEFT_OK; };
   algorithm.launch = [](void*, void*, const WeftCall* call, void*) -> WeftStatus {
     ++launches;
