@@ -157,6 +157,19 @@ void adamw_step(OpCall& call) {
   written(params, call.op);
 }
 
+/// The gradients that have elements, each floating and dense.
+std::vector<OptimParam>& gradient_list(std::span<const Tensor> grads, const char* name) {
+  std::vector<OptimParam>& list = scratch();
+  for (size_t i = 0; i < grads.size(); ++i) {
+    require_floating(grads[i], name, "a gradient");
+    require_dense(grads[i], static_cast<int>(i), name, "gradient");
+    if (grads[i].numel() == 0) continue;
+    list.push_back(
+        {grads[i].data(), grads[i].data(), nullptr, nullptr, grads[i].numel(), grads[i].dtype()});
+  }
+  return list;
+}
+
 void clip_grad_norm(OpCall& call) {
   constexpr const char* kName = "clip_grad_norm";
   auto grads = call.list(0);
@@ -166,14 +179,7 @@ void clip_grad_norm(OpCall& call) {
   if (!(max_norm >= 0)) [[unlikely]] {
     fail(ErrorCode::kUsage, "clip_grad_norm: max_norm is %g and must be at least 0", max_norm);
   }
-  std::vector<OptimParam>& list = scratch();
-  for (size_t i = 0; i < grads.size(); ++i) {
-    require_floating(grads[i], kName, "a gradient");
-    require_dense(grads[i], static_cast<int>(i), kName, "gradient");
-    if (grads[i].numel() == 0) continue;
-    list.push_back(
-        {grads[i].data(), grads[i].data(), nullptr, nullptr, grads[i].numel(), grads[i].dtype()});
-  }
+  std::vector<OptimParam>& list = gradient_list(grads, kName);
   Device& device = grads[0].device();
   Stream& stream = current_stream(device);
   Tensor norm = empty({}, DType::kF32, device);
@@ -195,14 +201,7 @@ void amp_unscale(OpCall& call) {
   constexpr const char* kName = "amp_unscale_";
   auto grads = call.list(0);
   const Tensor &scaler = call.tensor(1), &record = call.tensor(2);
-  std::vector<OptimParam>& list = scratch();
-  for (size_t i = 0; i < grads.size(); ++i) {
-    require_floating(grads[i], kName, "a gradient");
-    require_dense(grads[i], static_cast<int>(i), kName, "gradient");
-    if (grads[i].numel() == 0) continue;
-    list.push_back(
-        {grads[i].data(), grads[i].data(), nullptr, nullptr, grads[i].numel(), grads[i].dtype()});
-  }
+  std::vector<OptimParam>& list = gradient_list(grads, kName);
   auto* state = reinterpret_cast<ScalerState*>(words_of(scaler, 3, kName, "scaler"));
   auto* skip = reinterpret_cast<SkipRecord*>(words_of(record, 2, kName, "record"));
   Stream& stream = current_stream(scaler.device());

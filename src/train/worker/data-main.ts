@@ -35,7 +35,8 @@ interface Stream {
 }
 
 let task: Promise<Task> | undefined
-const sources = new Map<number, BatchSource>()
+/** The latest source of each split: a split's earlier ones, of epochs that are over, are let go. */
+const sources = new Map<string, { id: number; source: BatchSource }>()
 const streams = new Map<number, Stream>()
 
 const say = (reply: DataReply, moved: ArrayBuffer[] = []) => port.postMessage(reply, moved)
@@ -50,13 +51,15 @@ async function open({ id, request }: Extract<DataMessage, { kind: 'open' }>): Pr
   task ??= loadTask()
   const { data } = await task
   const source = await inTask('task.data', () => data(request))
-  sources.set(id, source)
+  sources.set(request.split, { id, source })
   const length = typeof source?.length === 'number' ? source.length : undefined
   say({ kind: 'opened', id, length })
 }
 
 async function start(id: number, source: number, skip: number): Promise<void> {
-  const reader = await readerBehind(sources.get(source) as BatchSource, skip)
+  const opened = [...sources.values()].find(({ id }) => id === source)
+  if (opened === undefined) throw new UsageError('the data was opened again since: iterate that')
+  const reader = await readerBehind(opened.source, skip)
   const stream = { id, reader, credit: batchesAhead, making: false, ended: false }
   streams.set(id, stream)
   await make(stream)
