@@ -46,7 +46,7 @@ test('a rank never comes: who waits for it, in what, since when', async () => {
   for (const error of errors) {
     expect(error.code).toBe('WEFT_COLLECTIVE_TIMEOUT')
     expect(error.message).toMatch(
-      /all_reduce.*rank 1 did not arrive within 30\d ms; ranks 0, 2 waited together since .* UTC; rank 1 \(.*\) is before the call/,
+      /all_reduce.*rank 1 did not arrive within \d{3,4} ms; ranks 0, 2 waited together since .* UTC; rank 1 \(.*\) is before the call/,
     )
   }
 })
@@ -58,7 +58,7 @@ test('a rank comes after the deadline: it hears at once of the call that is over
   expect(late.took).toBeLessThan(1000)
   for (const error of [...errors, ...late.errors]) {
     expect(error.code).toBe('WEFT_COLLECTIVE_TIMEOUT')
-    expect(error.message).toMatch(/rank 1 did not arrive within 30\d ms/)
+    expect(error.message).toMatch(/rank 1 did not arrive within \d{3,4} ms/)
   }
   await worksAgain()
 })
