@@ -122,6 +122,7 @@ export type { Metrics, ProgressReport, TrainEvent, TrainResult } from './train/e
 export type { EarlyStopOptions } from './train/loop-options.js'
 export type { TrainerOptions } from './train/options.js'
 export type { Precision } from './train/precision.js'
+export type { SinkOption, SinkText } from './train/sinks/sink-options.js'
 export type { StopListener, Stoppable } from './train/stop.js'
 export { stopOnSignals } from './train/stop.js'
 export type {

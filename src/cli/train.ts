@@ -13,7 +13,7 @@ import {
 import type { Metrics, TrainEvent, TrainResult } from '../train/events.js'
 import type { TrainerOptions } from '../train/options.js'
 import { precisions } from '../train/precision.js'
-import { type SinkName, sinkNames } from '../train/sinks.js'
+import { readSinkText, type SinkText, sinkForms } from '../train/sinks/sink-options.js'
 import { stopOnSignals } from '../train/stop.js'
 import { Trainer } from '../train/trainer.js'
 import { deviceHelp } from './devices.js'
@@ -54,7 +54,7 @@ interface TrainFlags
   progress: boolean
   json?: boolean
   plugin?: string[]
-  sink?: SinkName[]
+  sink?: SinkText[]
 }
 
 function whole(text: string): number {
@@ -71,6 +71,14 @@ function decimal(text: string): number {
     throw new InvalidArgumentError('it must be a number.')
   }
   return value
+}
+
+/** The texts of all --sink. */
+function sinkTexts(text: string, before: SinkText[] = []): SinkText[] {
+  if (readSinkText(text) === undefined) {
+    throw new InvalidArgumentError(`it must be one of ${sinkForms}.`)
+  }
+  return [...before, text as SinkText]
 }
 
 /** Adds `weft train` to the program. */
@@ -115,7 +123,7 @@ export function trainCommand(program: Command): void {
     .option('--timeout-ms <ms>', 'how long a rank waits for the others', whole)
   addCheckpointFlags(command, { whole, decimal })
     .option('--run <name>', 'name of the folder that the run is written to')
-    .addOption(new Option('--sink <names...>', 'write figures there, too').choices([...sinkNames]))
+    .option('--sink <names...>', `write figures there, too: ${sinkForms}`, sinkTexts)
     .option('--no-run', 'write nothing')
     .option('--runs-folder <path>', 'folder of all runs', 'runs')
     .option('--no-progress', 'plain lines, also on a terminal')

@@ -10,7 +10,7 @@ import { requireSameHash, requireSameState } from './agreement.js'
 import { Checkpoints } from './checkpoints.js'
 import { ChoiceKeeper } from './choice-keeper.js'
 import { Crew } from './crew.js'
-import { EarlyStop } from './early-stop.js'
+import { earlyStopOf } from './early-stop.js'
 import type { TrainEvent, TrainResult } from './events.js'
 import { FlightRecorder } from './flight-recorder.js'
 import { locateTask } from './module-loader.js'
@@ -28,7 +28,9 @@ import { findResumption, type Resumption } from './resume.js'
 import { checkpointsFolder, RunDirectory, trimMetrics } from './run-directory.js'
 import { thisProcess, writeFailure, writeResult } from './run-outcome.js'
 import { writePlot } from './run-plot.js'
-import { Sinks } from './sinks.js'
+import { sinkRun } from './sinks/run-settings.js'
+import type { RunEnd } from './sinks/sink.js'
+import { Sinks } from './sinks/sinks.js'
 import { Training } from './training.js'
 import type { LoadReply } from './worker/protocol.js'
 
@@ -55,8 +57,14 @@ export class Coordinator {
   #sinks: Sinks | undefined
   #stopRequested = false
   #abortedWith: Error | undefined
+  /** That of the latest event. */
+  #step = 0
 
-  constructor(options: CheckedOptions) {
+  /** `restarts`: attempts of this run before this one. */
+  constructor(
+    options: CheckedOptions,
+    readonly restarts = 0,
+  ) {
     this.#options = options
   }
 
@@ -82,7 +90,8 @@ export class Coordinator {
     const location = await locateTask(this.#options.task)
     this.#resumption = await findResumption(this.#options, location.source)
     if (this.#resumption) this.#options = this.#resumption.options
-    this.#sinks = new Sinks(this.#options.sinks)
+    const sinks = await Sinks.prepare(this.#options.sinks, this.#note)
+    this.#sinks = sinks
     const fabric = await this.#openFabric()
     const { multiprocessors } = this.#options
     const group = fabric.group(undefined, multiprocessors === undefined ? {} : { multiprocessors })
@@ -98,6 +107,7 @@ export class Coordinator {
     this.#crew = crew
     if (this.#stopRequested) crew.requestStop()
     if (this.#abortedWith) crew.fail(this.#abortedWith)
+    let end: RunEnd = 'failed'
     const restoreTf32 = applyTf32(this.#options.precision)
     try {
       const loaded = await this.#load(crew, fabric, location)
@@ -106,16 +116,15 @@ export class Coordinator {
       if (directory.path) flight.start()
       const result = await this.#train(crew, fabric, directory, { ...loaded, totalSteps })
       const unplotted = await writePlot(directory.path)
-      if (unplotted !== undefined) this.#emit({ kind: 'note', step: result.steps, line: unplotted })
+      if (unplotted !== undefined) this.#note(unplotted)
       await writeResult(result)
+      end = result.stopped ? 'stopped' : 'finished'
       return result
     } catch (error) {
       await this.#choices?.close().catch(() => {}) // the run's own failure says more
       const file = await flight.write(this.#directory, error)
-      if (file !== undefined) {
-        const line = `what happened before is in ${file}: weft inspect reads it`
-        this.#emit({ kind: 'note', step: 0, line })
-      }
+      if (file !== undefined)
+        this.#note(`what happened before is in ${file}: weft inspect reads it`)
       await writePlot(this.runFolder)
       await writeFailure(this.runFolder, error)
       throw error
@@ -123,8 +132,7 @@ export class Coordinator {
       restoreTf32()
       flight.close()
       this.#directory?.close()
-      this.#sinks?.close()
-      await crew.destroy()
+      await Promise.all([sinks.close(end), crew.destroy()])
       group.dispose()
       this.#crew = undefined
     }
@@ -232,6 +240,10 @@ export class Coordinator {
 
   async #train(crew: Crew, fabric: Fabric, directory: RunDirectory, loaded: Loaded) {
     const { task, settings, totalSteps } = loaded
+    const { restarts } = this
+    this.#sinks?.open(
+      sinkRun({ options: this.#options, settings, task, fabric, directory, restarts }),
+    )
     this.#choices = new ChoiceKeeper({
       used: () => fabric.gemmChoices(),
       write: (choices) => directory.gemmChoices(choices),
@@ -268,11 +280,11 @@ export class Coordinator {
       evaluates,
       checkpoints,
       resumed,
-      earlyStop: this.#earlyStop(directory, settings),
+      earlyStop: earlyStopOf(this.#options.earlyStop, directory.evaluations(), settings),
     })
     const stopped = await training.run()
     const early = training.earlyStop
-    if (early !== undefined) this.#emit({ kind: 'note', step: training.steps, line: early })
+    if (early !== undefined) this.#note(early)
     if (stopped) {
       this.#emit({ kind: 'stopped', step: training.steps })
       // Before the evaluation, which the run that goes on does not have here.
@@ -297,19 +309,6 @@ export class Coordinator {
     }
     for (const line of notes) this.#emit({ kind: 'note', step, line })
     return checkpoint?.manifest
-  }
-
-  /** What ends the run early, with the evaluations that it has had before a resume. */
-  #earlyStop(directory: RunDirectory, { evaluateEvery }: RunSettings): EarlyStop | undefined {
-    const { earlyStop: options } = this.#options
-    if (options === undefined) return undefined
-    const early = new EarlyStop(options)
-    // Not those of a stop: a run without an interruption has none there.
-    const due = (step: number) => step % Number(evaluateEvery) === 0
-    for (const { step, metrics } of directory.evaluations()) {
-      if (due(step)) early.evaluated(step, metrics)
-    }
-    return early
   }
 
   #checkpoints(
@@ -385,10 +384,10 @@ export class Coordinator {
 
   #emit = (event: TrainEvent): void => {
     if (event.kind === 'log') this.#choices?.look()
+    if ('step' in event) this.#step = event.step
     this.#options.onEvent?.(event)
-    for (const line of this.#sinks?.take(event) ?? []) {
-      const step = 'step' in event ? event.step : 0
-      this.#options.onEvent?.({ kind: 'note', step, line })
-    }
+    this.#sinks?.take(event)
   }
+
+  #note = (line: string): void => this.#emit({ kind: 'note', step: this.#step, line })
 }

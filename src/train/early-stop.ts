@@ -3,6 +3,7 @@
 import { UsageError } from '../native/errors.js'
 import type { Metrics } from './events.js'
 import type { EarlyStopOptions } from './loop-options.js'
+import type { RunSettings } from './options.js'
 
 /** Counts evaluations without an improvement. */
 export class EarlyStop {
@@ -46,4 +47,19 @@ export class EarlyStop {
       : 'never a number'
     return `early stop: ${metric} has not improved for ${this.#since} evaluations (${best})`
   }
+}
+
+/** What ends a run early, told the evaluations that it has had before a resume; undefined where nothing does. */
+export function earlyStopOf(
+  options: EarlyStopOptions | undefined,
+  before: readonly { step: number; metrics: Metrics }[],
+  { evaluateEvery }: Pick<RunSettings, 'evaluateEvery'>,
+): EarlyStop | undefined {
+  if (options === undefined) return undefined
+  const early = new EarlyStop(options)
+  // Not those of a stop: a run without an interruption has none there.
+  for (const { step, metrics } of before) {
+    if (step % Number(evaluateEvery) === 0) early.evaluated(step, metrics)
+  }
+  return early
 }

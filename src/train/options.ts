@@ -7,7 +7,7 @@ import { checkpointSchema } from './checkpoint-options.js'
 import type { TrainEvent } from './events.js'
 import { loopSchema } from './loop-options.js'
 import { precisions } from './precision.js'
-import { sinkNames } from './sinks.js'
+import { sinkSchema } from './sinks/sink-options.js'
 import type { TaskDefaults } from './task.js'
 
 /** Loaded on first use: it takes a while, and every worker imports weft without ever checking options. */
@@ -45,7 +45,7 @@ function makeSchema({ z }: typeof Zod) {
     run: z.union([z.string().min(1), z.literal(false)]).optional(),
     runsFolder: z.string().min(1).default('runs'),
     saveWeights: z.boolean().default(true),
-    sinks: z.array(z.enum(sinkNames)).default([]),
+    ...sinkSchema({ z } as typeof Zod),
     ...loopSchema({ z } as typeof Zod),
     ...checkpointSchema({ z } as typeof Zod),
     onEvent: z.custom<(event: TrainEvent) => void>((f) => typeof f === 'function').optional(),
@@ -76,7 +76,8 @@ let schema: Schema | undefined
  *  - bucketMegabytes: gradients reduced at a time; timeoutMs: how long a rank waits for the others
  *  - stallMs: the run fails when no rank finishes a step for so long
  *  - run: name of the folder under runsFolder; false writes nothing
- *  - sinks: where figures go besides metrics.jsonl; 'tensorboard' writes event files into the run's folder
+ *  - sinks: where figures go besides metrics.jsonl: 'tensorboard' (event files in the run's folder), 'prometheus:9464'
+ *    (served on a port, or a file), 'mlflow' (a tracking server), or objects with a kind (SinkOption)
  *  - gradNorm: report the gradients' norm also where clipNorm does not ask for it (it costs a pass over them)
  *  - unusedParameters: 'error' (default): a parameter that a step's loss does not use is a UsageError; 'zero': its
  *    gradient is zero there, on the ranks that did not use it
@@ -117,7 +118,7 @@ export function checkOptions(options: TrainerOptions): CheckedOptions {
 /** Checkpoints, what goes on from them, and sinks need the run's folder. */
 function requireFolder({ run, checkpoint, resume, restarts, sinks }: CheckedOptions): void {
   const wants = [
-    ...(sinks.length > 0 ? ['sinks'] : []),
+    ...(sinks.some((sink) => sink.kind === 'tensorboard') ? ['the sink tensorboard'] : []),
     ...(checkpoint ? ['checkpoint'] : []),
     ...(resume !== false ? ['resume'] : []),
     ...(restarts > 0 ? ['restarts'] : []),

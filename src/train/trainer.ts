@@ -40,7 +40,7 @@ export class Trainer implements Stoppable {
       const { restarts, onEvent } = this.options
       let options = this.options
       for (let restart = 1; ; restart++) {
-        const coordinator = new Coordinator(options)
+        const coordinator = new Coordinator(options, restart - 1)
         this.#coordinator = coordinator
         if (this.#stopped) coordinator.stop()
         if (this.#aborted) coordinator.abort(this.#aborted)

@@ -103,7 +103,7 @@ describe('the TensorBoard sink', () => {
 
   it('needs the folder of a run', () => {
     expect(() => new Trainer({ task, run: false, sinks: ['tensorboard'] })).toThrow(
-      /sinks needs the run's folder/,
+      /the sink tensorboard needs the run's folder/,
     )
   })
 })
