@@ -180,8 +180,9 @@ void Queue::work() {
       run_entry(entry);
       read_offset_ += bytes;
       completed_.store(++done, std::memory_order_seq_cst);
-      if (waiters_.load(std::memory_order_seq_cst) != 0) {
+      if (done >= awaited_.load(std::memory_order_seq_cst)) {
         std::lock_guard lock(done_mutex_);
+        awaited_.store(kNobody, std::memory_order_relaxed);
         done_.notify_all();
       }
     }
@@ -196,15 +197,14 @@ bool Queue::wait_until(uint64_t target, int64_t deadline_ns) {
   SpinBudget budget;
   if (budget.spin(ready)) return true;
   std::unique_lock lock(done_mutex_);
-  waiters_.fetch_add(1, std::memory_order_seq_cst);
-  bool met = false;
   for (;;) {
-    met = completed_.load(std::memory_order_seq_cst) >= target;
-    if (met || clock_ns() >= deadline_ns) break;
+    // Whoever was woken for another's target asks again: a wake-up forgets all of them.
+    if (target < awaited_.load(std::memory_order_relaxed))
+      awaited_.store(target, std::memory_order_seq_cst);
+    if (completed_.load(std::memory_order_seq_cst) >= target) return true;
+    if (clock_ns() >= deadline_ns) return false;
     done_.wait_until(lock, at_ns(deadline_ns));
   }
-  waiters_.fetch_sub(1, std::memory_order_relaxed);
-  return met;
 }
 
 void Queue::close() {

@@ -1,7 +1,9 @@
 // A host stream is a FIFO, for any closure size and any number of producers.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <array>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -85,6 +87,41 @@ TEST(HostQueue, WakesASleepingWorkerEveryTime) {
     host::enqueue(stream.handle(), [&ran] { ++ran; });
     stream.synchronize(10'000);  // the worker runs dry each time
     ASSERT_EQ(ran, i + 1);
+  }
+}
+
+// A wake-up of the waiting thread costs the stream up to some 20 us.
+TEST(HostQueue, ASynchronizeIsWokenByTheTaskItWaitsForAndNotByThoseBefore) {
+  Stream& stream = fresh_device().compute();
+  Gate gate;
+  gate.hold(stream);
+  for (int i = 0; i < 1000; ++i) {
+    host::enqueue(stream.handle(), [] {
+      const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
+      while (std::chrono::steady_clock::now() < end) {}
+    });
+  }
+  rusage before, after;
+  getrusage(RUSAGE_THREAD, &before);
+  std::thread opener([&] { gate.open(); });
+  stream.synchronize();
+  getrusage(RUSAGE_THREAD, &after);
+  opener.join();
+  EXPECT_LT(after.ru_nvcsw - before.ru_nvcsw, 100);  // else one for nearly each task
+}
+
+TEST(HostQueue, EveryWaiterIsWokenWhateverTheOthersWaitFor) {
+  Stream& stream = fresh_device().compute();
+  for (int round = 0; round < 200; ++round) {
+    std::array<Gate, 4> gates;
+    std::vector<std::thread> waiters;
+    for (size_t i = 0; i < gates.size(); ++i) {
+      gates[i].hold(stream);
+      // Each begins with another target: the tasks enqueued so far.
+      waiters.emplace_back([&] { stream.synchronize(); });
+    }
+    for (Gate& gate : gates) gate.open();
+    for (std::thread& waiter : waiters) waiter.join();
   }
 }
 
