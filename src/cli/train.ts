@@ -47,6 +47,7 @@ interface TrainFlags
       | 'graph'
       | 'deterministic'
       | 'gemmChoices'
+      | 'profile'
     > {
   devices: string
   run?: string | false
@@ -71,6 +72,13 @@ function decimal(text: string): number {
     throw new InvalidArgumentError('it must be a number.')
   }
   return value
+}
+
+/** '50:55' → its steps. */
+function stepWindow(text: string): { from: number; to: number } {
+  const [, from, to] = /^(\d+):(\d+)$/.exec(text) ?? []
+  if (from === undefined) throw new InvalidArgumentError("it must be two steps, as in '50:55'.")
+  return { from: Number(from), to: Number(to) }
 }
 
 /** The texts of all --sink. */
@@ -124,6 +132,7 @@ export function trainCommand(program: Command): void {
   addCheckpointFlags(command, { whole, decimal })
     .option('--run <name>', 'name of the folder that the run is written to')
     .option('--sink <names...>', `write figures there, too: ${sinkForms}`, sinkTexts)
+    .option('--profile <from:to>', 'write a Perfetto trace of these steps', stepWindow)
     .option('--no-run', 'write nothing')
     .option('--runs-folder <path>', 'folder of all runs', 'runs')
     .option('--no-progress', 'plain lines, also on a terminal')

@@ -21,13 +21,15 @@ import {
   runSettings,
   settleEvaluation,
 } from './options.js'
-import { applyTf32, lossScaleFields, precisionOf } from './precision.js'
+import { applyTf32, precisionOf } from './precision.js'
+import { ProfileWindow } from './profile-window.js'
 import { Recorder } from './recorder.js'
 import { changes, requireFits, resumeState } from './restoring.js'
 import { findResumption, type Resumption } from './resume.js'
 import { checkpointsFolder, RunDirectory, trimMetrics } from './run-directory.js'
 import { thisProcess, writeFailure, writeResult } from './run-outcome.js'
 import { writePlot } from './run-plot.js'
+import { trainResult } from './run-result.js'
 import { sinkRun } from './sinks/run-settings.js'
 import type { RunEnd } from './sinks/sink.js'
 import { Sinks } from './sinks/sinks.js'
@@ -41,12 +43,6 @@ interface Loaded {
   totalSteps: number | undefined
 }
 
-/** Tokens a second, where samples are tokens or the task says how many of them a sample has. */
-function tokenRate(samplesPerSecond: number, task: LoadReply): number | undefined {
-  const tokens = task.tokensPerSample ?? (task.unit === 'tokens' ? 1 : undefined)
-  return tokens === undefined ? undefined : samplesPerSecond * tokens
-}
-
 /** Runs one task once. */
 export class Coordinator {
   #options: CheckedOptions
@@ -55,6 +51,7 @@ export class Coordinator {
   #crew: Crew | undefined
   #choices: ChoiceKeeper | undefined
   #sinks: Sinks | undefined
+  #profile: ProfileWindow | undefined
   #stopRequested = false
   #abortedWith: Error | undefined
   /** That of the latest event. */
@@ -130,6 +127,7 @@ export class Coordinator {
       throw error
     } finally {
       restoreTf32()
+      this.#profile?.close()
       flight.close()
       this.#directory?.close()
       await Promise.all([sinks.close(end), crew.destroy()])
@@ -272,6 +270,7 @@ export class Coordinator {
     const { evaluates } = task
     const checkpoints = this.#checkpoints(crew, fabric, directory, loaded)
     await checkpoints?.open(resumed?.step ?? 0)
+    this.#profile = ProfileWindow.of(fabric, directory.path, this.#options.profile, this.#note)
     const training = new Training({
       crew,
       recorder,
@@ -280,6 +279,7 @@ export class Coordinator {
       evaluates,
       checkpoints,
       resumed,
+      profile: this.#profile,
       earlyStop: earlyStopOf(this.#options.earlyStop, directory.evaluations(), settings),
     })
     const stopped = await training.run()
@@ -349,7 +349,7 @@ export class Coordinator {
       kind: 'collect',
       weights: wanted && rank === 0,
     }))
-    const { hash, weights } = replies[0]!
+    const { weights } = replies[0]!
     if (weights) {
       const step = String(recorder.steps)
       await directory.weights(weights, { format: 'weft', task: task.task, step })
@@ -361,25 +361,15 @@ export class Coordinator {
     await this.#choices?.close()
     if (directory.path) await directory.snapshot(fabric.snapshot().bytes)
     await crew.sendAll<'close'>(() => ({ kind: 'close' }))
-    const { seconds, samplesPerSecond, communicationShare } = recorder.meter.totals()
-    return {
-      steps: recorder.steps,
-      loss: recorder.losses.at(-1) ?? Number.NaN,
-      metrics: recorder.metrics,
-      unit: task.unit,
-      samplesPerSecond,
-      tokensPerSecond: tokenRate(samplesPerSecond, task),
-      communicationShare,
+    return trainResult({
+      task,
+      recorder,
       precision: precisionOf(this.#options.precision),
-      ...lossScaleFields(recorder.lossScale),
-      replicasEqual: replies.every((reply) => reply.hash === hash),
-      hash,
-      losses: recorder.losses,
-      trainSeconds: seconds,
+      hashes: replies.map((reply) => reply.hash),
       devices: fabric.devices.map((device) => device.name),
       stopped,
       run: directory.path,
-    }
+    })
   }
 
   #emit = (event: TrainEvent): void => {

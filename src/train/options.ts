@@ -7,6 +7,7 @@ import { checkpointSchema } from './checkpoint-options.js'
 import type { TrainEvent } from './events.js'
 import { loopSchema } from './loop-options.js'
 import { precisions } from './precision.js'
+import { profileSchema } from './profile-window.js'
 import { sinkSchema } from './sinks/sink-options.js'
 import type { TaskDefaults } from './task.js'
 
@@ -48,6 +49,7 @@ function makeSchema({ z }: typeof Zod) {
     ...sinkSchema({ z } as typeof Zod),
     ...loopSchema({ z } as typeof Zod),
     ...checkpointSchema({ z } as typeof Zod),
+    ...profileSchema({ z } as typeof Zod),
     onEvent: z.custom<(event: TrainEvent) => void>((f) => typeof f === 'function').optional(),
   })
 }
@@ -87,6 +89,8 @@ let schema: Schema | undefined
  *  - resume: true: goes on with the newest run of this task in runsFolder, or the one that `run` names; a path or
  *    name: with that run, or from that checkpoint in a new run. What is not said is as it was in the run
  *  - restarts: so many times the run goes on from its last checkpoint after a worker died or did not come
+ *  - profile: { from, to }: the event log has device times in these steps, which are written to the run's folder as a
+ *    Perfetto trace and a snapshot, profile-<from>-<to>.pftrace and .bin
  *  - onEvent: told what happens, in order, on the calling thread
  */
 export type TrainerOptions = Zod.input<Schema>
@@ -116,10 +120,18 @@ export function checkOptions(options: TrainerOptions): CheckedOptions {
 }
 
 /** Checkpoints, what goes on from them, and sinks need the run's folder. */
-function requireFolder({ run, checkpoint, resume, restarts, sinks }: CheckedOptions): void {
+function requireFolder({
+  run,
+  checkpoint,
+  resume,
+  restarts,
+  sinks,
+  profile,
+}: CheckedOptions): void {
   const wants = [
     ...(sinks.some((sink) => sink.kind === 'tensorboard') ? ['the sink tensorboard'] : []),
     ...(checkpoint ? ['checkpoint'] : []),
+    ...(profile ? ['profile'] : []),
     ...(resume !== false ? ['resume'] : []),
     ...(restarts > 0 ? ['restarts'] : []),
   ]

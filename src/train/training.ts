@@ -8,6 +8,7 @@ import type { Crew } from './crew.js'
 import type { EarlyStop } from './early-stop.js'
 import type { Metrics } from './events.js'
 import type { RunSettings } from './options.js'
+import type { ProfileWindow } from './profile-window.js'
 import type { Recorder } from './recorder.js'
 import type { RunReply } from './worker/protocol.js'
 
@@ -27,6 +28,7 @@ export interface TrainingParts {
   /** Where a resumed run begins. */
   resumed: Pick<Manifest, 'step' | 'data' | 'metrics' | 'lr'> | undefined
   earlyStop: EarlyStop | undefined
+  profile: ProfileWindow | undefined
 }
 
 /** Drives the workers through the steps. */
@@ -68,7 +70,7 @@ export class Training {
 
   /** Trains to the end. Resolves to true when the run was stopped before. */
   async run(): Promise<boolean> {
-    const { totalSteps, recorder, checkpoints } = this.#parts
+    const { totalSteps, recorder, checkpoints, profile } = this.#parts
     let ended: RunReply['ended'] = this.#wasDone() ? 'epochs' : 'count'
     if (this.earlyStop !== undefined) ended = 'epochs'
     while (ended === 'count' && (totalSteps === undefined || this.steps < totalSteps)) {
@@ -77,6 +79,8 @@ export class Training {
       if (ended === 'count') await checkpoints?.step(this)
       if (this.earlyStop !== undefined) break
     }
+    await profile?.after(this.steps, true)
+    profile?.end()
     recorder.log(this.#lr)
     return ended === 'stop'
   }
@@ -103,7 +107,8 @@ export class Training {
   }
 
   async #chunk(): Promise<RunReply['ended']> {
-    const { crew, settings, checkpoints } = this.#parts
+    const { crew, settings, checkpoints, profile } = this.#parts
+    profile?.before(this.steps)
     const from = this.steps + 1
     const count = this.#nextCount()
     const { epochs } = settings
@@ -111,6 +116,7 @@ export class Training {
     const replies = await crew.sendAll<'run'>(() => ({ kind: 'run', from, count, epochs }))
     const seconds = (performance.now() - started) / 1000
     this.#record(from, replies, seconds)
+    await profile?.after(this.steps)
     const { ended, losses, snapshot } = replies[0]!
     if (snapshot) checkpoints?.written(snapshot)
     if (ended === 'unequal') throw unequalDataError(from + losses.length, replies)
@@ -144,9 +150,10 @@ export class Training {
   }
 
   #nextCount(): number {
-    const { recorder, totalSteps, checkpoints } = this.#parts
+    const { recorder, totalSteps, checkpoints, profile } = this.#parts
     return Math.min(
       this.#chunkSteps,
+      profile?.most(this.steps) ?? Infinity,
       recorder.untilLog,
       checkpoints?.untilDue(this.steps) ?? Infinity,
       this.#untilEvaluation() || Infinity,
