@@ -2,6 +2,7 @@
 #include "autograd/accumulate.h"
 
 #include "autograd/leaf.h"
+#include "dispatch/operator_costs.h"
 #include "dispatch/work_log.h"
 #include "fabric/fabric.h"
 #include "ops/ops.h"
@@ -26,12 +27,14 @@ Tensor fit(const Node& node, Tensor grad, const InputMeta& meta) {
 }
 
 /// The formula of `node` was enqueued on its current stream.
-void log_formula(const Node& node, std::span<const Tensor> results) {
+void log_formula(const Node& node, std::span<const Tensor> grads, std::span<const Tensor> results) {
   uint64_t bytes = 0;
   for (const Tensor& t : results) {
     if (t) bytes += static_cast<uint64_t>(t.numel()) * dtype_bytes(t.dtype());
   }
-  work_log::log(Work::kBackward, node.op, current_stream(fabric::device_at(node.device)), bytes);
+  const uint64_t cost = work_log::costs() ? packed_cost(gradient_cost(node, grads, results)) : 0;
+  work_log::log(Work::kBackward, node.op, current_stream(fabric::device_at(node.device)), bytes,
+                cost);
 }
 
 }  // namespace
@@ -103,7 +106,7 @@ GradList evaluate_node(Node& node, GradList grads) {
     node.formula(call);
   }
   if (node.op != Op::kCount && work_log::on()) [[unlikely]]  // a collective logs itself
-    log_formula(node, out);
+    log_formula(node, in, out);
   for (size_t i = 0; i < results.size(); ++i) {
     if (!node.edges[i].node) {
       results[i] = Tensor();

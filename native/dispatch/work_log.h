@@ -20,11 +20,17 @@ namespace work_log {
 
 inline bool on() { return fabric::event_log::g_mode.load(std::memory_order_relaxed) != 0; }
 
-/// Logs work on `stream`; `bytes` of its results. Off: one branch.
-inline void log(Work work, Op op, const Stream& stream, uint64_t bytes) {
+/// Do records carry what the work moves and computes? In mode timing, where time is not dear.
+inline bool costs() {
+  return fabric::event_log::g_mode.load(std::memory_order_relaxed) ==
+         static_cast<int>(fabric::LogMode::kTiming);
+}
+
+/// Logs work on `stream`; `bytes` of its results, `cost` as packed_cost() has it. Off: one branch.
+inline void log(Work work, Op op, const Stream& stream, uint64_t bytes, uint64_t cost = 0) {
   fabric::event_log::log(fabric::EventKind::kOperator, stream.device().index(), stream.id(),
                          fabric::kNoDevice, bytes, static_cast<uint64_t>(op),
-                         static_cast<uint32_t>(work) << 16 | static_cast<uint32_t>(op));
+                         static_cast<uint32_t>(work) << 16 | static_cast<uint32_t>(op), cost);
 }
 
 /// Logs work on the current stream of `result`'s device.

@@ -39,9 +39,16 @@ export interface SnapshotEvent {
   tag: string | undefined
   /**
    * Duration in ns where known, else 0. Of a `plugin` event the position of the algorithm that was
-   * registered or, when `name` is there, chosen for a call.
+   * registered or, when `name` is there, chosen for a call. Of an operator 0.
    */
   extra: number
+  /**
+   * Of an operator or its `.backward`, in log mode 'timing': bytes that it reads and writes at the least, by the shapes of
+   * its tensors; undefined: not known.
+   */
+  movedBytes?: number
+  /** With `movedBytes`: floating-point operations of its matrix products; 0: none. */
+  flop?: number
 }
 
 /** Decodes the record at byte `at`; `tagName` knows the tags by number, `added` the operators of plugins. */
@@ -55,6 +62,9 @@ export function decodeEvent(
   const device = v.getUint16(at + 42, true)
   const peer = v.getUint16(at + 46, true)
   const detail = v.getUint32(at + 48, true)
+  // As native/dispatch/operator_costs.h packs it.
+  const costs =
+    kind === 'operator' && (v.getUint32(at + 56, true) | v.getUint32(at + 60, true)) !== 0
   return {
     sequence: u64(v, at),
     kind,
@@ -68,7 +78,10 @@ export function decodeEvent(
     deviceNs: u64(v, at + 16),
     detail,
     tag: tagName(v.getUint32(at + 52, true)),
-    extra: u64(v, at + 56),
+    extra: kind === 'operator' ? 0 : u64(v, at + 56),
+    ...(costs
+      ? { movedBytes: v.getFloat32(at + 56, true), flop: v.getFloat32(at + 60, true) }
+      : {}),
   }
 }
 

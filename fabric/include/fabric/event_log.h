@@ -58,7 +58,8 @@ struct EventRecord {
   uint16_t peer;    ///< other device index or kNoDevice
   uint32_t detail;  ///< kind specific: operator id, error code, collective kind
   uint32_t tag;     ///< of the thread that logged it: fabric/event_tags.h; 0: none
-  uint64_t extra;   ///< kind specific: duration in ns where known
+  uint64_t extra;   ///< kind specific: duration in ns where known; of an operator its cost
+                    ///< (native/dispatch/operator_costs.h)
 };
 static_assert(sizeof(EventRecord) == 64);
 
