@@ -39,6 +39,8 @@ interface TrainFlags
       | 'evaluateEvery'
       | 'gradNorm'
       | 'unusedParameters'
+      | 'nonFinite'
+      | 'maxSkippedInARow'
       | 'clipNorm'
       | 'timeoutMs'
       | 'virtual'
@@ -128,6 +130,18 @@ export function trainCommand(program: Command): void {
         'zero',
       ]),
     )
+    .addOption(
+      new Option('--non-finite <what>', 'a loss or gradients that are not finite').choices([
+        'error',
+        'skip',
+        'ignore',
+      ]),
+    )
+    .option(
+      '--max-skipped-in-a-row <steps>',
+      'steps that are left out before it is an error',
+      whole,
+    )
     .option('--timeout-ms <ms>', 'how long a rank waits for the others', whole)
   addCheckpointFlags(command, { whole, decimal })
     .option('--run <name>', 'name of the folder that the run is written to')
@@ -195,9 +209,8 @@ function resultLine(result: TrainResult) {
     metrics,
     communicationShare: Number(result.communicationShare.toFixed(4)),
     precision: result.precision,
-    ...(result.lossScale === undefined
-      ? {}
-      : { lossScale: result.lossScale, skippedSteps: result.skippedSteps }),
+    ...(result.lossScale === undefined ? {} : { lossScale: result.lossScale }),
+    ...(result.skippedSteps === undefined ? {} : { skippedSteps: result.skippedSteps }),
     ...(result.stopped ? { stopped: true } : {}),
   }
 }
@@ -260,6 +273,8 @@ class TrainView {
     }
     if (result.lossScale !== undefined) {
       this.note(`f16       loss scale ${result.lossScale}, ${result.skippedSteps} steps left out`)
+    } else if (result.skippedSteps !== undefined) {
+      this.note(`left out  ${result.skippedSteps} steps, whose gradients were not finite`)
     }
     this.note(`replicas  ${replicas} on ${devices.length} device${devices.length > 1 ? 's' : ''}`)
     if (result.run) this.note(`written   ${relative(process.cwd(), result.run) || '.'}`)

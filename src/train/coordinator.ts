@@ -33,6 +33,7 @@ import { trainResult } from './run-result.js'
 import { sinkRun } from './sinks/run-settings.js'
 import type { RunEnd } from './sinks/sink.js'
 import { Sinks } from './sinks/sinks.js'
+import { NonFiniteWatch } from './skipped-steps.js'
 import { Training } from './training.js'
 import type { LoadReply } from './worker/protocol.js'
 
@@ -172,6 +173,7 @@ export class Coordinator {
       clipNorm,
       gradNorm,
       unusedParameters,
+      skipNonFinite: this.#options.nonFinite === 'skip',
       precision: precisionOf(this.#options.precision),
       lr,
       bucketBytes: Math.round(bucketMegabytes * 2 ** 20),
@@ -271,6 +273,7 @@ export class Coordinator {
     const checkpoints = this.#checkpoints(crew, fabric, directory, loaded)
     await checkpoints?.open(resumed?.step ?? 0)
     this.#profile = ProfileWindow.of(fabric, directory.path, this.#options.profile, this.#note)
+    const { nonFinite, maxSkippedInARow } = this.#options
     const training = new Training({
       crew,
       recorder,
@@ -280,6 +283,7 @@ export class Coordinator {
       checkpoints,
       resumed,
       profile: this.#profile,
+      nonFinite: new NonFiniteWatch(nonFinite, maxSkippedInARow, this.#note),
       earlyStop: earlyStopOf(this.#options.earlyStop, directory.evaluations(), settings),
     })
     const stopped = await training.run()

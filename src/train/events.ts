@@ -20,7 +20,7 @@ export interface ProgressReport {
   gradNorm?: number
   /** Of an f16 run: the loss scale. */
   lossScale?: number
-  /** Of an f16 run: steps left out so far because gradients overflowed. */
+  /** Of an f16 run, or one with `nonFinite: 'skip'`: steps left out so far because gradients were not finite. */
   skippedSteps?: number
 }
 
@@ -88,7 +88,7 @@ export interface TrainResult {
   precision: Precision
   /** Of an f16 run: the loss scale after the last step. */
   lossScale?: number
-  /** Of an f16 run: steps left out because gradients overflowed; they count in `steps`. */
+  /** Of an f16 run, or one with `nonFinite: 'skip'`: steps left out because gradients were not finite; they count in `steps`. */
   skippedSteps?: number
   /** Do all ranks hold the same bits in every parameter and buffer? */
   replicasEqual: boolean

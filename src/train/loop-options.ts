@@ -5,12 +5,17 @@ import type * as Zod from 'zod'
 /** What becomes of parameters that a step's loss does not use. */
 export type UnusedParameters = 'error' | 'zero'
 
+/** What becomes of steps whose loss or gradients are not finite. */
+export type NonFinite = 'error' | 'skip' | 'ignore'
+
 /** The keys that Trainer options have for this. */
 export function loopSchema({ z }: typeof Zod) {
   return {
     evaluateEvery: z.union([z.int().nonnegative(), z.literal('epoch')]).optional(),
     gradNorm: z.boolean().default(false),
     unusedParameters: z.enum(['error', 'zero']).default('error'),
+    nonFinite: z.enum(['error', 'skip', 'ignore']).default('error'),
+    maxSkippedInARow: z.int().positive().default(20),
     earlyStop: z
       .strictObject({
         metric: z.string().min(1),

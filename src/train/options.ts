@@ -83,6 +83,9 @@ let schema: Schema | undefined
  *  - gradNorm: report the gradients' norm also where clipNorm does not ask for it (it costs a pass over them)
  *  - unusedParameters: 'error' (default): a parameter that a step's loss does not use is a UsageError; 'zero': its
  *    gradient is zero there, on the ranks that did not use it
+ *  - nonFinite: 'error' (default): a loss that is not finite ends the run with NonFiniteLossError; 'skip': a step whose
+ *    averaged gradients are not finite changes nothing, on the device and on all ranks, until maxSkippedInARow of them
+ *    (20) follow each other; 'ignore': neither
  *  - earlyStop: { metric, mode, patience, minDelta }: ends a run that no longer improves (EarlyStopOptions)
  *  - checkpoint: { everySteps, everyMinutes, keep, best }: when checkpoints are taken and which stay
  *    (CheckpointOptions); they lie in the run's folder

@@ -11,18 +11,22 @@ export const precisions = ['f32', 'tf32', 'bf16', 'f16'] as const
 /** What a run computes in: `f32`, `tf32` (f32 products on TF32 tensor cores), `bf16` or `f16` (products in autocast; f16 with its loss scaled). Parameters stay f32. */
 export type Precision = (typeof precisions)[number]
 
-/** The loss scale of an f16 run. */
+/** The loss scale of an f16 run, and the steps left out of it or of one with `nonFinite: 'skip'`. */
 export interface LossScale {
-  scale: number
-  /** Steps that were left out because gradients overflowed. */
+  /** Undefined where no loss is scaled. */
+  scale: number | undefined
+  /** Steps that were left out because gradients were not finite. */
   skipped: number
 }
 
-/** The loss scale as reports name it; nothing where no loss is scaled. */
-export function lossScaleFields(
-  state: LossScale | undefined,
-): { lossScale: number; skippedSteps: number } | Record<string, never> {
-  return state ? { lossScale: state.scale, skippedSteps: state.skipped } : {}
+/** The loss scale as reports name it; nothing where no step can be left out. */
+export function lossScaleFields(state: LossScale | undefined): {
+  lossScale?: number
+  skippedSteps?: number
+} {
+  if (state === undefined) return {}
+  const { scale, skipped } = state
+  return { ...(scale === undefined ? {} : { lossScale: scale }), skippedSteps: skipped }
 }
 
 /** The precision of a run for which nobody asked: as allowTf32() stands. */

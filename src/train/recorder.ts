@@ -1,5 +1,7 @@
 // Turns finished chunks of steps into the run's curve, its events and its metrics.jsonl. The
 // coordinator hands it each chunk's losses and times; it decides what is due and tells the listener.
+
+import type { JsonRecord } from '../metrics/jsonl.js'
 import { Meter } from '../metrics/meter.js'
 import type { Metrics, ProgressReport, TrainEvent } from './events.js'
 import { type LossScale, lossScaleFields } from './precision.js'
@@ -30,16 +32,29 @@ export interface RecorderOptions {
   emit: (event: TrainEvent) => void
 }
 
-const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
+/** Of those that are finite, so that a step that was left out hides no other; NaN where none is. */
+function mean(values: number[]): number {
+  const finite = values.filter(Number.isFinite)
+  return finite.reduce((sum, value) => sum + value, 0) / finite.length
+}
+
+/** What JSON can say. */
+const finiteFields = (fields: JsonRecord): JsonRecord =>
+  Object.fromEntries(
+    Object.entries(fields).filter(
+      ([, value]) => typeof value !== 'number' || Number.isFinite(value),
+    ),
+  )
 
 /** The field `metrics` of a report: means of sums over so many steps; nothing where there are none. */
 function divided(sums: Metrics, steps: number): { metrics?: Metrics } {
-  const entries = Object.entries(sums)
+  const entries = Object.entries(sums).filter(([, sum]) => Number.isFinite(sum))
   if (entries.length === 0) return {}
   return { metrics: Object.fromEntries(entries.map(([name, sum]) => [name, sum / steps])) }
 }
 
-const gradNormField = (gradNorm: number | undefined) => (gradNorm === undefined ? {} : { gradNorm })
+const gradNormField = (gradNorm: number | undefined) =>
+  gradNorm !== undefined && Number.isFinite(gradNorm) ? { gradNorm } : {}
 
 /** Keeps the curve and reports progress. */
 export class Recorder {
@@ -102,9 +117,10 @@ export class Recorder {
     const report = { ...this.#report(mean(steps), lr), ...metrics }
     const timeMs = this.#timeMs()
     const { step, loss, samplesPerSecond, communicationShare } = report
-    const line = { kind: 'train', step, loss, samplesPerSecond, communicationShare, lr, timeMs }
+    const figures = { loss, samplesPerSecond, communicationShare, lr, timeMs }
     this.#options.directory.metrics({
-      ...line,
+      ...{ kind: 'train', step },
+      ...finiteFields(figures),
       ...metrics,
       ...gradNormField(this.#gradNorm),
       ...lossScaleFields(this.lossScale),

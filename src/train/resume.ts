@@ -46,6 +46,8 @@ const kept = [
   'bucketMegabytes',
   'gradNorm',
   'unusedParameters',
+  'nonFinite',
+  'maxSkippedInARow',
   'earlyStop',
   'deterministic',
   'checkpoint',

@@ -1,7 +1,6 @@
 // The steps of a run, seen from the coordinator: sends chunks of steps to all ranks, checks what they
 // report, evaluates when it is due, and knows why the run ended. The coordinator sets it up.
 import type { Manifest } from '../checkpoint/manifest.js'
-import { NonFiniteLossError } from '../native/errors.js'
 import { unequalDataError } from './agreement.js'
 import type { Checkpoints } from './checkpoints.js'
 import type { Crew } from './crew.js'
@@ -10,6 +9,7 @@ import type { Metrics } from './events.js'
 import type { RunSettings } from './options.js'
 import type { ProfileWindow } from './profile-window.js'
 import type { Recorder } from './recorder.js'
+import type { NonFiniteWatch } from './skipped-steps.js'
 import type { RunReply } from './worker/protocol.js'
 
 /** How long a chunk of steps should take, so that progress stays live. */
@@ -29,6 +29,7 @@ export interface TrainingParts {
   resumed: Pick<Manifest, 'step' | 'data' | 'metrics' | 'lr'> | undefined
   earlyStop: EarlyStop | undefined
   profile: ProfileWindow | undefined
+  nonFinite: NonFiniteWatch
 }
 
 /** Drives the workers through the steps. */
@@ -130,7 +131,7 @@ export class Training {
   #record(from: number, replies: RunReply[], seconds: number): void {
     const ranks = replies.length
     const perRank = replies.map((reply) => reply.losses)
-    requireFinite(from, perRank)
+    this.#parts.nonFinite.look(from, replies)
     const losses = perRank[0]!.map(
       (_, step) => perRank.reduce((sum, values) => sum + values[step]!, 0) / ranks,
     )
@@ -169,24 +170,6 @@ export class Training {
     const since = this.steps % every
     if (since === 0 && this.steps > 0 && this.#evaluatedAt !== this.steps) return 0
     return every - since
-  }
-}
-
-/** Throws NonFiniteLossError naming the first step with a NaN or infinite loss, and its ranks. */
-function requireFinite(from: number, perRank: number[][]): void {
-  for (let i = 0; i < perRank[0]!.length; i++) {
-    const losses = perRank.map((values) => values[i]!)
-    const ranks = losses.flatMap((loss, rank) => (Number.isFinite(loss) ? [] : [rank]))
-    if (ranks.length === 0) continue
-    const step = from + i
-    const values = ranks.map((rank) => `${losses[rank]} on rank ${rank}`)
-    throw new NonFiniteLossError(`the loss is not finite at step ${step}: ${values.join(', ')}`, {
-      step,
-      rank: ranks[0],
-      ranks,
-      // As text: neither JSON nor every reader of it knows NaN.
-      losses: losses.map(String),
-    })
   }
 }
 

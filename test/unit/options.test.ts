@@ -27,6 +27,8 @@ describe('checkOptions', () => {
       sinks: [],
       gradNorm: false,
       unusedParameters: 'error',
+      nonFinite: 'error',
+      maxSkippedInARow: 20,
       resume: false,
       restarts: 0,
     })

@@ -1,30 +1,40 @@
-// What `precision` means to one rank's steps: which region the task's code runs in, and the loss scale of f16. The
-// stepper and evaluation ask here at each place that differs.
+// What `precision` means to one rank's steps: which region the task's code runs in, the loss scale of f16, and which
+// steps are left out on the device. The stepper and evaluation ask here at each place that differs.
 import { autocast } from '../../autograd/autocast.js'
+import { noGrad } from '../../autograd/no-grad.js'
 import { UsageError } from '../../native/errors.js'
 import { GradScaler } from '../../optim/grad-scaler.js'
 import { Optimizer } from '../../optim/optimizer.js'
 import type { Tensor } from '../../tensor/tensor.js'
 import type { LossScale, Precision } from '../precision.js'
 import type { TaskOptimizer } from '../task.js'
+import { SkipGuard } from './skip-guard.js'
 
 /** The precision of a replica. */
 export class MixedPrecision {
   readonly #low: 'bf16' | 'f16' | undefined
   readonly #scaler: GradScaler | undefined
+  readonly #guard: SkipGuard | undefined
+  readonly #skips: boolean
 
-  constructor(precision: Precision, device: string) {
+  /** `skips`: steps whose gradients are not finite are left out, as f16 does anyway, and told. */
+  constructor(precision: Precision, device: string, skips: boolean) {
+    this.#skips = skips
     this.#low = precision === 'bf16' || precision === 'f16' ? precision : undefined
     if (precision === 'f16') this.#scaler = new GradScaler({ device })
+    else if (skips) this.#guard = new SkipGuard(device)
   }
 
-  /** The scale of f16 and what was skipped, for checkpoints; empty where no loss is scaled. */
+  /** The scale of f16 and what was skipped, for checkpoints; empty where no step is left out. */
   stateDict(): Record<string, Tensor> {
+    if (this.#guard) return { guard: this.#guard.record }
     return this.#scaler?.stateDict() ?? {}
   }
 
-  /** Takes over a stateDict() before the first step. Where no loss is scaled, or none was, nothing happens. */
+  /** Takes over a stateDict() before the first step. What this run does not have, or had not, is left out. */
   loadStateDict(state: Readonly<Record<string, Tensor>>, optimizer: TaskOptimizer): void {
+    const { guard } = state
+    if (guard) noGrad(() => void this.#guard?.record.copy_(guard))
     if (this.#scaler === undefined || state.scaler === undefined) return
     const scaled = 'skip.0' in state && optimizer instanceof Optimizer ? [optimizer] : []
     this.#scaler.loadStateDict(state, scaled)
@@ -51,22 +61,32 @@ export class MixedPrecision {
    * so all leave the same steps out. `clip` sees the gradients unscaled.
    */
   update(optimizer: TaskOptimizer, clip: () => void): void {
-    if (this.#scaler === undefined) {
+    if (this.#scaler === undefined && this.#guard === undefined) {
       clip()
       optimizer.step()
       return
     }
-    if (!(optimizer instanceof Optimizer)) {
-      throw new UsageError("precision 'f16' needs an optimizer of optim: sgd or adamw")
+    if (!(optimizer instanceof Optimizer) || !optimizer.skips) {
+      const what = this.#scaler ? "precision 'f16'" : "nonFinite: 'skip'"
+      throw new UsageError(`${what} needs an optimizer of optim: sgd or adamw`)
     }
+    this.#guard?.step(optimizer, clip)
+    if (this.#scaler === undefined) return
     this.#scaler.unscale_(optimizer)
     clip()
     this.#scaler.step(optimizer)
     this.#scaler.update()
   }
 
-  /** The scale and the steps left out so far. WAITS for the device. */
+  /** f32 [found, …] of the latest step, on the device: was it left out? Undefined where nobody asked, or before the first. */
+  get found(): Tensor | undefined {
+    if (!this.#skips) return undefined
+    return this.#guard?.record ?? this.#scaler?.stateDict()['skip.0']
+  }
+
+  /** The scale and the steps left out so far; undefined where none can be. WAITS for the device. */
   async lossScale(): Promise<LossScale | undefined> {
+    if (this.#guard) return { scale: undefined, skipped: await this.#guard.skipped() }
     if (this.#scaler === undefined) return undefined
     const [scale, skipped] = [this.#scaler.getScale(), this.#scaler.skippedSteps()]
     return { scale: await scale, skipped: await skipped }
@@ -74,5 +94,6 @@ export class MixedPrecision {
 
   dispose(): void {
     this.#scaler?.dispose()
+    this.#guard?.dispose()
   }
 }

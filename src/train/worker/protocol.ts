@@ -42,6 +42,8 @@ export interface BeginMessage {
   clipNorm: number | undefined
   gradNorm: boolean
   unusedParameters: UnusedParameters
+  /** Leave steps out whose gradients are not finite. */
+  skipNonFinite: boolean
   precision: Precision
   lr: number | undefined
   bucketBytes: number
@@ -184,7 +186,9 @@ export interface RunReply {
   position: DataPosition
   /** Lines for the user. */
   notes: string[]
-  /** After these steps; undefined where no loss is scaled. */
+  /** Which of these steps were left out; undefined where nobody asked for it. */
+  skipped: boolean[] | undefined
+  /** After these steps; undefined where no loss is scaled and no step left out. */
   lossScale: LossScale | undefined
   /** The task's metrics of these steps, summed. */
   metrics: Record<string, number>

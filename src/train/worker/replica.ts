@@ -134,7 +134,7 @@ export class Replica {
     const optimizer: unknown = inTask('task.optimizer', () => this.#task.optimizer(tensors, named))
     requireOptimizer(optimizer)
     if (message.lr !== undefined) optimizer.lr = message.lr
-    this.#precision = new MixedPrecision(message.precision, device)
+    this.#precision = new MixedPrecision(message.precision, device, message.skipNonFinite)
     if (message.checkpoints) {
       optimizerState(optimizer)
       if (rank === 0) this.#snapshots = new SnapshotWriter(device)
@@ -161,6 +161,7 @@ export class Replica {
       clipNorm: message.clipNorm,
       gradNorm: message.gradNorm,
       precision: this.#precision,
+      skipNonFinite: message.skipNonFinite,
       totalSteps,
       graph,
       group,

@@ -40,6 +40,7 @@ export interface StepParts {
   /** Measure the gradients' norm also without clipping. */
   gradNorm: boolean
   precision: MixedPrecision
+  skipNonFinite: boolean
   totalSteps: number | undefined
   /** Captures the step when it can be captured. */
   graph: boolean
@@ -95,8 +96,9 @@ export class Stepper {
 
   /** Trains up to `count` steps; ends early where all ranks agreed to. */
   async run({ from, count, epochs }: RunMessage): Promise<RunReply> {
-    const { feed, device, optimizer, control } = this.#parts
+    const { feed, device, optimizer, control, skipNonFinite } = this.#parts
     const losses = zeros([count], { device })
+    const skipped = skipNonFinite ? zeros([count], { device }) : undefined
     try {
       let done = 0
       let samples = 0
@@ -114,6 +116,7 @@ export class Stepper {
           ended = 'unequal'
           break
         }
+        this.#noteSkip(skipped, done)
         samples += taken.samples
         done++
         if (votes.ended && epochs !== undefined && feed.epoch + 1 >= epochs) ended = 'epochs'
@@ -130,6 +133,7 @@ export class Stepper {
         ended,
         position,
         notes: this.#graph?.takeNotes() ?? [],
+        skipped: skipped && Array.from(await skipped.data(), Boolean).slice(0, done),
         lossScale: await this.#parts.precision.lossScale(),
         metrics: await this.#metrics.take(),
         gradNorm: done > 0 ? await this.#gradNorm?.item() : undefined,
@@ -137,7 +141,15 @@ export class Stepper {
       }
     } finally {
       losses.dispose()
+      skipped?.dispose()
     }
+  }
+
+  /** Puts into `skipped`, on the device, whether the latest step was left out. */
+  #noteSkip(skipped: Tensor | undefined, slot: number): void {
+    const { found } = this.#parts.precision
+    if (skipped === undefined || found === undefined) return
+    scope(() => noGrad(() => skipped.narrow(0, slot, 1).copy_(found.narrow(0, 0, 1))))
   }
 
   /** Everything between two turns of the event loop. */
