@@ -8,3 +8,4 @@ export {
   type TokenFileOptions,
   tokenFile,
 } from './token-file.js'
+export { type Tokenizer, type WriteTokensOptions, writeTokens } from './write-tokens.js'
