@@ -92,6 +92,16 @@ print(*sorted({p.track_event.name for p in trace.packet if p.track_event.track_u
     },
   )
 
+  it('of captured steps, also where the capture lies in it, has replays with device times', async () => {
+    const plain = await train({ run: 'plain', graph: true })
+    const { result } = await train({ graph: true, profile: { from: 2, to: 12 } })
+    expect(result.hash).toBe(plain.result.hash)
+    const window = read('profile-2-12.bin')
+    expect(new Set(marks(window)).size).toBe(11)
+    const replays = window.events.filter((event) => event.kind === 'graph' && event.deviceNs > 0)
+    expect(replays.length).toBeGreaterThan(2)
+  })
+
   it('of a run that is stopped in it holds the steps that were taken', async () => {
     const trainer = { stop: () => {} }
     const made = new Trainer({
