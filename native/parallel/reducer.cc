@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <deque>
+#include <optional>
 
 #include "autograd/leaf.h"
 #include "dispatch/work_log.h"
@@ -20,10 +21,8 @@ constexpr uint64_t kNoOrder = ~uint64_t{0};
 
 }  // namespace
 
-struct Reducer::Bucket {
-  DType dtype = DType::kF32;
-  Tensor flat;  // slice of the arena
-  std::vector<int> params;
+struct Reducer::Bucket : BucketLayout {
+  Tensor flat;                // slice of the arena; undefined with shards
   std::vector<Tensor> views;  // of flat, the place of each parameter's gradient
   int open = 0;               // parameters still without this pass's gradient
   std::shared_ptr<fabric::Work> work;
@@ -38,6 +37,7 @@ struct Reducer::Shared {
   std::vector<Tensor> params;
   std::vector<HookHandle> hooks;
   ReducerOptions options;
+  std::optional<GradientShards> shards;
   std::vector<Bucket> buckets;
   std::vector<int> bucket_of;   // parameter -> bucket
   std::vector<char> got;        // gradient since the step began
@@ -77,6 +77,9 @@ Reducer::Reducer(std::shared_ptr<fabric::Group> group, int rank, std::vector<Ten
     fail(ErrorCode::kDevice, "rank %d's parameters are on %s, its device is %s", rank,
          device.name().c_str(), shared_->group->device(rank).name().c_str());
   }
+  if (options.shards.group) {
+    shared_->shards.emplace(options.shards, options.replicas, shared_->params, options.timeout_ms);
+  }
   size_t count = shared_->params.size();
   shared_->got.assign(count, 0);
   shared_->got_now.assign(count, 0);
@@ -112,34 +115,31 @@ void Reducer::lay_out(const std::vector<int>& order) {
   s.buckets.clear();
   s.bucket_of.assign(s.params.size(), -1);
   s.stats.bytes = 0;
-  // Cut in order; a change of dtype cuts too, since a collective has one.
-  int64_t bytes = 0;
-  for (int p : order) {
-    const Tensor& param = s.params[static_cast<size_t>(p)];
-    auto size = param.numel() * static_cast<int64_t>(dtype_bytes(param.dtype()));
-    int64_t limit = s.buckets.size() <= 1 ? s.options.first_bucket_bytes : s.options.bucket_bytes;
-    if (s.buckets.empty() || s.buckets.back().dtype != param.dtype() ||
-        (bytes > 0 && bytes + size > limit)) {
-      s.buckets.emplace_back();
-      s.buckets.back().dtype = param.dtype();
-      bytes = 0;
+  const BucketLimits limits{s.options.first_bucket_bytes, s.options.bucket_bytes};
+  const std::vector<BucketLayout> layouts =
+      cut_buckets(s.params, order, limits, s.group ? s.group->size() : 1);
+  for (const BucketLayout& layout : layouts) {
+    for (int p : layout.params) {
+      const auto i = static_cast<size_t>(p);
+      s.bucket_of[i] = static_cast<int>(s.buckets.size());
+      s.stats.bytes += static_cast<uint64_t>(s.params[i].numel()) * dtype_bytes(layout.dtype);
     }
-    s.buckets.back().params.push_back(p);
-    s.bucket_of[static_cast<size_t>(p)] = static_cast<int>(s.buckets.size() - 1);
-    bytes += size;
-    s.stats.bytes += static_cast<uint64_t>(size);
+    s.buckets.push_back({layout});
+  }
+  if (s.shards && s.stats.steps > 0) {
+    s.shards->lay_out_again(layouts);
+  } else if (s.shards) {
+    s.shards->lay_out(layouts);
   }
   for (Bucket& bucket : s.buckets) {
-    int64_t count = 0;
-    for (int p : bucket.params) count += s.params[static_cast<size_t>(p)].numel();
-    bucket.flat = ops::full({count}, 0, bucket.dtype, s.device());
+    if (s.shards) break;
+    bucket.flat = ops::full({bucket.count}, 0, bucket.dtype, s.device());
     work_log::log(Work::kArenaFill, Op::full, bucket.flat);
     if (s.group) bucket.flat->storage->use_on(s.group->stream(s.rank));
-    int64_t at = 0;
-    for (int p : bucket.params) {
-      const Dims& shape = s.params[static_cast<size_t>(p)].shape();
-      bucket.views.push_back(make_view(bucket.flat, shape, contiguous_strides(shape), at));
-      at += element_count(shape);
+    for (size_t k = 0; k < bucket.params.size(); ++k) {
+      const Dims& shape = s.params[static_cast<size_t>(bucket.params[k])].shape();
+      bucket.views.push_back(
+          make_view(bucket.flat, shape, contiguous_strides(shape), bucket.places[k]));
     }
   }
   s.stats.buckets = s.buckets.size();
@@ -148,6 +148,10 @@ void Reducer::lay_out(const std::vector<int>& order) {
 
 void Reducer::lend_arena() {
   Shared& s = *shared_;
+  if (s.shards) {
+    for (const Tensor& p : s.params) replace_grad(p, Tensor());
+    return;
+  }
   for (Bucket& bucket : s.buckets) {
     for (size_t k = 0; k < bucket.params.size(); ++k) {
       lend_grad(s.params[static_cast<size_t>(bucket.params[k])], bucket.views[k], true);
@@ -161,10 +165,11 @@ void Reducer::give_zeros() {
     for (size_t k = 0; k < bucket.params.size(); ++k) {
       const auto p = static_cast<size_t>(bucket.params[k]);
       if (s.got[p]) continue;
+      s.got[p] = 1;
+      if (s.shards) continue;  // which take zeros where there is no gradient
       ops::fill_(bucket.views[k], 0);
       work_log::log(Work::kArenaFill, Op::fill_, bucket.views[k]);
       lend_grad(s.params[p], bucket.views[k], false);
-      s.got[p] = 1;
     }
   }
 }
@@ -179,6 +184,7 @@ void Reducer::begin(BackwardMode mode, uint64_t vote) {
     s.got.assign(s.params.size(), 0);
     if (!s.order_known) s.seen_order.clear();
     for (Bucket& bucket : s.buckets) bucket.work.reset();
+    if (s.shards) s.shards->abandon();
     lend_arena();  // the user may have dropped or replaced grad (zeroGrad)
     s.open_gradients();
     s.step_open = true;
@@ -211,6 +217,7 @@ void Reducer::submit_ready() {
 void Reducer::submit(Bucket& bucket) {
   Shared& s = *shared_;
   if (s.alone()) return;
+  if (s.shards) return s.shards->submit(static_cast<size_t>(&bucket - s.buckets.data()), s.vote);
   fabric::CollectiveArgs args;
   args.kind = fabric::CollectiveKind::kAllReduce;
   args.op = fabric::ReduceOp::kAvg;
@@ -249,7 +256,10 @@ uint64_t Reducer::finish() {
   if (s.alone()) return votes;
 
   auto start = std::chrono::steady_clock::now();
-  for (Bucket& bucket : s.buckets) bucket.work->wait_launched();
+  if (s.shards) s.shards->wait_launched();
+  for (Bucket& bucket : s.buckets) {
+    if (bucket.work) bucket.work->wait_launched();
+  }
   s.stats.host_wait_ms +=
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 
@@ -259,7 +269,9 @@ uint64_t Reducer::finish() {
   Shared::Timing timing;
   if (timed) timing = {fabric::Event(s.device(), true), fabric::Event(s.device(), true)};
   if (timed) timing.before.record(compute);
+  if (s.shards) votes = all_votes(votes | s.shards->stream_wait(compute));
   for (Bucket& bucket : s.buckets) {
+    if (!bucket.work) continue;
     bucket.work->stream_wait(compute);
     votes |= bucket.work->votes();
   }
@@ -269,7 +281,22 @@ uint64_t Reducer::finish() {
     if (s.timings.size() > 64) stats();
   }
   if (timed && !s.order_known && s.mode != BackwardMode::kAccumulate) agree_on_order();
+  if (s.shards && !s.next_order.empty()) lay_out(std::exchange(s.next_order, {}));
   return votes;
+}
+
+/// The votes of all ranks, from those of this rank's shard group.
+uint64_t Reducer::all_votes(uint64_t votes) {
+  Shared& s = *shared_;
+  if (!s.options.replicas.group || s.device().capturing()) return votes;
+  fabric::CollectiveArgs args;
+  args.kind = fabric::CollectiveKind::kBarrier;
+  args.stream = &current_stream(s.device());
+  args.vote = votes;
+  auto work = s.options.replicas.group->submit(s.options.replicas.rank, std::move(args),
+                                               s.options.timeout_ms);
+  work->wait_launched();
+  return votes | work->votes();
 }
 
 void Reducer::abandon() {
@@ -277,6 +304,15 @@ void Reducer::abandon() {
   s.step_open = false;
   s.open_gradients();
   for (Bucket& bucket : s.buckets) bucket.work.reset();
+  if (s.shards) s.shards->abandon();
+}
+
+GradientShards& Reducer::shards() {
+  Shared& s = *shared_;
+  if (!s.shards) fail(ErrorCode::kUsage, "this reducer keeps gradients whole on every rank");
+  if (!s.order_known) fail(ErrorCode::kUsage, "shards are known once a step was reduced");
+  s.shards->move_params();
+  return *s.shards;
 }
 
 void Reducer::agree_on_order() {

@@ -14,6 +14,9 @@
 //    backward.
 //  - In a kReduce pass a parameter's gradient is closed once it is there: a second pass that reaches
 //    it before the step ends is a UsageError, since the bucket may be reducing.
+//  - With shards (gradient_shards.h) nothing is lent: a bucket's gradients are reduce-scattered and
+//    the leaves have none afterwards. The order is agreed on in the first step before anybody reads a
+//    shard.
 //  - What breaks it: a rank that skips a step; the others' finish() ends with
 //    CollectiveTimeoutError, or with the error that the coordinator passes to Group::abort.
 #pragma once
@@ -24,6 +27,7 @@
 
 #include "core/tensor.h"
 #include "fabric/group.h"
+#include "parallel/gradient_shards.h"
 
 namespace weft {
 
@@ -32,6 +36,9 @@ struct ReducerOptions {
   int64_t first_bucket_bytes = 1 << 20;  ///< small, so that the first reduction starts early
   int64_t timeout_ms = 30'000;
   bool zero_unused = false;  ///< a parameter without a gradient gets zeros, instead of an error
+  /// Where this rank keeps its shard of the gradients; no group: gradients are whole on every rank.
+  GroupPlace shards;
+  GroupPlace replicas;  ///< the ranks with the same shard, where there are some
 };
 
 struct ReducerStats {
@@ -79,6 +86,10 @@ class Reducer {
   /// Throws UsageError when it is no permutation of the parameters, or a step is open.
   void set_order(const std::vector<int>& order);
 
+  /// This rank's shards, parameters moved into them; they stay the reducer's. Once the order is known.
+  /// Throws UsageError before that, and where there are none.
+  GradientShards& shards();
+
  private:
   struct Bucket;
   struct Shared;
@@ -89,6 +100,7 @@ class Reducer {
   void submit_ready();
   void submit(Bucket& bucket);
   void agree_on_order();
+  uint64_t all_votes(uint64_t votes);
 
   std::shared_ptr<Shared> shared_;
 };

@@ -1,8 +1,10 @@
 // The gradient reducer of one rank (native/parallel/reducer.h) as the trainer's workers use it: a
 // flat arena for all gradients, averaged over the group bucket by bucket while the backward pass
-// goes on. The parameters' `grad` are views of the arena from the first begin() on.
+// goes on. The parameters' `grad` are views of the arena from the first begin() on; with shards they have none after
+// a step, and the averages of this rank's share alone are kept.
 import { native } from '../native/addon.js'
-import type { Tensor } from '../tensor/tensor.js'
+import { keep } from '../tensor/scope/scope.js'
+import { Tensor } from '../tensor/tensor.js'
 
 /** How a reducer is made. */
 export interface ReducerOptions {
@@ -15,6 +17,40 @@ export interface ReducerOptions {
   timeoutMs: number
   /** A parameter without a gradient in a step gets zeros, instead of a UsageError. */
   unusedZero?: boolean
+  /** Keep only this rank's share of the gradients: its place in the group over which they are cut. */
+  shards?: GroupPlace | undefined
+  /** The ranks with the same share, over which it is averaged; where there are any. */
+  replicas?: GroupPlace | undefined
+}
+
+/** A rank of a group, by the group's id. */
+export interface GroupPlace {
+  group: number
+  rank: number
+}
+
+/** A run of elements of one parameter that is one rank's. */
+export interface ShardPiece {
+  /** In the group over which gradients are cut. */
+  rank: number
+  bucket: number
+  /** Index among the parameters. */
+  parameter: number
+  /** First element, in the flattened parameter. */
+  parameterOffset: number
+  /** First element, in the rank's block of the bucket. */
+  shardOffset: number
+  count: number
+}
+
+/** This rank's share: a block of each bucket. */
+export interface Shards {
+  /** Averaged gradients, flat, one tensor a bucket; every step overwrites them. */
+  gradients: Tensor[]
+  /** Parameters, flat, one tensor a bucket; the model's parameters are views of the same memory. */
+  parameters: Tensor[]
+  /** Of all ranks: each parameter whole. */
+  pieces: ShardPiece[]
 }
 
 /** What the next backward pass is: one that only adds up, or the last of a step. */
@@ -22,12 +58,15 @@ export type BackwardMode = 'accumulate' | 'reduce'
 
 const modes: Record<BackwardMode, number> = { accumulate: 0, reduce: 1 }
 
+const noPlace: GroupPlace = { group: 0, rank: 0 }
+
 /** Averages gradients over the ranks of a group. */
 export class GradientReducer {
   #id: number
 
   constructor(options: ReducerOptions) {
     const { group, rank, parameters, bucketBytes, timeoutMs, unusedZero = false } = options
+    const { shards = noPlace, replicas = noPlace } = options
     const handles = Float64Array.from(parameters, (parameter) => parameter.handle)
     this.#id = native.reducerCreate(
       group,
@@ -36,6 +75,10 @@ export class GradientReducer {
       bucketBytes,
       timeoutMs,
       unusedZero ? 1 : 0,
+      shards.group,
+      shards.rank,
+      replicas.group,
+      replicas.rank,
     )
   }
 
@@ -80,6 +123,39 @@ export class GradientReducer {
   /** Takes over another run's order before the first step; the same on every rank. Throws UsageError unless it fits. */
   setOrder(order: readonly number[]): void {
     native.reducerSetOrder(this.#id, Float64Array.from(order))
+  }
+
+  /**
+   * This rank's share, known from the first finish() or setOrder() on; the caller owns the tensors. The parameters move
+   * into buckets at the first call. Throws UsageError where gradients are whole on every rank.
+   */
+  shards(): Shards {
+    const { gradients, parameters, pieces } = native.reducerShards(this.#id)
+    const tensors = (handles: Float64Array) =>
+      Array.from(handles, (handle) => keep(Tensor.from(handle)))
+    const piece = (at: number): ShardPiece => ({
+      rank: pieces[at]!,
+      bucket: pieces[at + 1]!,
+      parameter: pieces[at + 2]!,
+      parameterOffset: pieces[at + 3]!,
+      shardOffset: pieces[at + 4]!,
+      count: pieces[at + 5]!,
+    })
+    return {
+      gradients: tensors(gradients),
+      parameters: tensors(parameters),
+      pieces: Array.from({ length: pieces.length / 6 }, (_, i) => piece(6 * i)),
+    }
+  }
+
+  /** After every rank has updated its share: submits the all-gathers that bring it to the others. Never waits. */
+  beginGather(): void {
+    native.reducerGather(this.#id, 0)
+  }
+
+  /** BLOCKS until all ranks have come, at most the timeout; the current stream waits for all parameters then. */
+  finishGather(): void {
+    native.reducerGather(this.#id, 1)
   }
 
   /** Gives the arena back; gradients stay until replaced. Idempotent. */

@@ -324,6 +324,10 @@ export interface Addon extends BenchFunctions, GroupFunctions {
     bucketBytes: number,
     timeoutMs: number,
     unusedZero: number,
+    shards: number,
+    shardRank: number,
+    replicas: number,
+    replicaRank: number,
   ): number
   /** Before each backward pass; mode 0 accumulate, 1 reduce, 2 absent. */
   reducerBegin(id: number, mode: number, vote: number): void
@@ -346,6 +350,17 @@ export interface Addon extends BenchFunctions, GroupFunctions {
   /** Order of the parameters in the arena; empty until the ranks have agreed on it. */
   reducerOrder(id: number): Float64Array
   reducerSetOrder(id: number, order: Float64Array): void
+  /**
+   * Handles of this rank's block of each bucket, and six numbers a piece of any rank: rank, bucket, parameter, offset
+   * in it, offset in the block, elements. Moves the parameters into their buckets.
+   */
+  reducerShards(id: number): {
+    gradients: Float64Array
+    parameters: Float64Array
+    pieces: Float64Array
+  }
+  /** 0: submits the all-gathers of the parameters; 1: blocks until every rank has come (bounded). */
+  reducerGather(id: number, finish: number): void
   reducerDispose(id: number): void
 
   /** Begins a capture on the devices' compute streams; returns the graph's id. */

@@ -101,6 +101,14 @@ export class GradScaler {
     known.stage = 'stepped'
   }
 
+  /**
+   * Where every rank has a part of the gradients: two tensors, after unscale_, of whose elements all ranks must take the
+   * largest before step(), so that an overflow in one part leaves the step out everywhere. They stay the scaler's.
+   */
+  overflowState(optimizer: AnyOptimizer): Tensor[] {
+    return [this.#state, this.#of(optimizer).record]
+  }
+
   /** Lets the scale shrink where an overflow was found, or grow. Call it after every step. Enqueues and returns. */
   update(): void {
     noGrad(() => ampUpdate(this.#state, this.#growth))

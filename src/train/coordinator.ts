@@ -9,10 +9,12 @@ import { packageVersion } from '../native/load.js'
 import { requireSameHash, requireSameState } from './agreement.js'
 import { Checkpoints } from './checkpoints.js'
 import { ChoiceKeeper } from './choice-keeper.js'
+import { closeRun } from './closing.js'
 import { Crew } from './crew.js'
 import { earlyStopOf } from './early-stop.js'
 import type { TrainEvent, TrainResult } from './events.js'
 import { FlightRecorder } from './flight-recorder.js'
+import { TrainMesh } from './mesh.js'
 import { locateTask } from './module-loader.js'
 import {
   type CheckedOptions,
@@ -29,7 +31,6 @@ import { findResumption, type Resumption } from './resume.js'
 import { checkpointsFolder, RunDirectory, trimMetrics } from './run-directory.js'
 import { thisProcess, writeFailure, writeResult } from './run-outcome.js'
 import { writePlot } from './run-plot.js'
-import { trainResult } from './run-result.js'
 import { sinkRun } from './sinks/run-settings.js'
 import type { RunEnd } from './sinks/sink.js'
 import { Sinks } from './sinks/sinks.js'
@@ -93,13 +94,14 @@ export class Coordinator {
     const fabric = await this.#openFabric()
     const { multiprocessors } = this.#options
     const group = fabric.group(undefined, multiprocessors === undefined ? {} : { multiprocessors })
+    const mesh = this.#mesh(group)
     const flight = new FlightRecorder(fabric)
     const crew = new Crew({
       devices: fabric.devices.map((device) => device.name),
       stallMs: this.#options.stallMs,
       abortGroup: (error) => {
         flight.take() // before the abort ends the calls that it is to tell of
-        group.abort(error)
+        mesh.abort(error)
       },
     })
     this.#crew = crew
@@ -109,7 +111,7 @@ export class Coordinator {
     const restoreTf32 = applyTf32(this.#options.precision)
     try {
       const loaded = await this.#load(crew, fabric, location)
-      const totalSteps = await this.#begin(crew, group, loaded)
+      const totalSteps = await this.#begin(crew, group, mesh, loaded)
       const directory = await this.#openDirectory(fabric, loaded, location.source)
       if (directory.path) flight.start()
       const result = await this.#train(crew, fabric, directory, { ...loaded, totalSteps })
@@ -132,6 +134,7 @@ export class Coordinator {
       flight.close()
       this.#directory?.close()
       await Promise.all([sinks.close(end), crew.destroy()])
+      mesh.dispose()
       group.dispose()
       this.#crew = undefined
     }
@@ -160,7 +163,12 @@ export class Coordinator {
   }
 
   /** Rank 0's weights go to all ranks; returns the steps of the whole run where they are known. */
-  async #begin(crew: Crew, group: Group, { task, settings }: Omit<Loaded, 'totalSteps'>) {
+  async #begin(
+    crew: Crew,
+    group: Group,
+    mesh: TrainMesh,
+    { task, settings }: Omit<Loaded, 'totalSteps'>,
+  ) {
     const { bucketMegabytes, timeoutMs, lr, graph, checkpoint, gradNorm, unusedParameters } =
       this.#options
     const { batchSize, accumulate, clipNorm, steps } = settings
@@ -184,6 +192,7 @@ export class Coordinator {
       epochs: settings.epochs,
       checkpoints: checkpoint !== undefined,
       resume: from && resumeState(from, settings, crew.size, rank),
+      sharding: mesh.place(rank),
     }))
     requireSameHash(
       replies.map((reply) => reply.hash),
@@ -192,6 +201,16 @@ export class Coordinator {
     const { totalSteps, epochSteps } = replies[0]!
     settleEvaluation(settings, epochSteps)
     return totalSteps
+  }
+
+  /** The groups over which the run's state is cut and copied. */
+  #mesh(group: Group): TrainMesh {
+    try {
+      return new TrainMesh(group, this.#options.mesh, this.#options.graph)
+    } catch (error) {
+      group.dispose()
+      throw error
+    }
   }
 
   async #openFabric(): Promise<Fabric> {
@@ -296,7 +315,12 @@ export class Coordinator {
     }
     await training.evaluate()
     if (!stopped) await checkpoints?.last(training)
-    return await this.#close(crew, fabric, directory, { task, recorder, stopped })
+    return closeRun({
+      ...{ crew, fabric, directory, task, recorder, stopped },
+      options: this.#options,
+      choices: this.#choices,
+      emit: this.#emit,
+    })
   }
 
   /** Says from where the run goes on, and what will not be as without an interruption. */
@@ -338,41 +362,6 @@ export class Coordinator {
         settings: { batchSize, accumulate, bucketMegabytes, totalSteps: totalSteps ?? null },
       },
       emit: this.#emit,
-    })
-  }
-
-  /** Compares the replicas, lets the task finish, and writes weights and snapshot. */
-  async #close(
-    crew: Crew,
-    fabric: Fabric,
-    directory: RunDirectory,
-    { task, recorder, stopped }: { task: LoadReply; recorder: Recorder; stopped: boolean },
-  ): Promise<TrainResult> {
-    const wanted = this.#options.saveWeights && directory.path !== undefined
-    const replies = await crew.sendAll<'collect'>((rank) => ({
-      kind: 'collect',
-      weights: wanted && rank === 0,
-    }))
-    const { weights } = replies[0]!
-    if (weights) {
-      const step = String(recorder.steps)
-      await directory.weights(weights, { format: 'weft', task: task.task, step })
-    }
-    if (task.finishes) {
-      const { lines } = await crew.send<'finish'>(0, { kind: 'finish' })
-      for (const line of lines) this.#emit({ kind: 'print', line })
-    }
-    await this.#choices?.close()
-    if (directory.path) await directory.snapshot(fabric.snapshot().bytes)
-    await crew.sendAll<'close'>(() => ({ kind: 'close' }))
-    return trainResult({
-      task,
-      recorder,
-      precision: precisionOf(this.#options.precision),
-      hashes: replies.map((reply) => reply.hash),
-      devices: fabric.devices.map((device) => device.name),
-      stopped,
-      run: directory.path,
     })
   }
 

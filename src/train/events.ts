@@ -1,6 +1,7 @@
 // What a run tells while it goes on: typed events, in order, to the one listener that TrainerOptions
 // names. The CLI shows them; tests count them. Nothing in the library prints.
 import type { NativeDevice } from '../native/types.js'
+import type { DeviceUse } from './memory-use.js'
 import type { Precision } from './precision.js'
 
 /** How a run stands after a chunk of steps. */
@@ -94,6 +95,8 @@ export interface TrainResult {
   replicasEqual: boolean
   /** SHA-256 of rank 0's parameters and buffers. */
   hash: string
+  /** What the run kept on each rank's device. */
+  memory: DeviceUse[]
   /** Loss of each step that this fit() took, mean over ranks: those before a resume are not among them. */
   losses: number[]
   /** Seconds spent in steps. */

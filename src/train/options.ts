@@ -6,6 +6,7 @@ import { UsageError } from '../native/errors.js'
 import { checkpointSchema } from './checkpoint-options.js'
 import type { TrainEvent } from './events.js'
 import { loopSchema } from './loop-options.js'
+import { meshSchema } from './mesh.js'
 import { precisions } from './precision.js'
 import { profileSchema } from './profile-window.js'
 import { sinkSchema } from './sinks/sink-options.js'
@@ -48,6 +49,7 @@ function makeSchema({ z }: typeof Zod) {
     saveWeights: z.boolean().default(true),
     ...sinkSchema({ z } as typeof Zod),
     ...loopSchema({ z } as typeof Zod),
+    ...meshSchema({ z } as typeof Zod),
     ...checkpointSchema({ z } as typeof Zod),
     ...profileSchema({ z } as typeof Zod),
     onEvent: z.custom<(event: TrainEvent) => void>((f) => typeof f === 'function').optional(),
@@ -74,6 +76,8 @@ let schema: Schema | undefined
  *  - plugins: as openFabric takes them; 'ringallreduce' reduces gradients in kernels where it is chosen
  *  - dataThread: each rank's `task.data` runs on a thread of its own, so that collating does not hold steps up. It must
  *    yield arrays of the host; the module is loaded there once more
+ *  - mesh: { replicate, shard }: of replicate × shard devices, each of `shard` keeps a share of gradients and optimizer
+ *    state alone (ZeRO-1 and -2); { shard: 'all' }: every device another share. Needs optim.adamw or optim.sgd
  *  - multiprocessors: of each device, that reductions in kernels may fill; the others are left to the step
  *  - bucketMegabytes: gradients reduced at a time; timeoutMs: how long a rank waits for the others
  *  - stallMs: the run fails when no rank finishes a step for so long

@@ -40,6 +40,7 @@ interface RunConfig {
 const kept = [
   'devices',
   'virtual',
+  'mesh',
   'graph',
   'precision',
   'lr',

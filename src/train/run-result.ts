@@ -2,15 +2,15 @@
 import type { TrainResult } from './events.js'
 import { lossScaleFields, type Precision } from './precision.js'
 import type { Recorder } from './recorder.js'
-import type { LoadReply } from './worker/protocol.js'
+import type { CollectReply, LoadReply } from './worker/protocol.js'
 
 /** The parts of it. */
 export interface ResultParts {
   task: Pick<LoadReply, 'unit' | 'tokensPerSample'>
   recorder: Recorder
   precision: Precision
-  /** Of the replicas, by rank. */
-  hashes: readonly string[]
+  /** What the ranks told, in their order. */
+  replies: readonly Pick<CollectReply, 'hash' | 'memory'>[]
   devices: string[]
   stopped: boolean
   run: string | undefined
@@ -24,9 +24,9 @@ function tokenRate(samplesPerSecond: number, task: ResultParts['task']): number 
 
 /** The result. */
 export function trainResult(parts: ResultParts): TrainResult {
-  const { task, recorder, precision, hashes, devices, stopped, run } = parts
+  const { task, recorder, precision, replies, devices, stopped, run } = parts
   const { seconds, samplesPerSecond, communicationShare } = recorder.meter.totals()
-  const hash = hashes[0]!
+  const { hash } = replies[0]!
   return {
     steps: recorder.steps,
     loss: recorder.losses.at(-1) ?? Number.NaN,
@@ -37,8 +37,9 @@ export function trainResult(parts: ResultParts): TrainResult {
     communicationShare,
     precision,
     ...lossScaleFields(recorder.lossScale),
-    replicasEqual: hashes.every((each) => each === hash),
+    replicasEqual: replies.every((reply) => reply.hash === hash),
     hash,
+    memory: replies.map(({ memory }) => memory),
     losses: recorder.losses,
     trainSeconds: seconds,
     devices,

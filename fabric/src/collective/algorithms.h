@@ -17,7 +17,8 @@ Algorithm copy_oneshot_algorithm();
 /// Every rank fetches its blocks from whoever has them: gather, scatter, all-to-all, send-receive.
 Algorithm copy_direct_algorithm();
 
-/// Largest payload of a rank for which the table takes copy-oneshot.
+/// Largest payload of a rank (its longer buffer) for which the table takes copy-oneshot: an all-reduce
+/// and a reduce-scatter of one buffer then have the same bits.
 inline constexpr uint64_t kOneshotBytes = 64 << 10;
 
 /// Bounds the operations of a call, whatever its size.

@@ -27,8 +27,22 @@ std::vector<Algorithm> built_in_algorithms() {
   return {copy_ring_algorithm(), copy_oneshot_algorithm(), copy_direct_algorithm()};
 }
 
-const std::vector<Choice>& ChoiceTable::built_in() {
-  static const std::vector<Choice> lines = {
+namespace {
+
+/// A size is one rank's block, and a reduce-scatter is to change its order of sums where an all-reduce of the
+/// whole buffer does.
+std::vector<Choice> small_reduce_scatters() {
+  constexpr int kMostRanks = 64;
+  std::vector<Choice> lines;
+  for (int ranks = 1; ranks <= kMostRanks; ++ranks) {
+    lines.push_back({CollectiveKind::kReduceScatter, "copy-oneshot",
+                     kOneshotBytes / static_cast<uint64_t>(ranks), ranks, ranks});
+  }
+  return lines;
+}
+
+std::vector<Choice> built_in_lines() {
+  std::vector<Choice> lines = {
       {CollectiveKind::kBarrier, "copy-oneshot"},
       {CollectiveKind::kAllReduce, "copy-oneshot", kOneshotBytes},
       {CollectiveKind::kBroadcast, "copy-oneshot", kOneshotBytes},
@@ -43,6 +57,15 @@ const std::vector<Choice>& ChoiceTable::built_in() {
       {CollectiveKind::kSendReceive, "copy-direct"},
       {CollectiveKind::kAllToAllUneven, "copy-direct"},
   };
+  const std::vector<Choice> small = small_reduce_scatters();
+  lines.insert(lines.begin(), small.begin(), small.end());
+  return lines;
+}
+
+}  // namespace
+
+const std::vector<Choice>& ChoiceTable::built_in() {
+  static const std::vector<Choice> lines = built_in_lines();
   return lines;
 }
 

@@ -34,8 +34,24 @@ std::shared_ptr<Reducer> reducer_at(Frame& f) {
   return it->second.reducer;
 }
 
+/// A group and a rank of it at `at`; 0: none.
+GroupPlace place_at(Frame& f, size_t at) {
+  const auto id = static_cast<uint32_t>(f.integer(at, 4294967295.0));
+  if (id == 0) return {};
+  return {find_group(id), static_cast<int>(f.integer(at + 1, 65535))};
+}
+
+napi_value make_numbers(napi_env env, const std::vector<double>& numbers) {
+  void* data = nullptr;
+  napi_value buffer = make_buffer(env, numbers.size() * sizeof(double), &data);
+  std::copy(numbers.begin(), numbers.end(), static_cast<double*>(data));
+  napi_value out = nullptr;
+  WEFT_NAPI(napi_create_typedarray(env, napi_float64_array, numbers.size(), buffer, 0, &out));
+  return out;
+}
+
 // reducerCreate(group: number, rank: number, parameters: Float64Array, bucketBytes, timeoutMs,
-// unusedZero: 0 | 1): number
+// unusedZero: 0 | 1, shards: group or 0, rank, replicas: group or 0, rank): number
 napi_value reducer_create(Frame& f) {
   auto group = find_group(static_cast<uint32_t>(f.integer(0, 4294967295.0)));
   napi_typedarray_type type;
@@ -53,6 +69,8 @@ napi_value reducer_create(Frame& f) {
   options.first_bucket_bytes = std::min<int64_t>(options.first_bucket_bytes, options.bucket_bytes);
   options.timeout_ms = f.signed_integer(4);
   options.zero_unused = f.integer(5, 1) != 0;
+  options.shards = place_at(f, 6);
+  options.replicas = place_at(f, 8);
   auto reducer = std::make_shared<Reducer>(std::move(group), static_cast<int>(f.integer(1, 65535)),
                                            std::move(params), options);
   std::lock_guard<std::mutex> guard(table().mutex);
@@ -94,12 +112,44 @@ napi_value reducer_stats(Frame& f) {
 // reducerOrder(id: number): Float64Array; empty until the ranks have agreed on it
 napi_value reducer_order(Frame& f) {
   const std::vector<int> order = reducer_at(f)->order();
-  void* data = nullptr;
-  napi_value buffer = make_buffer(f.env, order.size() * sizeof(double), &data);
-  std::copy(order.begin(), order.end(), static_cast<double*>(data));
-  napi_value out = nullptr;
-  WEFT_NAPI(napi_create_typedarray(f.env, napi_float64_array, order.size(), buffer, 0, &out));
+  return make_numbers(f.env, {order.begin(), order.end()});
+}
+
+// reducerShards(id: number): {gradients, parameters: Float64Array of handles, a bucket each; pieces:
+// Float64Array, six numbers each: rank, bucket, parameter, offset in it, offset in the shard, elements}
+napi_value reducer_shards(Frame& f) {
+  GradientShards& shards = reducer_at(f)->shards();
+  auto handles_of = [&](const std::vector<Tensor>& tensors) {
+    std::vector<double> handles;
+    for (const Tensor& t : tensors) handles.push_back(static_cast<double>(f.adopt(t)));
+    return make_numbers(f.env, handles);
+  };
+  std::vector<double> pieces;
+  for (int rank = 0; rank < shards.ranks(); ++rank) {
+    for (const ShardPiece& p : shards.pieces(rank)) {
+      for (const int64_t n : {int64_t{rank}, int64_t{p.bucket}, int64_t{p.param}, p.param_offset,
+                              p.shard_offset, p.count}) {
+        pieces.push_back(static_cast<double>(n));
+      }
+    }
+  }
+  napi_value out = make_object(f.env);
+  set(f.env, out, "gradients", handles_of(shards.gradients()));
+  set(f.env, out, "parameters", handles_of(shards.params()));
+  set(f.env, out, "pieces", make_numbers(f.env, pieces));
   return out;
+}
+
+// reducerGather(id: number, finish: 0 | 1): void; submits the all-gathers of the parameters, then (1)
+// blocks until all ranks have come
+napi_value reducer_gather(Frame& f) {
+  GradientShards& shards = reducer_at(f)->shards();
+  if (f.integer(1, 1) == 0) {
+    shards.begin_gather();
+  } else {
+    shards.finish_gather();
+  }
+  return nullptr;
 }
 
 // reducerSetOrder(id: number, order: Float64Array): void
@@ -137,6 +187,7 @@ constexpr Function kFunctions[] = {
     {"reducerFinish", entry<reducer_finish>}, {"reducerAbandon", entry<reducer_abandon>},
     {"reducerStats", entry<reducer_stats>},   {"reducerDispose", entry<reducer_dispose>},
     {"reducerOrder", entry<reducer_order>},   {"reducerSetOrder", entry<reducer_set_order>},
+    {"reducerShards", entry<reducer_shards>}, {"reducerGather", entry<reducer_gather>},
 };
 
 }  // namespace

@@ -14,6 +14,9 @@ import type { Tensor } from '../../tensor/tensor.js'
 import type { Batch, HostBatch } from '../task.js'
 import { type StepBatches, toDevice } from './batches.js'
 
+/** Runs what enqueues work of this rank; inside a capture when it is the rank's turn. */
+export type Turn = (body: () => void) => void
+
 /** What a captured step is made of. */
 export interface CapturedParts {
   group: number
@@ -24,8 +27,8 @@ export interface CapturedParts {
   passes: (batches: Batch[], taken: StepBatches, loss: Tensor) => void
   /** Waits for the reduction; returns all ranks' votes. */
   finish: () => number
-  /** Clips and updates the parameters. */
-  update: () => void
+  /** Clips and updates the parameters; what it enqueues goes into turns, and between them it may wait for other ranks. */
+  update: (turn: Turn) => void
   /** Forgets a reduction that began. */
   abandon: () => void
 }
@@ -96,7 +99,7 @@ export class CapturedStep {
   #capture(taken: StepBatches): number {
     const { group, rank, timeoutMs, passes, finish, update, abandon } = this.#parts
     const capture = native.groupCaptureJoin(group, rank, timeoutMs)
-    const turn = (body: () => void) => {
+    const turn: Turn = (body) => {
       native.groupCaptureEnter(capture, rank)
       body()
       native.groupCaptureLeave(capture, rank)
@@ -109,7 +112,7 @@ export class CapturedStep {
           passes(this.#inputs, taken, this.loss)
         })
         finish()
-        turn(update)
+        update(turn)
       })
     } catch (error) {
       failure = error ?? new Error('unknown')

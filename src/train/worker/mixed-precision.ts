@@ -61,19 +61,31 @@ export class MixedPrecision {
    * so all leave the same steps out. `clip` sees the gradients unscaled.
    */
   update(optimizer: TaskOptimizer, clip: () => void): void {
-    if (this.#scaler === undefined && this.#guard === undefined) {
-      clip()
-      optimizer.step()
-      return
-    }
+    this.unscale(optimizer)
+    clip()
+    this.apply(optimizer)
+  }
+
+  /**
+   * The first part of update(): looks at the gradients, and unscales them. Returns tensors of which the ranks must take
+   * the largest elements before apply(), where each has a part of the gradients alone.
+   */
+  unscale(optimizer: TaskOptimizer): Tensor[] {
+    if (this.#scaler === undefined && this.#guard === undefined) return []
     if (!(optimizer instanceof Optimizer) || !optimizer.skips) {
       const what = this.#scaler ? "precision 'f16'" : "nonFinite: 'skip'"
       throw new UsageError(`${what} needs an optimizer of optim: sgd or adamw`)
     }
-    this.#guard?.step(optimizer, clip)
-    if (this.#scaler === undefined) return
-    this.#scaler.unscale_(optimizer)
-    clip()
+    this.#guard?.look(optimizer)
+    if (this.#guard) return [this.#guard.record]
+    this.#scaler?.unscale_(optimizer)
+    return this.#scaler?.overflowState(optimizer) ?? []
+  }
+
+  /** The last part of update(): the step, unless it is to be left out. */
+  apply(optimizer: TaskOptimizer): void {
+    if (!(optimizer instanceof Optimizer)) return optimizer.step()
+    if (this.#scaler === undefined) return optimizer.step({ skip: this.#guard?.record })
     this.#scaler.step(optimizer)
     this.#scaler.update()
   }

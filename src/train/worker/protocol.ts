@@ -2,7 +2,9 @@
 // import it; it holds no state. The words that they share are in control.ts, errors in error-record.ts.
 import type { Manifest } from '../../checkpoint/manifest.js'
 import type { SafetensorsEntry } from '../../checkpoint/safetensors.js'
+import type { GroupPlace } from '../../fabric/reducer.js'
 import type { UnusedParameters } from '../loop-options.js'
+import type { DeviceUse } from '../memory-use.js'
 import type { LossScale, Precision } from '../precision.js'
 import type { SharedArrays, TaskDefaults } from '../task.js'
 import type { ErrorRecord } from './error-record.js'
@@ -57,6 +59,15 @@ export interface BeginMessage {
   /** Checkpoints will be asked for. */
   checkpoints: boolean
   resume: ResumeState | undefined
+  /** Where this rank keeps its share of gradients and optimizer state; undefined: it keeps all. */
+  sharding: RankSharding | undefined
+}
+
+/** A rank's place in a mesh. */
+export interface RankSharding {
+  shards: GroupPlace
+  /** Undefined where every rank has another share. */
+  replicas: GroupPlace | undefined
 }
 
 /** What a rank takes over from a checkpoint. */
@@ -234,6 +245,7 @@ export interface EvaluateReply {
 
 export interface CollectReply {
   hash: string
+  memory: DeviceUse
   weights?: Record<string, SafetensorsEntry>
 }
 

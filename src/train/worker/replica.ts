@@ -5,11 +5,14 @@ import { noGrad } from '../../autograd/no-grad.js'
 import { OPTIMIZER, WEIGHTS } from '../../checkpoint/manifest.js'
 import { setDefaultDevice } from '../../fabric/devices.js'
 import { Group } from '../../fabric/group.js'
+import { deviceMemory } from '../../fabric/memory.js'
+import type { RankGroup } from '../../fabric/rank-group.js'
 import { GradientReducer } from '../../fabric/reducer.js'
 import { UsageError } from '../../native/errors.js'
 import type { Module } from '../../nn/module.js'
 import { generatorState, manualSeed, setGeneratorState } from '../../tensor/operators/random.js'
 import type { Tensor } from '../../tensor/tensor.js'
+import { bytesOf, type DeviceUse } from '../memory-use.js'
 import { importTask } from '../module-loader.js'
 import { type SharedArrays, type Task, type TaskOptimizer, taskOf } from '../task.js'
 import { Feed } from './batches.js'
@@ -40,13 +43,32 @@ import {
   optimizerTensors,
   restoreOptimizer,
   restoreWeights,
+  scalerTensors,
 } from './restore.js'
+import { ShardedOptimizer } from './sharded-optimizer.js'
+import { ShardedState } from './sharded-state.js'
 import { makeShared } from './shared-arrays.js'
 import { SnapshotWriter } from './snapshot.js'
 import { buffersOf, entriesOf, hashState, type NamedTensor, parametersOf } from './state.js'
 import { Stepper } from './step.js'
 import { inTask } from './task-call.js'
 import { requireModel, requireOptimizer } from './task-checks.js'
+
+/** What a rank steps with. */
+interface Begun {
+  stepper: Stepper
+  reducer: GradientReducer
+  feed: Feed
+  optimizer: TaskOptimizer
+  sharding: Sharding | undefined
+}
+
+/** Of a rank that keeps a share of gradients and optimizer state. */
+interface Sharding {
+  sharded: ShardedOptimizer
+  state: ShardedState
+  calls: RankGroup
+}
 
 /** A rank's part of a run. */
 export class Replica {
@@ -57,9 +79,7 @@ export class Replica {
   #model!: Module
   #state!: { parameters: NamedTensor[]; buffers: NamedTensor[] }
   #precision!: MixedPrecision
-  #begun:
-    | { stepper: Stepper; reducer: GradientReducer; feed: Feed; optimizer: TaskOptimizer }
-    | undefined
+  #begun: Begun | undefined
   #shared: SharedArrays = {}
   #snapshots: SnapshotWriter | undefined
   readonly #dataThread: DataThread | undefined
@@ -130,17 +150,19 @@ export class Replica {
       bucketBytes,
       timeoutMs,
       unusedZero: message.unusedParameters === 'zero',
+      ...message.sharding,
     })
     const optimizer: unknown = inTask('task.optimizer', () => this.#task.optimizer(tensors, named))
     requireOptimizer(optimizer)
     if (message.lr !== undefined) optimizer.lr = message.lr
+    const sharding = this.#sharding(message, reducer, optimizer, tensors)
     this.#precision = new MixedPrecision(message.precision, device, message.skipNonFinite)
     if (message.checkpoints) {
       optimizerState(optimizer)
       if (rank === 0) this.#snapshots = new SnapshotWriter(device)
     }
     const feed = new Feed((epoch) => this.#data('train', epoch, batchSize), accumulate)
-    if (resume) await this.#resume(resume, optimizer, reducer, feed)
+    if (resume) await this.#resume(resume, { optimizer, reducer, feed, sharding })
     else await feed.open()
     const epochSteps = feed.length === undefined ? undefined : Math.ceil(feed.length / accumulate)
     const totalSteps =
@@ -166,8 +188,9 @@ export class Replica {
       graph,
       group,
       timeoutMs,
+      sharding,
     })
-    this.#begun = { stepper, reducer, feed, optimizer }
+    this.#begun = { stepper, reducer, feed, optimizer, sharding }
     return { hash, totalSteps, epochSteps }
   }
 
@@ -178,19 +201,20 @@ export class Replica {
 
   /** Tells this rank's state between two steps; rank 0 begins to write its tensors. */
   async checkpoint({ folder, metadata }: CheckpointMessage): Promise<CheckpointReply> {
-    const { optimizer, feed, reducer } = this.#begun!
+    const { optimizer, feed, reducer, sharding } = this.#begun!
     const { parameters, buffers } = this.#state
+    const cut = await sharding?.state.gather()
     const { seed, offset } = generatorState(this.#place.device)
     const reply: CheckpointReply = {
       random: { seed: String(seed), offset: String(offset) },
       position: feed.position,
-      optimizer: optimizerRecord(optimizer, this.#names()),
+      optimizer: { ...optimizerRecord(optimizer, this.#names()), ...sharding?.state.record },
       gradientOrder: reducer.order() ?? null,
       lr: optimizer.lr,
     }
     const files = {
       [WEIGHTS]: [...parameters, ...buffers],
-      [OPTIMIZER]: optimizerTensors(optimizer, this.#precision),
+      [OPTIMIZER]: [...(cut ?? optimizerTensors(optimizer)), ...scalerTensors(this.#precision)],
     }
     await this.#snapshots?.begin(folder, files, metadata)
     return reply
@@ -219,7 +243,8 @@ export class Replica {
   async collect({ weights }: CollectMessage): Promise<CollectReply> {
     const { parameters, buffers } = this.#state
     const { hash, entries } = await hashState([...parameters, ...buffers], weights)
-    return weights ? { hash, weights: entries } : { hash }
+    const reply = { hash, memory: this.#memory() }
+    return weights ? { ...reply, weights: entries } : reply
   }
 
   /** Runs the task's own ending. */
@@ -241,10 +266,39 @@ export class Replica {
     await this.#begun?.feed.close()
     await this.#dataThread?.close()
     this.#begun?.stepper.dispose()
+    this.#begun?.sharding?.sharded.dispose()
     this.#begun?.reducer.dispose()
     this.#precision?.dispose()
     this.#begun = undefined
     return {}
+  }
+
+  /** What it takes to keep a share alone, where the run asks for it. */
+  #sharding(
+    { sharding, timeoutMs }: BeginMessage,
+    reducer: GradientReducer,
+    optimizer: TaskOptimizer,
+    tensors: Tensor[],
+  ): Sharding | undefined {
+    if (sharding === undefined) return undefined
+    const { group, rank } = sharding.shards
+    const sharded = new ShardedOptimizer(reducer, rank, optimizer, tensors)
+    const calls = Group.attach(group).rank(rank)
+    return { sharded, calls, state: new ShardedState(sharded, calls, timeoutMs) }
+  }
+
+  #memory(): DeviceUse {
+    const { device } = this.#place
+    const { parameters, buffers } = this.#state
+    const { reducer, optimizer, sharding } = this.#begun!
+    const stepping = sharding?.sharded.isOpen ? sharding.sharded.open().own : optimizer
+    return {
+      device,
+      peakBytes: deviceMemory(device).peakAllocatedBytes,
+      parameterBytes: bytesOf([...parameters, ...buffers].map(({ tensor }) => tensor)),
+      gradientBytes: sharding ? bytesOf(sharding.sharded.gradients) : reducer.stats().bytes,
+      optimizerBytes: bytesOf(Object.values(stepping.stateDict?.().tensors ?? {})),
+    }
   }
 
   #names(): Map<Tensor, string> {
@@ -254,13 +308,19 @@ export class Replica {
   /** Goes on where a checkpoint stands. Random state comes last: nothing after this draws before the first step. */
   async #resume(
     resume: ResumeState,
-    optimizer: TaskOptimizer,
-    reducer: GradientReducer,
-    feed: Feed,
+    { optimizer, reducer, feed, sharding }: Omit<Begun, 'stepper'>,
   ): Promise<void> {
     const { rank, device } = this.#place
-    await restoreOptimizer(resume, optimizer, this.#precision, this.#names(), device)
-    if (resume.gradientOrder) reducer.setOrder(resume.gradientOrder)
+    const trained = this.#state.parameters.filter(({ tensor }) => tensor.requiresGrad)
+    // Shares are cut by the order, so one that the checkpoint does not tell is not left to the first step.
+    const backwards = sharding && trained.map((_, i) => trained.length - 1 - i)
+    const order = resume.gradientOrder ?? backwards
+    if (order) reducer.setOrder(order)
+    const cut = sharding && {
+      state: sharding.state,
+      optimizer: sharding.sharded.open().own,
+    }
+    await restoreOptimizer(resume, optimizer, this.#precision, this.#names(), device, cut)
     await feed.openAt(resume.data)
     if (resume.random) {
       const { seed, offset } = resume.random

@@ -13,6 +13,8 @@ import type { Tensor } from '../../tensor/tensor.js'
 import type { TaskOptimizer } from '../task.js'
 import type { MixedPrecision } from './mixed-precision.js'
 import type { OptimizerRecord, ResumeState } from './protocol.js'
+import type { Elementwise } from './sharded-optimizer.js'
+import type { ShardedState } from './sharded-state.js'
 import type { NamedTensor } from './state.js'
 import { inTask } from './task-call.js'
 
@@ -38,18 +40,18 @@ export async function restoreWeights(
 /** Before the names of a loss scaler's tensors in the optimizer's file. */
 const SCALER = 'precision.'
 
-/** The tensors of the optimizer's file: the optimizer's, and those of the loss scaler where there is one. */
-export function optimizerTensors(
-  optimizer: TaskOptimizer,
-  precision: MixedPrecision,
-): NamedTensor[] {
-  const named = (tensors: Record<string, Tensor>, prefix: string) =>
-    Object.entries(tensors).map(([name, tensor]) => ({ name: prefix + name, tensor }))
-  return [...named(optimizerState(optimizer).tensors, ''), ...named(precision.stateDict(), SCALER)]
-}
+const named = (tensors: Record<string, Tensor>, prefix: string): NamedTensor[] =>
+  Object.entries(tensors).map(([name, tensor]) => ({ name: prefix + name, tensor }))
+
+/** The optimizer's tensors of its file. */
+export const optimizerTensors = (optimizer: TaskOptimizer) =>
+  named(optimizerState(optimizer).tensors, '')
+
+/** Those of the loss scaler, where there is one: they follow the optimizer's. */
+export const scalerTensors = (precision: MixedPrecision) => named(precision.stateDict(), SCALER)
 
 /**
- * Loads the state of the optimizer and of the loss scaler. Throws CheckpointError naming what differs from the
+ * Loads the state of the optimizer, or of this rank's share of it, and of the loss scaler. Throws CheckpointError naming what differs from the
  * optimizer that was saved.
  */
 export async function restoreOptimizer(
@@ -58,6 +60,7 @@ export async function restoreOptimizer(
   precision: MixedPrecision,
   names: Map<Tensor, string>,
   device: string,
+  sharded: { state: ShardedState; optimizer: Elementwise } | undefined,
 ): Promise<void> {
   const now = optimizerRecord(optimizer, names)
   const differs = optimizerDifference(saved, now)
@@ -68,15 +71,22 @@ export async function restoreOptimizer(
   const scaler: Record<string, Tensor> = {}
   const reader = await SafetensorsReader.open(join(folder, OPTIMIZER))
   try {
-    for (const name of reader.header.tensors.keys()) {
+    const saves = [...reader.header.tensors.keys()]
+    const cut = sharded === undefined ? [] : saves.filter((name) => !name.startsWith(SCALER))
+    for (const name of saves) {
+      if (cut.includes(name)) continue
       const { dtype, shape, bytes } = await reader.read(name)
       const tensor = fromBytes(bytes, { dtype, shape, device })
       if (name.startsWith(SCALER)) scaler[name.slice(SCALER.length)] = tensor
       else tensors[name] = tensor
     }
-    const state: OptimizerState = { ...saved, tensors }
-    inTask('task.optimizer', () => optimizer.loadStateDict?.(state))
-    precision.loadStateDict(scaler, optimizer)
+    if (sharded === undefined) {
+      const state: OptimizerState = { ...saved, tensors }
+      inTask('task.optimizer', () => optimizer.loadStateDict?.(state))
+    } else {
+      await sharded.state.load(saved, cut, async (name) => (await reader.read(name)).bytes)
+    }
+    precision.loadStateDict(scaler, sharded?.optimizer ?? optimizer)
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
     throw new CheckpointError(`${folder} does not fit the task: ${error.message}`, { path: folder })

@@ -19,12 +19,10 @@ export class SkipGuard {
     this.#scale = keep(tensor([1, 0, 0], { dtype: 'f32', device }))
   }
 
-  /** Looks at the gradients; `between` sees them before the step, which changes nothing where one is not finite. */
-  step(optimizer: Optimizer, between: () => void): void {
+  /** Looks at the gradients. A step that is given `record` as its `skip` changes nothing then where one is not finite. */
+  look(optimizer: Optimizer): void {
     const grads = optimizer.parameters().flatMap((p) => (p.requiresGrad ? (p.grad ?? []) : []))
     noGrad(() => ampUnscale(grads, this.#scale, this.record))
-    between()
-    optimizer.step({ skip: this.record })
   }
 
   /** Steps left out so far. WAITS for the device. */

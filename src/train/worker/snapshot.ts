@@ -12,10 +12,13 @@ import { disposeAll, keep } from '../../tensor/scope/scope.js'
 import type { Tensor } from '../../tensor/tensor.js'
 import type { WriterReply, WriterRequest } from './file-writer.js'
 import type { SnapshotEnd } from './protocol.js'
-import type { NamedTensor } from './state.js'
+import type { NamedBytes, NamedTensor } from './state.js'
+
+/** A tensor that is to be saved, or what was read of one already. */
+export type Saved = NamedTensor | NamedBytes
 
 /** The files of a checkpoint, by name: the tensors of each. */
-export type SnapshotFiles = Record<typeof WEIGHTS | typeof OPTIMIZER, NamedTensor[]>
+export type SnapshotFiles = Record<typeof WEIGHTS | typeof OPTIMIZER, Saved[]>
 
 /** Of every device: computes, and copies to the host. */
 const [COMPUTE, COPY_OUT] = [0, 3]
@@ -23,16 +26,18 @@ const [COMPUTE, COPY_OUT] = [0, 3]
 /** Small tensors are read and written together up to so many bytes: a message for each would cost more than the bytes. */
 const PIECE_BYTES = 4 << 20
 
+const specOf = (saved: Saved) => ('tensor' in saved ? saved.tensor : saved)
+
 /** The tensors in order, small ones together. */
-function piecesOf(tensors: Tensor[]): Tensor[][] {
-  const pieces: Tensor[][] = []
+function piecesOf(list: Saved[]): Saved[][] {
+  const pieces: Saved[][] = []
   let room = 0
-  for (const tensor of tensors) {
-    const bytes = byteLength(tensor)
+  for (const saved of list) {
+    const bytes = byteLength(specOf(saved))
     const last = pieces.at(-1)
-    if (last !== undefined && bytes <= room) last.push(tensor)
+    if (last !== undefined && bytes <= room) last.push(saved)
     else {
-      pieces.push([tensor])
+      pieces.push([saved])
       room = PIECE_BYTES
     }
     room -= bytes
@@ -40,14 +45,19 @@ function piecesOf(tensors: Tensor[]): Tensor[][] {
   return pieces
 }
 
-function joined(buffers: ArrayBuffer[]): Uint8Array {
-  const out = new Uint8Array(buffers.reduce((sum, buffer) => sum + buffer.byteLength, 0))
+function joined(parts: Uint8Array[]): Uint8Array {
+  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0))
   let at = 0
-  for (const buffer of buffers) {
-    out.set(new Uint8Array(buffer), at)
-    at += buffer.byteLength
+  for (const part of parts) {
+    out.set(part, at)
+    at += part.byteLength
   }
   return out
+}
+
+function tensorsOf(files: SnapshotFiles): Tensor[] {
+  const lists = Object.values(files).flat()
+  return lists.flatMap((saved) => ('tensor' in saved ? [saved.tensor] : []))
 }
 
 /** Writes one snapshot at a time. */
@@ -86,7 +96,7 @@ export class SnapshotWriter {
       )
       .then((end) => {
         this.#ended = { ...end, seconds: (performance.now() - started) / 1000 }
-        if (copies) disposeAll(Object.values(copies).flatMap((list) => list.map((c) => c.tensor)))
+        if (copies) disposeAll(tensorsOf(copies))
         this.#busy = undefined
       })
     this.#busy = writing
@@ -119,10 +129,11 @@ export class SnapshotWriter {
   /** Copies of all tensors, enqueued on the compute stream; undefined where there is no memory for them. */
   #copy(files: SnapshotFiles): SnapshotFiles | undefined {
     const made: Tensor[] = []
-    const copyOf = ({ name, tensor }: NamedTensor) => {
-      const copy = keep(noGrad(() => tensor.clone()))
+    const copyOf = (saved: Saved): Saved => {
+      if (!('tensor' in saved)) return saved
+      const copy = keep(noGrad(() => saved.tensor.clone()))
       made.push(copy)
-      return { name, tensor: copy }
+      return { name: saved.name, tensor: copy }
     }
     try {
       return { [WEIGHTS]: files[WEIGHTS].map(copyOf), [OPTIMIZER]: files[OPTIMIZER].map(copyOf) }
@@ -142,15 +153,20 @@ export class SnapshotWriter {
     }
   }
 
-  async #writeFile(path: string, tensors: NamedTensor[], metadata: Record<string, string>) {
+  async #writeFile(path: string, list: Saved[], metadata: Record<string, string>) {
     await this.#ask({ kind: 'open', path })
-    const specs = tensors.map(({ name, tensor: { dtype, shape } }) => [name, { dtype, shape }])
+    const specs = list.map((saved) => {
+      const { dtype, shape } = specOf(saved)
+      return [saved.name, { dtype, shape }]
+    })
     const head = safetensorsHead(specs as Parameters<typeof safetensorsHead>[0], metadata)
     await this.#ask({ kind: 'write', bytes: head })
-    for (const piece of piecesOf(tensors.map(({ tensor }) => tensor))) {
-      const reading = withStream(this.#copies, () => piece.map((tensor) => tensor.bytes()))
-      const buffers = await Promise.all(reading)
-      const bytes = buffers.length === 1 ? new Uint8Array(buffers[0]!) : joined(buffers)
+    for (const piece of piecesOf(list)) {
+      const read = async (saved: Saved) =>
+        'tensor' in saved ? new Uint8Array(await saved.tensor.bytes()) : saved.bytes
+      const reading = withStream(this.#copies, () => piece.map(read))
+      const parts = await Promise.all(reading)
+      const bytes = parts.length === 1 ? parts[0]! : joined(parts)
       await this.#ask({ kind: 'write', bytes }, [bytes.buffer as ArrayBuffer])
     }
     const { digest } = await this.#ask({ kind: 'close' })

@@ -11,6 +11,11 @@ export interface NamedTensor {
   tensor: Tensor
 }
 
+/** Elements on the host, by name. */
+export interface NamedBytes extends SafetensorsEntry {
+  name: string
+}
+
 const named = (entries: Iterable<[string, Tensor]>): NamedTensor[] =>
   Array.from(entries, ([name, tensor]) => ({ name, tensor }))
 

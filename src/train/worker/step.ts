@@ -4,6 +4,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { noGrad } from '../../autograd/no-grad.js'
 import { deviceIndex } from '../../fabric/devices.js'
+import type { RankGroup } from '../../fabric/rank-group.js'
 import type { GradientReducer } from '../../fabric/reducer.js'
 import { native } from '../../native/addon.js'
 import { UsageError, WeftError } from '../../native/errors.js'
@@ -13,10 +14,13 @@ import { keep, scope } from '../../tensor/scope/scope.js'
 import type { Tensor } from '../../tensor/tensor.js'
 import type { Batch, HostBatch, Task, TaskOptimizer } from '../task.js'
 import { disposeBatch, type Feed, type StepBatches, toDevice } from './batches.js'
+import type { Turn } from './captured-step.js'
 import { CONTROL_BEATS, CONTROL_STEPS, passGate } from './control.js'
 import { GraphMode } from './graph-mode.js'
 import type { MixedPrecision } from './mixed-precision.js'
 import { packVote, type RunMessage, type RunReply, readVotes, type VoteResult } from './protocol.js'
+import type { ShardedOptimizer } from './sharded-optimizer.js'
+import { shardedUpdate } from './sharded-update.js'
 import type { NamedTensor } from './state.js'
 import { inTask } from './task-call.js'
 import { requireFactor, requireLoss } from './task-checks.js'
@@ -47,6 +51,8 @@ export interface StepParts {
   /** Id of the group. */
   group: number
   timeoutMs: number
+  /** Where this rank keeps a share of gradients and optimizer state. */
+  sharding: { sharded: ShardedOptimizer; calls: RankGroup } | undefined
 }
 
 /** Trains one replica. */
@@ -82,7 +88,7 @@ export class Stepper {
       timeoutMs,
       passes: (batches, taken, loss) => this.#passes(batches, taken, loss, 0),
       finish: () => this.#finish(),
-      update: () => this.#update(),
+      update: (turn) => this.#update(turn),
       abandon: () => reducer.abandon(),
     })
   }
@@ -176,7 +182,7 @@ export class Stepper {
       this.#passes(taken.batches, taken, sum, vote)
     })
     const votes = readVotes(this.#finish())
-    if (!votes.unequal) this.#update()
+    if (!votes.unequal) this.#update((body) => body())
     return votes
   }
 
@@ -231,8 +237,14 @@ export class Stepper {
   }
 
   /** Clips the averaged gradients and updates the parameters. */
-  #update(): void {
-    const { optimizer, clipNorm, precision } = this.#parts
+  #update(turn: Turn): void {
+    const { optimizer, clipNorm, precision, sharding, reducer, timeoutMs } = this.#parts
+    if (sharding !== undefined) {
+      const norm = this.#gradNorm
+      const parts = { ...sharding, reducer, precision, timeoutMs, clipNorm, norm }
+      shardedUpdate(parts, turn)
+      return
+    }
     const clip = () => {
       const norm = this.#gradNorm
       if (norm === undefined) return
@@ -240,7 +252,7 @@ export class Stepper {
       const limit = clipNorm ?? LARGEST_F32
       scope(() => noGrad(() => void norm.copy_(clipGradNorm(this.#parameters, limit))))
     }
-    inTask('task.optimizer', () => precision.update(optimizer, clip))
+    turn(() => inTask('task.optimizer', () => precision.update(optimizer, clip)))
   }
 
   #loss(batch: ReturnType<typeof toDevice>) {

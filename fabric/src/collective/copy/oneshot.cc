@@ -1,11 +1,12 @@
 // `copy-oneshot`: every rank fetches the inputs of all peers and combines them in rank order. The
-// table takes it for small all-reduces, small broadcasts and barriers.
+// table takes it for small all-reduces and reduce-scatters, small broadcasts and barriers.
 //
 // Design. Three phases, joined by events between the comm streams:
 //  1. Each comm stream, behind its producer, records `ready`; every comm stream waits for all of
 //     them. So inputs are complete and earlier collectives on the peers have passed.
-//  2. Each rank copies the peers' inputs to its own scratch and combines them, rank 0 first. The
-//     order of additions is the same at every rank and for every size: so are the bits.
+//  2. Each rank copies the peers' inputs (of a reduce-scatter: its own block of them) to its scratch
+//     and combines them, rank 0 first. The order of additions is the same at every rank and for every
+//     size: so are the bits.
 //  3. Each comm stream records `read`; every comm stream waits for all of them before its last step
 //     writes `out`. In place that write destroys an input, out of place the caller may do so as
 //     soon as its done event has passed; the wait covers both.
@@ -35,7 +36,7 @@ class OneshotCall final : public PreparedCall {
     here_.reserve(n_);
     for (Device* device : call.devices) here_.emplace_back(*device);
     if (bytes_ == 0 || n_ == 1) return;
-    const bool reduces = args_.kind == CollectiveKind::kAllReduce;
+    const bool reduces = args_.kind != CollectiveKind::kBroadcast;
     inbox_.resize(n_);
     lanes_.resize(n_ * n_);
     for (size_t q = 0; q < n_; ++q) {
@@ -55,7 +56,8 @@ class OneshotCall final : public PreparedCall {
     if (bytes_ == 0) return;
     if (args_.kind == CollectiveKind::kBroadcast) return broadcast();
     if (n_ == 1) return copy_within(call_, args_.out, args_.in, bytes_, comm(0));
-    if (!reduce_at_once()) all_reduce();
+    const bool scatters = args_.kind == CollectiveKind::kReduceScatter;
+    if (scatters || !reduce_at_once()) reduce(scatters);
   }
 
  private:
@@ -107,14 +109,18 @@ class OneshotCall final : public PreparedCall {
     return true;
   }
 
-  void all_reduce() {
+  /// `scatters`: rank q sums block q of the inputs alone.
+  void reduce(bool scatters) {
+    auto own = [&](size_t q, size_t r) -> const char* {  // what q needs of rank r's input
+      return static_cast<const char*>(call_.args[r].in) + (scatters ? q * bytes_ : 0);
+    };
     auto input = [&](size_t q, size_t r) -> const void* {  // rank r's input as rank q sees it
-      return r == q ? call_.args[q].in : inbox_[q] + r * stride();
+      return r == q ? own(q, q) : inbox_[q] + r * stride();
     };
     meet();
     for (size_t q = 0; q < n_; ++q) {
       for (size_t r = 0; r < n_; ++r) {
-        if (r != q) fetch(q, inbox_[q] + r * stride(), r, call_.args[r].in);
+        if (r != q) fetch(q, inbox_[q] + r * stride(), r, own(q, r));
       }
     }
     // The slot of rank q itself is free in its inbox: the partial result lies there.
@@ -150,6 +156,7 @@ bool supports(const CallShape& call) {
     case CollectiveKind::kBroadcast:
       return true;
     case CollectiveKind::kAllReduce:
+    case CollectiveKind::kReduceScatter:
       return call.op != ReduceOp::kAvg || is_floating(call.dtype);
     default:
       return false;

@@ -214,6 +214,46 @@ TEST_F(Algorithms, OneshotGivesTheSameBitsForEverySizeAndPath) {
   }
 }
 
+// A gradient that is reduced whole and one that is reduced in shards: the same bits.
+TEST_F(Algorithms, AReduceScatterHasTheBitsOfTheAllReduceOfTheSameBuffer) {
+  constexpr int kRanks = 4;
+  auto devices = host_devices(kRanks);
+  auto group = Group::create(devices);
+  for (const uint64_t block : {1u, 1'000u, 4'096u, 4'224u, 128u << 10}) {  // both algorithms
+    const uint64_t count = block * kRanks;
+    std::vector<Block*> ins, outs;
+    std::vector<CollectiveArgs> scatter(kRanks), reduce(kRanks);
+    for (int r = 0; r < kRanks; ++r) {
+      Stream& stream = devices[r]->compute();
+      ins.push_back(devices[r]->allocator().allocate(count * sizeof(float), stream));
+      outs.push_back(devices[r]->allocator().allocate(block * sizeof(float), stream));
+      host::enqueue(stream.handle(), [r, count, to = static_cast<float*>(ins[r]->ptr)] {
+        std::mt19937 random(7 + r);
+        std::normal_distribution<float> normal;
+        for (uint64_t i = 0; i < count; ++i) to[i] = normal(random);
+      });
+      scatter[r].kind = CollectiveKind::kReduceScatter;
+      scatter[r].op = reduce[r].op = ReduceOp::kAvg;
+      scatter[r].count = block;
+      reduce[r].count = count;
+      scatter[r].in = reduce[r].in = reduce[r].out = ins[r]->ptr;
+      scatter[r].out = outs[r]->ptr;
+      scatter[r].stream = reduce[r].stream = &stream;
+    }
+    for (auto& work : group->submit_all(scatter)) EXPECT_TRUE(work->synchronize(30'000));
+    for (auto& work : group->submit_all(reduce)) EXPECT_TRUE(work->synchronize(30'000));
+    for (int r = 0; r < kRanks; ++r) {
+      const auto* whole = static_cast<const float*>(ins[r]->ptr);
+      EXPECT_EQ(std::memcmp(whole + r * block, outs[r]->ptr, block * sizeof(float)), 0)
+          << block << " elements a rank, rank " << r;
+    }
+    for (int r = 0; r < kRanks; ++r) {
+      devices[r]->allocator().free(ins[r]);
+      devices[r]->allocator().free(outs[r]);
+    }
+  }
+}
+
 CallShape shape(CollectiveKind kind, uint64_t bytes, uint32_t group = 0) {
   CallShape call{kind};
   call.ranks = 4;
@@ -230,7 +270,9 @@ TEST_F(Algorithms, TheTableTakesOneshotForSmallAndRingForLarge) {
   EXPECT_EQ(name(CollectiveKind::kAllReduce, 4), "copy-oneshot");
   EXPECT_EQ(name(CollectiveKind::kAllReduce, 64 << 10), "copy-oneshot");
   EXPECT_EQ(name(CollectiveKind::kAllReduce, (64 << 10) + 4), "copy-ring");
-  EXPECT_EQ(name(CollectiveKind::kReduceScatter, 4), "copy-ring");
+  // Of four ranks: a quarter of the buffer is the size of the call.
+  EXPECT_EQ(name(CollectiveKind::kReduceScatter, 16 << 10), "copy-oneshot");
+  EXPECT_EQ(name(CollectiveKind::kReduceScatter, (16 << 10) + 4), "copy-ring");
   EXPECT_EQ(name(CollectiveKind::kBarrier, 0), "copy-oneshot");
 }
 

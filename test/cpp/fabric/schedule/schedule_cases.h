@@ -228,8 +228,8 @@ inline std::vector<ScheduleCase> cases() {
     add("copy-ring", kind, 40, whole);
     add("copy-ring", kind, 200'000, whole);  // several pieces
   }
-  for (auto kind :
-       {CollectiveKind::kAllReduce, CollectiveKind::kBroadcast, CollectiveKind::kBarrier}) {
+  for (auto kind : {CollectiveKind::kAllReduce, CollectiveKind::kReduceScatter,
+                    CollectiveKind::kBroadcast, CollectiveKind::kBarrier}) {
     add("copy-oneshot", kind, 40, whole);
   }
   for (auto kind : {CollectiveKind::kGather, CollectiveKind::kScatter, CollectiveKind::kAllToAll,
