@@ -23,10 +23,12 @@ import {
   checkpointLine,
   withCheckpoint,
 } from './train-checkpoints.js'
+import { addMeshFlags, type MeshFlags, memoryLines, withMesh } from './train-mesh.js'
 
 /** What commander makes of the flags. */
 interface TrainFlags
   extends CheckpointFlags,
+    MeshFlags,
     Pick<
       TrainerOptions,
       | 'steps'
@@ -143,6 +145,7 @@ export function trainCommand(program: Command): void {
       whole,
     )
     .option('--timeout-ms <ms>', 'how long a rank waits for the others', whole)
+  addMeshFlags(command, whole)
   addCheckpointFlags(command, { whole, decimal })
     .option('--run <name>', 'name of the folder that the run is written to')
     .option('--sink <names...>', `write figures there, too: ${sinkForms}`, sinkTexts)
@@ -167,7 +170,7 @@ async function train(task: string, flags: TrainFlags): Promise<void> {
     ...(sinks === undefined ? {} : { sinks }),
     // Commander makes `true` of a --no-run that was not given.
     ...((run as unknown) === true || run === undefined ? {} : { run }),
-    ...withCheckpoint(options),
+    ...withCheckpoint(withMesh(options)),
     onEvent: (event) => view.show(event),
   })
   const release = stopOnSignals(trainer, {
@@ -211,9 +214,16 @@ function resultLine(result: TrainResult) {
     precision: result.precision,
     ...(result.lossScale === undefined ? {} : { lossScale: result.lossScale }),
     ...(result.skippedSteps === undefined ? {} : { skippedSteps: result.skippedSteps }),
+    ...(result.lossScale === undefined
+      ? {}
+      : { lossScale: result.lossScale, skippedSteps: result.skippedSteps }),
+    ...(isCut(result) ? { memory: result.memory } : {}),
     ...(result.stopped ? { stopped: true } : {}),
   }
 }
+
+/** Are gradients and optimizer state cut over devices? */
+const isCut = ({ memory }: TrainResult) => memory.some(({ shards }) => shards > 1)
 
 /** 'images' → 'imagesPerSecond', 'text lines' → 'textLinesPerSecond'. */
 const rateName = (unit: string) =>
@@ -276,6 +286,7 @@ class TrainView {
     } else if (result.skippedSteps !== undefined) {
       this.note(`left out  ${result.skippedSteps} steps, whose gradients were not finite`)
     }
+    if (isCut(result)) for (const line of memoryLines(result.memory)) this.note(line)
     this.note(`replicas  ${replicas} on ${devices.length} device${devices.length > 1 ? 's' : ''}`)
     if (result.run) this.note(`written   ${relative(process.cwd(), result.run) || '.'}`)
   }

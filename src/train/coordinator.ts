@@ -94,14 +94,14 @@ export class Coordinator {
     const fabric = await this.#openFabric()
     const { multiprocessors } = this.#options
     const group = fabric.group(undefined, multiprocessors === undefined ? {} : { multiprocessors })
-    const mesh = this.#mesh(group)
+    let mesh: TrainMesh | undefined
     const flight = new FlightRecorder(fabric)
     const crew = new Crew({
       devices: fabric.devices.map((device) => device.name),
       stallMs: this.#options.stallMs,
       abortGroup: (error) => {
         flight.take() // before the abort ends the calls that it is to tell of
-        mesh.abort(error)
+        ;(mesh ?? group).abort(error)
       },
     })
     this.#crew = crew
@@ -110,6 +110,7 @@ export class Coordinator {
     let end: RunEnd = 'failed'
     const restoreTf32 = applyTf32(this.#options.precision)
     try {
+      mesh = new TrainMesh(group, this.#options.mesh, this.#options.graph)
       const loaded = await this.#load(crew, fabric, location)
       const totalSteps = await this.#begin(crew, group, mesh, loaded)
       const directory = await this.#openDirectory(fabric, loaded, location.source)
@@ -134,7 +135,7 @@ export class Coordinator {
       flight.close()
       this.#directory?.close()
       await Promise.all([sinks.close(end), crew.destroy()])
-      mesh.dispose()
+      mesh?.dispose()
       group.dispose()
       this.#crew = undefined
     }
@@ -201,16 +202,6 @@ export class Coordinator {
     const { totalSteps, epochSteps } = replies[0]!
     settleEvaluation(settings, epochSteps)
     return totalSteps
-  }
-
-  /** The groups over which the run's state is cut and copied. */
-  #mesh(group: Group): TrainMesh {
-    try {
-      return new TrainMesh(group, this.#options.mesh, this.#options.graph)
-    } catch (error) {
-      group.dispose()
-      throw error
-    }
   }
 
   async #openFabric(): Promise<Fabric> {

@@ -6,6 +6,8 @@ import type { Tensor } from '../tensor/tensor.js'
 /** Memory of one rank's device, in bytes. */
 export interface DeviceUse {
   device: string
+  /** Over so many ranks gradients and optimizer state are cut; 1: this one has them whole. */
+  shards: number
   /** The most that was allocated there at once, since the process opened the device: activations too. */
   peakBytes: number
   /** Parameters, trained or frozen, and buffers. */

@@ -84,10 +84,12 @@ export class MixedPrecision {
 
   /** The last part of update(): the step, unless it is to be left out. */
   apply(optimizer: TaskOptimizer): void {
-    if (!(optimizer instanceof Optimizer)) return optimizer.step()
-    if (this.#scaler === undefined) return optimizer.step({ skip: this.#guard?.record })
-    this.#scaler.step(optimizer)
-    this.#scaler.update()
+    if (!(optimizer instanceof Optimizer)) optimizer.step()
+    else if (this.#scaler === undefined) optimizer.step({ skip: this.#guard?.record })
+    else {
+      this.#scaler.step(optimizer)
+      this.#scaler.update()
+    }
   }
 
   /** f32 [found, …] of the latest step, on the device: was it left out? Undefined where nobody asked, or before the first. */

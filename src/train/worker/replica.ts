@@ -294,6 +294,7 @@ export class Replica {
     const stepping = sharding?.sharded.isOpen ? sharding.sharded.open().own : optimizer
     return {
       device,
+      shards: sharding?.calls.size ?? 1,
       peakBytes: deviceMemory(device).peakAllocatedBytes,
       parameterBytes: bytesOf([...parameters, ...buffers].map(({ tensor }) => tensor)),
       gradientBytes: sharding ? bytesOf(sharding.sharded.gradients) : reducer.stats().bytes,
