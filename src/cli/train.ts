@@ -214,9 +214,6 @@ function resultLine(result: TrainResult) {
     precision: result.precision,
     ...(result.lossScale === undefined ? {} : { lossScale: result.lossScale }),
     ...(result.skippedSteps === undefined ? {} : { skippedSteps: result.skippedSteps }),
-    ...(result.lossScale === undefined
-      ? {}
-      : { lossScale: result.lossScale, skippedSteps: result.skippedSteps }),
     ...(isCut(result) ? { memory: result.memory } : {}),
     ...(result.stopped ? { stopped: true } : {}),
   }

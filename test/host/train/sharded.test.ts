@@ -54,6 +54,8 @@ describe('a sharded run has the losses and weights of one that is not, bit by bi
       { graph: true, precision: 'f16', accumulate: 2 },
     ],
     ['with the norm measured', 4, { gradNorm: true }],
+    ['that leaves out steps that are not finite', 4, { nonFinite: 'skip' }],
+    ['that leaves them out, captured', 4, { nonFinite: 'skip', graph: true }],
     ['with fewer elements than ranks', 4, { task: taskFile('tiny'), clipNorm: 1e6 }],
     [
       'with captured steps and fewer elements than ranks',
