@@ -1,6 +1,7 @@
 // The flags of `weft train` for gradients and optimizer state that are cut over devices, and what is shown of the
 // memory. train.ts adds them to the command.
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
+import { UsageError } from '../native/errors.js'
 import type { DeviceUse } from '../train/memory-use.js'
 import { formatBytes } from './format-bytes.js'
 
@@ -21,12 +22,12 @@ export function addMeshFlags(command: Command, whole: (text: string) => number):
     .option('--replicate <count>', 'so many such sets of devices side by side', whole)
 }
 
-/** The flags with those for the mesh as the trainer's option. */
+/** The flags with those for the mesh as the trainer's option. Throws UsageError for one without the other. */
 export function withMesh<F extends MeshFlags>(flags: F) {
   const { shard, replicate, ...rest } = flags
   if (shard === undefined) {
     if (replicate === undefined) return rest
-    throw new InvalidArgumentError('--replicate goes with --shard.')
+    throw new UsageError('--replicate goes with --shard: over how many devices is the state cut?')
   }
   return { ...rest, mesh: { shard, ...(replicate === undefined ? {} : { replicate }) } }
 }

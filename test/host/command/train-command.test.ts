@@ -257,3 +257,30 @@ describe('a run that is killed', () => {
     expect((await train(['--best=error'])).errors).toMatch(/accuracy:max/)
   })
 })
+
+describe('--shard', () => {
+  it('tells the memory of each device, and what gradients and state take of it', async () => {
+    const whole = resultOf(await train(['--steps=3', '--no-run']))
+    expect(whole.memory).toBeUndefined()
+    const ended = await train(['--steps=3', '--shard=all', '--no-run'])
+    const result = resultOf(ended)
+    expect(result.loss).toBe(whole.loss)
+    expect(result.memory.map((use: { device: string }) => use.device)).toEqual(names)
+    for (const [rank, name] of names.entries()) {
+      const line = ended.lines.find((each) => each.includes(`${name}: parameters`))!
+      expect(line.startsWith(rank === 0 ? 'memory    ' : '          ')).toBe(true)
+      expect(line).toMatch(/gradients [\d.]+ KiB, optimizer state [\d.]+ KiB; at most [\d.]+ .iB/)
+      const { optimizerBytes, gradientBytes } = result.memory[rank]
+      expect(optimizerBytes).toBeGreaterThan(0)
+      expect(optimizerBytes).toBeLessThanOrEqual(2 * gradientBytes)
+    }
+  })
+
+  it('refuses a mesh that the devices do not make, and half of one', async () => {
+    const wrong = await train(['--steps=3', '--shard=3'])
+    expect(wrong.errors).toMatch(/shard 3 does not make 2 devices/)
+    const half = await train(['--steps=3', '--replicate=2'])
+    expect(half.errors).toMatch(/--replicate goes with --shard/)
+    expect([wrong.code, half.code]).toEqual([2, 2])
+  })
+})
