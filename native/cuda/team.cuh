@@ -132,12 +132,16 @@ void launch_rows(int64_t rows, int64_t cols, int pack, Launch&& launch) {
   }
 }
 
-/// True when rows of `cols` elements that start at these addresses are equally far from 16-byte
-/// alignment, row by row.
+/// True when rows that start at these addresses are as many elements from the alignment of packs of
+/// kPack<T>, row by row. The others' elements may be smaller than T.
 template <typename T, typename... P>
 bool same_phase(const T* first, const P*... others) {
-  auto phase = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16; };
-  return phase(first) % sizeof(T) == 0 && ((phase(others) == phase(first)) && ... && true);
+  auto bytes = [](const void* p, size_t each) {
+    return reinterpret_cast<uintptr_t>(p) % (each * kPack<T>);
+  };
+  const uintptr_t phase = bytes(first, sizeof(T));
+  if (phase % sizeof(T) != 0) return false;
+  return ((bytes(others, sizeof(P)) == phase / sizeof(T) * sizeof(P)) && ... && true);
 }
 
 }  // namespace weft::cuda

@@ -74,9 +74,8 @@ void leave(Mode previous) {
 }
 
 void cast_operands(OpCall& call, AutocastClass cls) {
-  if (cls != AutocastClass::low && cls != AutocastClass::f32) return;
-  const DType low = t_mode == Mode::kF16 ? DType::kF16 : DType::kBF16;
-  const DType wanted = cls == AutocastClass::low ? low : DType::kF32;
+  if (cls == AutocastClass::keep || cls == AutocastClass::inside) return;
+  const DType wanted = cls == AutocastClass::low ? low_dtype() : DType::kF32;
   for (Tensor& t : call.tensors) {
     if (t && castable(t) && t.dtype() != wanted) t = cast_or_kept(t, wanted);
   }

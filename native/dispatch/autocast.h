@@ -26,6 +26,8 @@ inline constinit thread_local Mode t_mode = Mode::kNone;
 /// Does the open region cast?
 inline bool on() { return t_mode > Mode::kOff; }
 inline Mode mode() { return t_mode; }
+/// Of the region that on() told of.
+inline DType low_dtype() { return t_mode == Mode::kF16 ? DType::kF16 : DType::kBF16; }
 /// Opens a region on this thread; returns what leave() is to go back to.
 Mode enter(Mode mode);
 /// Closes the innermost region; the outermost one drops the kept casts.

@@ -96,10 +96,12 @@ struct CrossEntropyArgs {
 };
 
 /// x, y (rows, cols) contiguous; weight, bias (cols,) or nullptr; mean, rstd (rows,) f32 (mean
-/// nullptr: root-mean-square norm). Backward writes those of grad_x, grad_weight, grad_bias that
+/// nullptr: root-mean-square norm). y and grad_y are of `y_dtype`: that of all others, or f16 or
+/// bf16 beside f32. Backward writes those of grad_x, grad_weight, grad_bias that
 /// are not nullptr.
 struct NormArgs {
   DType dtype;
+  DType y_dtype;
   const void* x;
   const void* weight;
   const void* bias;

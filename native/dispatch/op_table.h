@@ -118,7 +118,7 @@ class GradCall {
 };
 
 /// What an open region of mixed precision does with the operands: autocast.def.
-enum class AutocastClass : uint8_t { keep, low, f32, inside };
+enum class AutocastClass : uint8_t { keep, low, f32, rounded, inside };
 
 enum class DevicePolicy : uint8_t {
   kSame,  ///< all tensors on one device, else DeviceError naming both

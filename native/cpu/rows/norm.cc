@@ -36,7 +36,7 @@ void forward(const NormArgs& args) {
     T* scratch = thread_scratch<T>(0, 2 * n);
     for (int64_t r = begin; r < end; ++r) {
       const T* x = read_panel<T>(args.dtype, args.x, r * n, n, scratch);
-      T* y = panel_target<T>(args.dtype, args.y, r * n, scratch + n);
+      T* y = panel_target<T>(args.y_dtype, args.y, r * n, scratch + n);
       const auto [mean, rstd] = statistics(x, n, args.mean != nullptr, args.eps);
       if (w && b) {
         for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * rstd * w[i] + b[i];
@@ -47,7 +47,7 @@ void forward(const NormArgs& args) {
       }
       if (args.mean) args.mean[r] = static_cast<float>(mean);
       args.rstd[r] = static_cast<float>(rstd);
-      store_panel<T>(args.dtype, args.y, r * n, n, y);
+      store_panel<T>(args.y_dtype, args.y, r * n, n, y);
     }
   });
 }
@@ -106,7 +106,7 @@ void backward(const NormArgs& args) {
     if (sums) std::fill(grad_weight, grad_weight + step, T(0));
     for (int64_t r = begin; r < end; ++r) {
       const T* x = read_panel<T>(args.dtype, args.x, r * n, n, scratch);
-      const T* grad = read_panel<T>(args.dtype, args.grad_y, r * n, n, scratch + n);
+      const T* grad = read_panel<T>(args.y_dtype, args.grad_y, r * n, n, scratch + n);
       // f32 statistics are not enough for gradients in f64, which take them again.
       Statistics<T> s;
       if constexpr (std::is_same_v<T, double>) {

@@ -39,16 +39,16 @@ __device__ __forceinline__ Statistics<L> statistics(const Team& team, const T* x
   return {mean, L(1) / sqrt_of(squares / static_cast<L>(n) + static_cast<L>(eps))};
 }
 
-template <typename T, typename Team>
+template <typename T, typename Y, typename Team>
 __global__ void __launch_bounds__(Team::kMaxThreads, Team::kBlocks)
-    forward_kernel(const T* in, const T* weight, const T* bias, T* out, float* means, float* rstds,
+    forward_kernel(const T* in, const T* weight, const T* bias, Y* out, float* means, float* rstds,
                    int64_t rows, int64_t cols, double eps, bool packs) {
   using L = Lane<T>;
   const Team team;
   const int64_t row = team.row();
   if (row >= rows) return;
   const T* x = in + row * cols;
-  T* y = out + row * cols;
+  Y* y = out + row * cols;
   const auto s = statistics<L>(team, x, cols, means != nullptr, eps, packs);
   sweep(team, x, cols, packs, [&](int64_t i, auto width) {
     constexpr int w = decltype(width)::value;
@@ -83,17 +83,19 @@ __global__ void __launch_bounds__(Team::kMaxThreads, Team::kBlocks)
 }
 
 /// grad_x = rstd * (g - mean(g) - x̂ * mean(g * x̂)) with g = grad_y * weight; without a mean,
-/// mean(g) drops out. grad_x may be grad_y: each thread writes what it alone reads.
-template <typename T, typename Team>
+/// mean(g) drops out. grad_x may be grad_y of the same type: each
+/// thread writes what it alone reads.
+template <typename T, typename Y, typename Team>
 __global__ void __launch_bounds__(Team::kMaxThreads, Team::kBlocks)
-    grad_x_kernel(const T* in, const T* grad_y, const T* weight, const Lane<T>* means,
+    grad_x_kernel(const T* in, const Y* grad_y, const T* weight, const Lane<T>* means,
                   const Lane<T>* rstds, T* out, int64_t rows, int64_t cols, bool centred,
                   bool packs) {
   using L = Lane<T>;
   const Team team;
   const int64_t row = team.row();
   if (row >= rows) return;
-  const T *x = in + row * cols, *grad = grad_y + row * cols;
+  const T* x = in + row * cols;
+  const Y* grad = grad_y + row * cols;
   T* to = out + row * cols;
   const L mean = centred ? means[row] : L(0), rstd = rstds[row];
   L sum = 0, dot = 0;
@@ -127,19 +129,29 @@ __global__ void __launch_bounds__(Team::kMaxThreads, Team::kBlocks)
   });
 }
 
-template <typename T>
+/// f(Y{}) for the type of y and grad_y beside rows of T.
+template <typename T, typename F>
+void with_result_type(const NormArgs& args, F&& f) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (args.y_dtype == DType::kBF16) return f(BF16{});
+    if (args.y_dtype == DType::kF16) return f(F16{});
+  }
+  f(T{});
+}
+
+template <typename T, typename Y>
 void forward(const NormArgs& args, const char* name, cudaStream_t s) {
   const auto *x = static_cast<const T*>(args.x), *weight = static_cast<const T*>(args.weight);
   const auto* bias = static_cast<const T*>(args.bias);
-  auto* y = static_cast<T*>(args.y);
+  auto* y = static_cast<Y*>(args.y);
   launch_rows(args.rows, args.cols, kPack<T>, [&](auto team, unsigned blocks, int threads) {
-    forward_kernel<T, decltype(team)><<<blocks, threads, 0, s>>>(
+    forward_kernel<T, Y, decltype(team)><<<blocks, threads, 0, s>>>(
         x, weight, bias, y, args.mean, args.rstd, args.rows, args.cols, args.eps, same_phase(x, y));
   });
   check_launch(name);
 }
 
-template <typename T>
+template <typename T, typename Y>
 void backward_with(const NormArgs& args, const char* name, const Lane<T>* means,
                    const Lane<T>* rstds, Stream& stream) {
   const bool centred = args.mean != nullptr;
@@ -148,13 +160,13 @@ void backward_with(const NormArgs& args, const char* name, const Lane<T>* means,
     norm_grad_weight(args, means, rstds, stream);
   if (args.grad_x == nullptr) return;
   const auto *x = static_cast<const T*>(args.x), *weight = static_cast<const T*>(args.weight);
-  const auto* grad = static_cast<const T*>(args.grad_y);
+  const auto* grad = static_cast<const Y*>(args.grad_y);
   auto* out = static_cast<T*>(args.grad_x);
   const cudaStream_t s = enter(stream);
   launch_rows(args.rows, args.cols, kPack<T>, [&](auto team, unsigned blocks, int threads) {
-    grad_x_kernel<T, decltype(team)><<<blocks, threads, 0, s>>>(x, grad, weight, means, rstds, out,
-                                                                args.rows, args.cols, centred,
-                                                                same_phase(x, grad, out));
+    grad_x_kernel<T, Y, decltype(team)>
+        <<<blocks, threads, 0, s>>>(x, grad, weight, means, rstds, out, args.rows, args.cols,
+                                    centred, same_phase(x, grad, out));
   });
   check_launch(name);
 }
@@ -170,7 +182,7 @@ void backward_f64(const NormArgs& args, const char* name, Stream& stream) {
         x, means, rstds, args.rows, args.cols, args.mean != nullptr, args.eps, same_phase(x));
   });
   check_launch(name);
-  backward_with<double>(args, name, means, rstds, stream);
+  backward_with<double, double>(args, name, means, rstds, stream);
 }
 
 const char* name_of(const NormArgs& args) { return args.mean ? "layerNorm" : "rmsNorm"; }
@@ -180,7 +192,9 @@ const char* name_of(const NormArgs& args) { return args.mean ? "layerNorm" : "rm
 void norm_forward(const NormArgs& args, Stream& stream) {
   with_floating(args.dtype, name_of(args), [&](auto type) {
     if (args.rows == 0 || args.cols == 0) return;
-    forward<typename decltype(type)::type>(args, name_of(args), enter(stream));
+    using T = typename decltype(type)::type;
+    with_result_type<T>(
+        args, [&](auto y) { forward<T, decltype(y)>(args, name_of(args), enter(stream)); });
   });
 }
 
@@ -191,7 +205,9 @@ void norm_backward(const NormArgs& args, Stream& stream) {
     if constexpr (std::is_same_v<T, double>) {
       backward_f64(args, name_of(args), stream);
     } else {
-      backward_with<T>(args, name_of(args), args.mean, args.rstd, stream);
+      with_result_type<T>(args, [&](auto y) {
+        backward_with<T, decltype(y)>(args, name_of(args), args.mean, args.rstd, stream);
+      });
     }
   });
 }

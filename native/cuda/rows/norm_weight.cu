@@ -14,9 +14,9 @@ constexpr int kMaxChunks = 64;
 constexpr int kUnroll = 4;
 
 /// partials[chunk][0][column] of grad_weight and [1] of grad_bias.
-template <typename T>
+template <typename T, typename Y>
 __global__ void __launch_bounds__(kColumns* kLines)
-    partial_kernel(const T* x, const T* grad, const Lane<T>* means, const Lane<T>* rstds,
+    partial_kernel(const T* x, const Y* grad, const Lane<T>* means, const Lane<T>* rstds,
                    Lane<T>* partials, int64_t rows, int64_t cols, int64_t chunk_rows,
                    bool centred) {
   using L = Lane<T>;
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kColumns* kLines)
   out[column] = convert<T>(sum);
 }
 
-template <typename T>
+template <typename T, typename Y = T>
 void run(const NormArgs& args, const Lane<T>* means, const Lane<T>* rstds, Stream& stream) {
   const unsigned across = block_count(args.cols, kColumns);
   // A chunk has rows for every line of its block; chunks are few where columns fill the device.
@@ -95,8 +95,8 @@ void run(const NormArgs& args, const Lane<T>* means, const Lane<T>* rstds, Strea
   Scratch scratch(stream, sizeof(Lane<T>) * 2 * chunks * static_cast<size_t>(args.cols));
   auto* partials = scratch.template as<Lane<T>>();
   const dim3 block(kColumns, kLines);
-  partial_kernel<T><<<dim3(across, chunks), block, 0, s>>>(
-      static_cast<const T*>(args.x), static_cast<const T*>(args.grad_y), means, rstds, partials,
+  partial_kernel<T, Y><<<dim3(across, chunks), block, 0, s>>>(
+      static_cast<const T*>(args.x), static_cast<const Y*>(args.grad_y), means, rstds, partials,
       args.rows, args.cols, chunk_rows, args.mean != nullptr);
   check_launch("norm gradient");
   total_kernel<T><<<dim3(across, 2), block, 0, s>>>(partials, static_cast<int>(chunks), args.cols,
@@ -115,6 +115,8 @@ void norm_grad_weight(const NormArgs& args, const float* means, const float* rst
     case DType::kBF16:
       return run<BF16>(args, means, rstds, stream);
     default:
+      if (args.y_dtype == DType::kF16) return run<float, F16>(args, means, rstds, stream);
+      if (args.y_dtype == DType::kBF16) return run<float, BF16>(args, means, rstds, stream);
       return run<float>(args, means, rstds, stream);
   }
 }

@@ -1,5 +1,7 @@
 // Layer norm and root-mean-square norm over the last dimension. Statistics are f32 whatever the
-// dtype of x and are kept as hidden outputs (mean, rstd) for the gradient. Called by the rows only.
+// dtype of x and are kept as hidden outputs (mean, rstd) for the gradient. In a region of mixed
+// precision f32 rows give results of the region's dtype. Called by the rows only.
+#include "dispatch/autocast.h"
 #include "ops/gradient.h"
 #include "ops/launch.h"
 
@@ -22,10 +24,11 @@ Tensor parameter(const Tensor& p, const Tensor& x, const char* name, const char*
 
 char* address(const Tensor& t) { return t.defined() ? t.data() : nullptr; }
 
-NormArgs norm_args(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& rstd,
-                   double eps) {
+NormArgs norm_args(const Tensor& x, DType y_dtype, const Tensor& weight, const Tensor& mean,
+                   const Tensor& rstd, double eps) {
   NormArgs args{};
   args.dtype = x.dtype();
+  args.y_dtype = y_dtype;
   args.x = x.data();
   args.weight = address(weight);
   args.mean = reinterpret_cast<float*>(address(mean));
@@ -47,12 +50,13 @@ void norm_forward(OpCall& call, bool centred, const Tensor& bias_in, double eps)
   Tensor x = contiguous(given);
   Tensor weight = parameter(call.tensor(kWeight), x, name, "weight");
   Tensor bias = parameter(bias_in, x, name, "bias");
-  Tensor y = empty(x.shape(), x.dtype(), x.device());
+  const bool rounds = autocast::on() && x.dtype() == DType::kF32;
+  Tensor y = empty(x.shape(), rounds ? autocast::low_dtype() : x.dtype(), x.device());
   const Dims rows{x.numel() / x.size(-1)};
   Tensor mean = centred ? empty(rows, DType::kF32, x.device()) : Tensor();
   Tensor rstd = empty(rows, DType::kF32, x.device());
   if (x.numel() > 0) {
-    NormArgs args = norm_args(x, weight, mean, rstd, eps);
+    NormArgs args = norm_args(x, y.dtype(), weight, mean, rstd, eps);
     args.bias = address(bias);
     args.y = y.data();
     auto run = kernel(kernels(x.device()).norm_forward, name, x.device());
@@ -76,7 +80,7 @@ void norm_gradient(GradCall& call, bool centred, double eps, const char* name) {
   if (call.needs(kWeight)) grad_weight = empty(width, x.dtype(), x.device());
   if (centred && call.needs(kBias)) grad_bias = empty(width, x.dtype(), x.device());
   if (x.numel() > 0) {
-    NormArgs args = norm_args(x, weight, mean, rstd, eps);
+    NormArgs args = norm_args(x, g.dtype(), weight, mean, rstd, eps);
     args.grad_y = g.data();
     args.grad_x = address(grad_x);
     args.grad_weight = address(grad_weight);

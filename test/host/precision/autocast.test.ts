@@ -61,7 +61,7 @@ describe('what operators compute in', () => {
       for (const given of ['f32', 'bf16', 'f16'] as const) {
         const [a, b] = [ones([2, 2], { dtype: given }), ones([2, 2], { dtype: given })]
         for (const [name, run] of Object.entries(calls)) {
-          const want = autocastClasses[name] === 'low' ? low : 'f32'
+          const want = ['low', 'rounded'].includes(autocastClasses[name]!) ? low : 'f32'
           expect([name, given, autocast(low, () => run(a, b)).dtype]).toEqual([name, given, want])
         }
       }
@@ -94,6 +94,29 @@ describe('what operators compute in', () => {
     expect(autocast('f16', () => a.matmul(b)).dtype).toBe('f16')
   })
 })
+
+for (const low of ['bf16', 'f16'] as const) {
+  test(`${low}: a norm before a product gives the bits of the norm in f32, cast, forward and backward`, async () => {
+    const weights = randn([24, 16]).to(low)
+    const run = async (norm: (rows: Tensor, weight: Tensor) => Tensor) => {
+      const rows = tensor(
+        [x, w, x, w].map((row) => [...row, ...w, ...row, ...x]),
+        { requiresGrad: true },
+      )
+      const weight = tensor([...x, ...w, ...w, ...x], { requiresGrad: true })
+      const y = norm(rows, weight)
+      y.backward(ones(y.shape, { dtype: y.dtype }))
+      return [await y.data(), await rows.grad!.data(), await weight.grad!.data()]
+    }
+    for (const norm of [F.rmsNorm, (rows: Tensor, weight: Tensor) => F.layerNorm(rows, weight)]) {
+      const inRegion = await run((rows, weight) =>
+        autocast(low, () => F.linear(norm(rows, weight), weights)),
+      )
+      const byHand = await run((rows, weight) => F.linear(norm(rows, weight).to(low), weights))
+      expect(inRegion).toEqual(byHand)
+    }
+  })
+}
 
 for (const [low, round] of [
   ['bf16', toBf16],

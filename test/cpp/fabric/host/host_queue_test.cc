@@ -98,7 +98,8 @@ TEST(HostQueue, ASynchronizeIsWokenByTheTaskItWaitsForAndNotByThoseBefore) {
   for (int i = 0; i < 1000; ++i) {
     host::enqueue(stream.handle(), [] {
       const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
-      while (std::chrono::steady_clock::now() < end) {}
+      while (std::chrono::steady_clock::now() < end) {
+      }
     });
   }
   rusage before, after;

@@ -72,11 +72,12 @@ struct Outputs {
 };
 
 Outputs run_both(DType dtype, const Buffer& x, const Buffer& w, const Buffer& b, const Buffer& grad,
-                 const Shape& s) {
-  Buffer y = unwritten(dtype, s.rows * s.cols), gx = unwritten(dtype, s.rows * s.cols);
+                 const Shape& s, DType y_dtype) {
+  Buffer y = unwritten(y_dtype, s.rows * s.cols), gx = unwritten(dtype, s.rows * s.cols);
   Buffer gw = unwritten(dtype, s.cols), gb = unwritten(dtype, s.cols);
   Buffer mean = unwritten(DType::kF32, s.rows), rstd = unwritten(DType::kF32, s.rows);
   NormArgs args{.dtype = dtype,
+                .y_dtype = y_dtype,
                 .x = x.data(),
                 .weight = s.weight ? w.data() : nullptr,
                 .bias = s.bias ? b.data() : nullptr,
@@ -93,6 +94,11 @@ Outputs run_both(DType dtype, const Buffer& x, const Buffer& w, const Buffer& b,
   cpu::norm_forward(args, stream());
   cpu::norm_backward(args, stream());
   return {y.values(), mean.values(), rstd.values(), {gx.values(), gw.values(), gb.values()}};
+}
+
+Outputs run_both(DType dtype, const Buffer& x, const Buffer& w, const Buffer& b, const Buffer& grad,
+                 const Shape& s) {
+  return run_both(dtype, x, w, b, grad, s, dtype);
 }
 
 class NormKernel : public ::testing::TestWithParam<DType> {};
@@ -134,6 +140,23 @@ TEST_P(NormKernel, ZeroSizes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Floating, NormKernel, floating(), dtype_case);
+
+TEST(NormKernelRounded, F32RowsGiveTheirResultRoundedAndTakeGradientsOfThatType) {
+  for (DType low : {DType::kF16, DType::kBF16}) {
+    for (bool centred : {true, false}) {
+      const Shape s{70, 129, centred, true, true};
+      Buffer x = random_buffer(DType::kF32, s.rows * s.cols, 1);
+      Buffer w = random_buffer(DType::kF32, s.cols, 2), b = random_buffer(DType::kF32, s.cols, 3);
+      Buffer grad = random_buffer(low, s.rows * s.cols, 4);
+      const Outputs exact = run_both(DType::kF32, x, w, b, Buffer(DType::kF32, grad.values()), s);
+      const Outputs rounded = run_both(DType::kF32, x, w, b, grad, s, low);
+      EXPECT_EQ(rounded.y, Buffer(low, exact.y).values());
+      EXPECT_EQ(rounded.g.x, exact.g.x);
+      EXPECT_EQ(rounded.g.w, exact.g.w);
+      EXPECT_EQ(rounded.g.b, exact.g.b);
+    }
+  }
+}
 
 TEST(NormKernelGradient, FiniteDifferences) {
   for (bool centred : {true, false}) {
