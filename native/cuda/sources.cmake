@@ -1,8 +1,8 @@
 # The device code of weft_core: one operator family a source, for every wanted major version; GEMM's menu has
-# sources for one family of architectures each, sm90_*.cu and sm100_*.cu.
+# sources for one family of architectures each, sm90_*.cu and sm100_*.cu, and attention has some for Hopper alone.
 file(GLOB_RECURSE cuda_host_sources CONFIGURE_DEPENDS cuda/*.cc)
 file(GLOB_RECURSE cuda_device_sources CONFIGURE_DEPENDS cuda/*.cu)
-list(FILTER cuda_device_sources EXCLUDE REGEX "/gemm/menu/")
+list(FILTER cuda_device_sources EXCLUDE REGEX "/gemm/menu/|/sm90/")
 weft_family_gencode(gencode)
 set_source_files_properties(${cuda_device_sources} PROPERTIES COMPILE_OPTIONS "${gencode}")
 target_sources(weft_core PRIVATE ${cuda_host_sources} ${cuda_device_sources})
@@ -15,11 +15,18 @@ foreach(family sm90 sm100)
   endif()
   file(GLOB menu CONFIGURE_DEPENDS cuda/gemm/menu/${family}_*.cu)
   if(gencode AND menu)
-    # C7510: ptxas serialised wgmma, which costs most of the speed: never let it pass.
+    # That ptxas serialised wgmma (C7510), which costs most of the speed, is told by a remark: device-code looks for it.
     set_source_files_properties(${menu} PROPERTIES COMPILE_OPTIONS "${gencode};-Werror=all-warnings")
     target_sources(weft_core PRIVATE ${menu})
     string(TOUPPER ${family} upper)
     target_compile_definitions(weft_core PRIVATE WEFT_GEMM_${upper}=1)
   endif()
 endforeach()
+weft_gencode("^90a$" gencode)
+if(gencode)
+  file(GLOB sm90 CONFIGURE_DEPENDS cuda/attention/sm90/*.cu)
+  set_source_files_properties(${sm90} PROPERTIES COMPILE_OPTIONS "${gencode};-Werror=all-warnings")
+  target_sources(weft_core PRIVATE ${sm90})
+  target_compile_definitions(weft_core PRIVATE WEFT_ATTENTION_SM90=1)
+endif()
 target_include_directories(weft_core SYSTEM PRIVATE ${WEFT_CUTLASS_DIR}/include ${WEFT_CUTLASS_DIR}/tools/util/include)

@@ -19,6 +19,7 @@ struct Case {
   bool causal;
   bool heads_inside = false;  // memory is (batch, length, heads, width)
   int shift = 0;              // elements by which every operand is off its alignment
+  double sharpness = 1;       // of the softmax, times 1 / sqrt(width)
 };
 
 std::string name_of(const Case& c) {
@@ -48,7 +49,7 @@ AttentionArgs shape_of(const Case& c) {
   put_strides(args.grad_q_stride, c, c.q_len);
   put_strides(args.grad_k_stride, c, c.kv_len);
   put_strides(args.grad_v_stride, c, c.kv_len);
-  args.scale = 1 / std::sqrt(static_cast<double>(c.width));
+  args.scale = c.sharpness / std::sqrt(static_cast<double>(c.width));
   args.causal = c.causal;
   return args;
 }
@@ -61,8 +62,11 @@ struct Reference {
 Reference evaluate(const AttentionArgs& a, const Case& c, const std::vector<double>& q,
                    const std::vector<double>& k, const std::vector<double>& v,
                    const std::vector<double>& g) {
-  Reference r{std::vector<double>(q.size()), {}, std::vector<double>(q.size()),
-              std::vector<double>(k.size()), std::vector<double>(k.size())};
+  Reference r{std::vector<double>(q.size()),
+              {},
+              std::vector<double>(q.size()),
+              std::vector<double>(k.size()),
+              std::vector<double>(k.size())};
   r.lse.resize(static_cast<size_t>(a.batch * a.heads * a.q_len));
   std::vector<double> p(static_cast<size_t>(a.kv_len)), dp(p.size());
   for (int64_t head = 0; head < a.batch * a.heads; ++head) {
@@ -102,10 +106,14 @@ Reference evaluate(const AttentionArgs& a, const Case& c, const std::vector<doub
 
 double limit_of(DType dtype) {
   switch (dtype) {
-    case DType::kF64: return 1e-11;
-    case DType::kF32: return cuda::tf32() ? 1e-2 : 1e-4;
-    case DType::kF16: return 2e-2;
-    default: return 1e-1;
+    case DType::kF64:
+      return 1e-11;
+    case DType::kF32:
+      return cuda::tf32() ? 1e-2 : 1e-4;
+    case DType::kF16:
+      return 2e-2;
+    default:
+      return 1e-1;
   }
 }
 
@@ -168,11 +176,33 @@ void group(DType dtype, const char* name, fabric::Stream& stream, Report& report
   report.group(name);
 }
 
+/// Lengths near the edges of Hopper's tiles (64 rows a warpgroup, 128 or 192 a block, 64 or 128 a
+/// step), every width class, rings that go round several times.
+void edges(DType dtype, const char* name, fabric::Stream& stream, Report& report) {
+  constexpr int kLengths[] = {1, 63, 64, 65, 127, 128, 129, 191, 192, 193, 257, 700};
+  for (int width : {40, 64, 72, 128}) {
+    for (bool causal : {false, true}) {
+      for (int length : kLengths) one({dtype, 1, 2, length, length, width, causal}, stream, report);
+      one({dtype, 2, 2, 65, 640, width, causal, true}, stream, report);
+      one({dtype, 2, 2, 640, 65, width, causal, true}, stream, report);
+      // Scores of some hundreds: what is past the last key must not overflow.
+      one({dtype, 1, 2, 100, 100, width, causal, false, 0, 60}, stream, report);
+    }
+  }
+  report.group(name);
+}
+
 }  // namespace
 
 void check_attention(fabric::Stream& stream, Report& report) {
-  group(DType::kBF16, "attention bf16", stream, report);
-  group(DType::kF16, "attention f16", stream, report);
+  for (bool sm90 : {true, false}) {
+    cuda::use_sm90_attention(sm90);
+    group(DType::kBF16, sm90 ? "attention bf16" : "attention bf16, for every GPU", stream, report);
+    group(DType::kF16, sm90 ? "attention f16" : "attention f16, for every GPU", stream, report);
+    edges(DType::kBF16, sm90 ? "edges bf16" : "edges bf16, for every GPU", stream, report);
+    edges(DType::kF16, sm90 ? "edges f16" : "edges f16, for every GPU", stream, report);
+  }
+  cuda::use_sm90_attention(false);
   group(DType::kF32, "attention tf32", stream, report);
   cuda::set_tf32(false);
   group(DType::kF32, "attention exact f32", stream, report);
@@ -181,32 +211,45 @@ void check_attention(fabric::Stream& stream, Report& report) {
 }
 
 void time_attention(fabric::Stream& stream) {
-  constexpr int kShapes[][4] = {{32, 12, 1024, 64}, {4, 16, 8192, 128}, {64, 8, 128, 32}};
-  for (DType dtype : {DType::kBF16, DType::kF32}) {
-    for (const auto& s : kShapes) {
-      const Case c{dtype, s[0], s[1], s[2], s[2], s[3], true, true};
+  struct Shape {
+    int batch, heads, length, width;
+  };
+  constexpr Shape kShapes[] = {{32, 12, 1024, 64}, {4, 16, 8192, 64}, {16, 16, 1024, 128},
+                               {4, 16, 8192, 128}, {64, 6, 256, 64},  {64, 8, 128, 32}};
+  struct Kernels {
+    DType dtype;
+    bool sm90;
+    const char* name;
+  };
+  for (const Kernels& kernels :
+       {Kernels{DType::kBF16, true, "bf16"}, Kernels{DType::kBF16, false, "bf16, for every GPU,"},
+        Kernels{DType::kF32, true, "tf32"}}) {
+    cuda::use_sm90_attention(kernels.sm90);
+    for (const Shape& s : kShapes) {
+      const Case c{kernels.dtype, s.batch, s.heads, s.length, s.length, s.width, true, true};
       AttentionArgs args = shape_of(c);
       const int64_t count = args.batch * args.heads * args.q_len * args.width;
-      Buffer q(dtype, count), k(dtype, count), v(dtype, count), g(dtype, count), out(dtype, count);
-      Buffer grad_q(dtype, count), grad_k(dtype, count), grad_v(dtype, count);
-      Buffer lse(DType::kF32, args.batch * args.heads * args.q_len);
+      Buffer q(c.dtype, count), k(c.dtype, count), v(c.dtype, count), g(c.dtype, count);
+      Buffer out(c.dtype, count), grad_q(c.dtype, count), grad_k(c.dtype, count);
+      Buffer grad_v(c.dtype, count), lse(DType::kF32, args.batch * args.heads * args.q_len);
       q.scatter(), k.scatter(), v.scatter(), g.scatter();
       args.q = q.at(), args.k = k.at(), args.v = v.at(), args.out = out.at();
       args.lse = static_cast<float*>(lse.at());
       args.grad_out = g.at();
       args.grad_q = grad_q.at(), args.grad_k = grad_k.at(), args.grad_v = grad_v.at();
-      const std::vector<double> ms = cuda::time_in_turn(
-          {[&] { cuda::attention_forward(args, stream); },
-           [&] { cuda::attention_backward(args, stream); }},
-          5, 3, stream);
+      const std::vector<double> ms =
+          cuda::time_in_turn({[&] { cuda::attention_forward(args, stream); },
+                              [&] { cuda::attention_backward(args, stream); }},
+                             5, 3, stream);
       // Half of the products are masked; the backward pass needs five where the forward needs two.
       const double work = 2.0 * args.batch * args.heads * args.q_len * args.q_len * args.width;
       std::printf("%s %dx%dx%dx%d causal: forward %.1f us %.0f TFLOP/s, backward %.1f us %.0f\n",
-                  dtype == DType::kF32 ? "tf32" : "bf16", s[0], s[1], s[2], s[3], ms[0] * 1e3,
+                  kernels.name, s.batch, s.heads, s.length, s.width, ms[0] * 1e3,
                   work / ms[0] / 1e9, ms[1] * 1e3, 2.5 * work / ms[1] / 1e9);
       std::fflush(stdout);
     }
   }
+  cuda::use_sm90_attention(false);
 }
 
 }  // namespace weft::check

@@ -8,8 +8,8 @@
 set -euo pipefail
 out=${1:?output folder} program=${2:-gemm_attention_check}
 nvcc=${NVCC:-nvcc} arch=${ARCH:-90a}
-family=SM90 menu=sm90
-if [[ $arch == 10* ]]; then family=SM100 menu=sm100; fi
+family="-DWEFT_GEMM_SM90=1 -DWEFT_ATTENTION_SM90=1" menu=sm90 attention=native/cuda/attention/sm90/*.cu
+if [[ $arch == 10* ]]; then family=-DWEFT_GEMM_SM100=1 menu=sm100 attention=; fi
 case $program in
   allocator_check | capture_check | gate_check | plugin_check | ring_sweep | topology_check)
     cutlass=
@@ -18,7 +18,7 @@ case $program in
   gemm_attention_check)
     cutlass="-isystem ${CUTLASS:?folder of CUTLASS}/include -isystem $CUTLASS/tools/util/include"
     own=$(ls native/core/precision.cc native/gemm/*.cc native/cuda/gemm/*.cc native/cuda/gemm/*.cu \
-      native/cuda/attention/*.cu native/cuda/gemm/menu/${menu}_*.cu test/cuda/*check.cu)
+      native/cuda/attention/*.cu native/cuda/attention/sm90/*.cc $attention native/cuda/gemm/menu/${menu}_*.cu test/cuda/*check.cu)
     ;;
   *)
     echo "no program $program: gemm_attention_check, allocator_check, capture_check, gate_check, plugin_check, ring_sweep or topology_check" >&2
@@ -27,7 +27,7 @@ case $program in
 esac
 mkdir -p "$out"
 export out
-export compile="$nvcc -std=c++20 -O3 -DNDEBUG -DWEFT_HAVE_CUDA=1 -DWEFT_GEMM_$family=1 \
+export compile="$nvcc -std=c++20 -O3 -DNDEBUG -DWEFT_HAVE_CUDA=1 $family \
   --expt-relaxed-constexpr -diag-suppress=177 -Xcompiler=-fPIC \
   -gencode arch=compute_$arch,code=sm_$arch -I native -I fabric/include -I fabric/src -I test/cuda \
   -I test/cpp/fabric $cutlass"

@@ -1,6 +1,6 @@
 // Attention on CUDA devices: its entry points (called through the kernel table) and the launches
-// that they choose from. attention_dispatch.cu owns the choice; attention_{bf16,f16,tf32}.cu hold
-// the tensor-core kernels, attention_simt.cu the plain ones.
+// that they choose from. dispatch.cu owns the choice; sm90/ holds Hopper's kernels,
+// {bf16,f16,tf32}.cu the tensor-core kernels of every architecture, simt.cu the plain ones.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -16,7 +16,8 @@ void attention_backward(const AttentionArgs& args, Stream& stream);
 struct AttentionLaunch {
   AttentionArgs args;
   float* delta;  ///< backward, tensor cores: (batch, heads, q_len), grad_out · out a row
-  void* stats;   ///< backward, plain: twice (batch, heads, q_len) of the type computed in
+  void* stats;   ///< backward, plain: twice (batch, heads, q_len) of the type computed in;
+                 ///< Hopper: a summary for each 64 queries of a head (sm90/backward.cuh)
   bool aligned;  ///< rows of every operand begin and end at multiples of 16 bytes
   cudaStream_t stream;
   int ordinal;
@@ -29,6 +30,18 @@ void attention_forward_tf32(const AttentionLaunch& launch);
 void attention_backward_bf16(const AttentionLaunch& launch);
 void attention_backward_f16(const AttentionLaunch& launch);
 void attention_backward_tf32(const AttentionLaunch& launch);
+
+#ifdef WEFT_ATTENTION_SM90
+// Compute capability 9.0, width at most 128, `aligned`, what sm90/tensor_map.h can map.
+void attention_forward_sm90_bf16(const AttentionLaunch& launch);
+void attention_forward_sm90_f16(const AttentionLaunch& launch);
+void attention_backward_sm90_bf16(const AttentionLaunch& launch);
+void attention_backward_sm90_f16(const AttentionLaunch& launch);
+#endif
+
+/// Whether Hopper's kernels are taken where they can be (not the default, until they were seen on a
+/// GPU). Of the process; not for use beside running calls.
+void use_sm90_attention(bool on);
 
 // Any dtype; f64 in f64, all others in f32.
 void attention_forward_simt(const AttentionLaunch& launch);

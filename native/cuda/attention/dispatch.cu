@@ -1,6 +1,7 @@
 // The entry points of attention on CUDA devices: which kernels take a call, and the scratch that
 // the backward pass needs. Called through the kernel table.
 #include "cuda/attention/attention.h"
+#include "cuda/attention/sm90/tensor_map.h"
 #include "cuda/gemm/gemm.h"
 #include "fabric/allocator.h"
 #include "fabric/cuda_launch.h"
@@ -10,10 +11,33 @@ namespace weft::cuda {
 namespace {
 
 constexpr int64_t kWidest = 128;  // of the tensor-core kernels
+bool wants_sm90 = false;          // until they were seen on a GPU
 
 bool on_tensor_cores(const AttentionArgs& args) {
   if (args.width > kWidest) return false;
   return is_half(args.dtype) || (args.dtype == DType::kF32 && tf32());
+}
+
+/// Hopper's kernels: narrow heads would leave half of their tiles empty.
+bool on_sm90(const AttentionLaunch& launch, const Stream& stream) {
+#ifdef WEFT_ATTENTION_SM90
+  using attention::sm90::mappable;
+  const AttentionArgs& args = launch.args;
+  const auto& device = stream.device().properties();
+  if (!wants_sm90 || device.capability_major != 9 || device.capability_minor != 0) return false;
+  if (!is_half(args.dtype) || args.width <= 32 || args.width > kWidest) return false;
+  if (!launch.aligned || !(args.scale > 0) || args.q_len == 0 || args.kv_len == 0) return false;
+  if (args.q_len > INT32_MAX / 2 || args.kv_len > INT32_MAX / 2) return false;
+  bool fits = mappable(args, args.q_stride) && mappable(args, args.k_stride) &&
+              mappable(args, args.v_stride) && mappable(args, args.out_stride);
+  if (args.grad_out) fits = fits && mappable(args, args.grad_out_stride);
+  if (args.grad_q) fits = fits && mappable(args, args.grad_q_stride);
+  if (args.grad_k) fits = fits && mappable(args, args.grad_k_stride);
+  if (args.grad_v) fits = fits && mappable(args, args.grad_v_stride);
+  return fits && (args.grad_k == nullptr) == (args.grad_v == nullptr);
+#else
+  return false;
+#endif
 }
 
 bool rows_aligned(const void* base, const int64_t (&stride)[3], const AttentionArgs& args) {
@@ -59,9 +83,17 @@ class Scratch {
 
 }  // namespace
 
+void use_sm90_attention(bool on) { wants_sm90 = on; }
+
 void attention_forward(const AttentionArgs& args, Stream& stream) {
   if (args.batch * args.heads * args.q_len == 0) return;
   const AttentionLaunch launch = launch_of(args, stream);
+#ifdef WEFT_ATTENTION_SM90
+  if (on_sm90(launch, stream)) {
+    if (args.dtype == DType::kBF16) return attention_forward_sm90_bf16(launch);
+    return attention_forward_sm90_f16(launch);
+  }
+#endif
   if (!on_tensor_cores(args)) return attention_forward_simt(launch);
   if (args.dtype == DType::kBF16) return attention_forward_bf16(launch);
   if (args.dtype == DType::kF16) return attention_forward_f16(launch);
@@ -76,6 +108,15 @@ void attention_backward(const AttentionArgs& args, Stream& stream) {
   if (args.grad_q) launch.aligned &= rows_aligned(args.grad_q, args.grad_q_stride, args);
   if (args.grad_k) launch.aligned &= rows_aligned(args.grad_k, args.grad_k_stride, args);
   if (args.grad_v) launch.aligned &= rows_aligned(args.grad_v, args.grad_v_stride, args);
+#ifdef WEFT_ATTENTION_SM90
+  if (on_sm90(launch, stream)) {
+    const int64_t blocks = (args.q_len + 63) / 64 * args.batch * args.heads;
+    const Scratch stats(static_cast<size_t>(blocks) * 128 * sizeof(float), stream);
+    launch.stats = stats.get();
+    if (args.dtype == DType::kBF16) return attention_backward_sm90_bf16(launch);
+    return attention_backward_sm90_f16(launch);
+  }
+#endif
   if (!on_tensor_cores(args)) {
     const size_t each = args.dtype == DType::kF64 ? sizeof(double) : sizeof(float);
     const Scratch stats(2 * static_cast<size_t>(rows) * each, stream);

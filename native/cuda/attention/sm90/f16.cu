@@ -1,0 +1,14 @@
+// Hopper's kernels of attention for f16. Called by attention/dispatch.cu; compiled for 90a alone.
+#include "cuda/attention/sm90/backward.cuh"
+#include "cuda/attention/sm90/forward.cuh"
+
+namespace weft::cuda {
+
+void attention_forward_sm90_f16(const AttentionLaunch& launch) {
+  attention::sm90::forward<__half>(launch);
+}
+void attention_backward_sm90_f16(const AttentionLaunch& launch) {
+  attention::sm90::backward<__half>(launch);
+}
+
+}  // namespace weft::cuda

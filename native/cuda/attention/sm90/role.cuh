@@ -1,0 +1,75 @@
+// What the kernels of attention on Hopper have in common: how a block's warps divide the work and
+// its registers, which rows it takes, and how it is launched. Used by sm90/{forward,backward}.cuh.
+//
+// A block has kGroups warpgroups that multiply, each on 64 rows of its own, and a producer that
+// brings tiles. Where one block fills a multiprocessor the producer is a warpgroup too, since
+// registers change hands by warpgroups; else it is one warp.
+#pragma once
+
+#include "cuda/attention/sm90/tensor_map.h"
+#include "cuda/attention/sm90/tile.cuh"
+#include "fabric/cuda_launch.h"
+
+namespace weft::cuda::attention::sm90 {
+
+template <int kGroupCount, int kBlocksEach>
+struct Roles {
+  static constexpr int kGroups = kGroupCount;
+  static constexpr int kBlocks = kBlocksEach;  // at once on a multiprocessor
+  static constexpr bool kTrades = kBlocks == 1;
+  static constexpr int kThreads = kGroups * kGroupThreads + (kTrades ? kGroupThreads : 32);
+  static constexpr int kRows = kGroups * kGroupRows;
+  static constexpr int kWarps = kGroups * 4;  // that release a stage
+
+  /// The thread's warpgroup, told to the compiler as the same for the whole warp: in what may
+  /// diverge it would make every product wait for the one before.
+  static __device__ int group() { return __shfl_sync(~0u, threadIdx.x / kGroupThreads, 0); }
+  /// True in the producer's threads.
+  static __device__ bool is_producer() {
+    const bool producer = group() >= kGroups;
+    if constexpr (kTrades) {
+      static_assert(kGroups == 2 || kGroups == 3);
+      if (producer) {
+        give_registers<kGroups == 2 ? 24 : 32>();
+      } else {
+        take_registers<kGroups == 2 ? 240 : 160>();
+      }
+    }
+    return producer;
+  }
+  static __device__ bool starts_copies() { return threadIdx.x == kGroups * kGroupThreads; }
+};
+
+/// The lengths and strides that a kernel needs, 32 bits wide.
+struct Problem {
+  int heads, q_len, kv_len;
+  bool causal;
+  float scale, scale_log2;
+
+  /// Keys that query `row` sees: 0..visible-1.
+  __device__ int visible(int row) const {
+    return causal ? max(0, min(row + 1 + kv_len - q_len, kv_len)) : kv_len;
+  }
+};
+
+inline Problem problem_of(const AttentionArgs& args) {
+  return {static_cast<int>(args.heads),   static_cast<int>(args.q_len),
+          static_cast<int>(args.kv_len),  args.causal,
+          static_cast<float>(args.scale), static_cast<float>(args.scale) * kLog2E};
+}
+
+/// Launches `kernel` with one block for each kRows of `length` rows of each head.
+template <typename Roles, typename Kernel, typename Launch>
+void launch_heads(Kernel kernel, const Launch& arguments, const AttentionLaunch& launch,
+                  int64_t length, size_t shared, const char* name) {
+  const int64_t blocks =
+      (length + Roles::kRows - 1) / Roles::kRows * launch.args.batch * launch.args.heads;
+  if (blocks == 0) return;
+  fabric::cuda::check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                           static_cast<int>(shared)),
+                      name);
+  kernel<<<static_cast<unsigned>(blocks), Roles::kThreads, shared, launch.stream>>>(arguments);
+  fabric::cuda::check_launch(name);
+}
+
+}  // namespace weft::cuda::attention::sm90
