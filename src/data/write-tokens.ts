@@ -5,6 +5,7 @@ import { UsageError } from '../native/errors.js'
 
 /** What turns text into tokens: an object of any tokenizer library, or one of your own. */
 export interface Tokenizer {
+  /** The tokens of a text: whole numbers from 0 on, in order. */
   encode(text: string): ArrayLike<number>
   /** What it was; for samples of a model. Nothing here calls it. */
   decode?(tokens: number[]): string
