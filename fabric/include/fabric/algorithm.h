@@ -128,6 +128,7 @@ struct Choice {
   std::optional<DriverKind> driver{};  ///< any
   uint32_t group = 0;                  ///< any
   std::optional<bool> in_place{};      ///< any
+  bool all_blocks = false;             ///< max_bytes is of all ranks' blocks, not of one
 };
 /// Name of the algorithm that a call of this shape would get now. Throws UsageError when none can.
 std::string chosen_algorithm(const CallShape& shape);

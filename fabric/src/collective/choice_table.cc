@@ -15,9 +15,10 @@ void ChoiceTable::drop(const std::string& name) {
 }
 
 bool ChoiceTable::fits(const Choice& line, const CallShape& shape) {
-  return line.kind == shape.kind && shape.bytes <= line.max_bytes &&
-         shape.ranks >= line.min_ranks && shape.ranks <= line.max_ranks &&
-         (!line.dtype || *line.dtype == shape.dtype) &&
+  const uint64_t most =
+      line.all_blocks ? line.max_bytes / static_cast<uint64_t>(shape.ranks) : line.max_bytes;
+  return line.kind == shape.kind && shape.bytes <= most && shape.ranks >= line.min_ranks &&
+         shape.ranks <= line.max_ranks && (!line.dtype || *line.dtype == shape.dtype) &&
          (!line.driver || *line.driver == shape.driver) &&
          (line.group == 0 || line.group == shape.group) &&
          (!line.in_place || *line.in_place == shape.in_place);
@@ -27,25 +28,16 @@ std::vector<Algorithm> built_in_algorithms() {
   return {copy_ring_algorithm(), copy_oneshot_algorithm(), copy_direct_algorithm()};
 }
 
-namespace {
-
-/// A size is one rank's block, and a reduce-scatter is to change its order of sums where an all-reduce of the
-/// whole buffer does.
-std::vector<Choice> small_reduce_scatters() {
-  constexpr int kMostRanks = 64;
-  std::vector<Choice> lines;
-  for (int ranks = 1; ranks <= kMostRanks; ++ranks) {
-    lines.push_back({CollectiveKind::kReduceScatter, "copy-oneshot",
-                     kOneshotBytes / static_cast<uint64_t>(ranks), ranks, ranks});
-  }
-  return lines;
-}
-
-std::vector<Choice> built_in_lines() {
-  std::vector<Choice> lines = {
+const std::vector<Choice>& ChoiceTable::built_in() {
+  static const std::vector<Choice> lines = {
       {CollectiveKind::kBarrier, "copy-oneshot"},
       {CollectiveKind::kAllReduce, "copy-oneshot", kOneshotBytes},
       {CollectiveKind::kBroadcast, "copy-oneshot", kOneshotBytes},
+      // Its order of sums changes where an all-reduce of the whole buffer changes its own.
+      {.kind = CollectiveKind::kReduceScatter,
+       .name = "copy-oneshot",
+       .max_bytes = kOneshotBytes,
+       .all_blocks = true},
       {CollectiveKind::kAllReduce, "copy-ring"},
       {CollectiveKind::kBroadcast, "copy-ring"},
       {CollectiveKind::kAllGather, "copy-ring"},
@@ -57,15 +49,6 @@ std::vector<Choice> built_in_lines() {
       {CollectiveKind::kSendReceive, "copy-direct"},
       {CollectiveKind::kAllToAllUneven, "copy-direct"},
   };
-  const std::vector<Choice> small = small_reduce_scatters();
-  lines.insert(lines.begin(), small.begin(), small.end());
-  return lines;
-}
-
-}  // namespace
-
-const std::vector<Choice>& ChoiceTable::built_in() {
-  static const std::vector<Choice> lines = built_in_lines();
   return lines;
 }
 

@@ -17,7 +17,7 @@ struct AttentionLaunch {
   AttentionArgs args;
   float* delta;  ///< backward, tensor cores: (batch, heads, q_len), grad_out · out a row
   void* stats;   ///< backward, plain: twice (batch, heads, q_len) of the type computed in;
-                 ///< Hopper: a summary for each 64 queries of a head (sm90/backward.cuh)
+                 ///< Hopper: an AttentionSummary for each 64 queries of a head
   bool aligned;  ///< rows of every operand begin and end at multiples of 16 bytes
   cudaStream_t stream;
   int ordinal;
@@ -30,6 +30,15 @@ void attention_forward_tf32(const AttentionLaunch& launch);
 void attention_backward_bf16(const AttentionLaunch& launch);
 void attention_backward_f16(const AttentionLaunch& launch);
 void attention_backward_tf32(const AttentionLaunch& launch);
+
+/// What the softmax of 64 queries of a head leaves to its gradient on Hopper, made first in the
+/// backward pass: in units of log2, infinite for a row that sees no key or is past the end, whose
+/// weights are then 0; and grad_out · out.
+struct AttentionSummary {
+  static constexpr int kQueries = 64;
+  float lse[kQueries];
+  float delta[kQueries];
+};
 
 #ifdef WEFT_ATTENTION_SM90
 // Compute capability 9.0, width at most 128, `aligned`, what sm90/tensor_map.h can map.

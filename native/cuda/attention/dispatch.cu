@@ -110,8 +110,9 @@ void attention_backward(const AttentionArgs& args, Stream& stream) {
   if (args.grad_v) launch.aligned &= rows_aligned(args.grad_v, args.grad_v_stride, args);
 #ifdef WEFT_ATTENTION_SM90
   if (on_sm90(launch, stream)) {
-    const int64_t blocks = (args.q_len + 63) / 64 * args.batch * args.heads;
-    const Scratch stats(static_cast<size_t>(blocks) * 128 * sizeof(float), stream);
+    constexpr int64_t kQueries = AttentionSummary::kQueries;
+    const int64_t blocks = (args.q_len + kQueries - 1) / kQueries * args.batch * args.heads;
+    const Scratch stats(static_cast<size_t>(blocks) * sizeof(AttentionSummary), stream);
     launch.stats = stats.get();
     if (args.dtype == DType::kBF16) return attention_backward_sm90_bf16(launch);
     return attention_backward_sm90_f16(launch);

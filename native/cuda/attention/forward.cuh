@@ -3,6 +3,7 @@
 // Included by attention_{bf16,f16,tf32}.cu.
 #pragma once
 
+#include "cuda/attention/softmax.cuh"
 #include "cuda/attention/tile.cuh"
 
 namespace weft::cuda::attention {
@@ -13,44 +14,6 @@ struct ForwardMemory {
   T q[kRows * kPitch<T, kWidth>];
   T k[2][kKeys * kPitch<T, kWidth>];  // one in use while the next is loaded
   T v[2][kKeys * kPitch<T, kWidth>];
-};
-
-// The running state of a warp's rows: lane's rows are g and g+8.
-struct RunningSoftmax {
-  float top[2] = {-INFINITY, -INFINITY};  // in units of log2
-  float sum[2] = {0, 0};                  // of this lane's columns alone
-
-  // Scores to weights under the new maximum; `rescale` brings older sums under it.
-  template <int kTiles>
-  __device__ void advance(float (&scores)[kTiles][4], float (&rescale)[2]) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float high = top[half];
-#pragma unroll
-      for (int j = 0; j < kTiles; ++j)
-        high = fmaxf(high, fmaxf(scores[j][half * 2], scores[j][half * 2 + 1]));
-      high = fmaxf(high, __shfl_xor_sync(~0u, high, 1));
-      high = fmaxf(high, __shfl_xor_sync(~0u, high, 2));
-      const float base = high == -INFINITY ? 0.0f : high;  // a row that saw no key yet
-      rescale[half] = exp2f(top[half] - base);
-      top[half] = high;
-      float part = 0;
-#pragma unroll
-      for (int j = 0; j < kTiles; ++j) {
-#pragma unroll
-        for (int e = half * 2; e < half * 2 + 2; ++e) {
-          scores[j][e] = exp2f(scores[j][e] - base);
-          part += scores[j][e];
-        }
-      }
-      sum[half] = sum[half] * rescale[half] + part;
-    }
-  }
-  __device__ float total(int half) const {
-    float all = sum[half];
-    all += __shfl_xor_sync(~0u, all, 1);
-    return all + __shfl_xor_sync(~0u, all, 2);
-  }
 };
 
 template <typename T, int kWidth>
@@ -86,7 +49,7 @@ __global__ void __launch_bounds__(kThreads)
 
   const float scale = static_cast<float>(args.scale) * kLog2E;
   float out[kWidth / 8][4] = {};
-  RunningSoftmax softmax;
+  RunningSoftmax<exp2_exact> softmax;
   int64_t visible[2];  // keys of this lane's rows
 #pragma unroll
   for (int half = 0; half < 2; ++half)
@@ -111,7 +74,7 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
     float rescale[2];
-    softmax.advance(scores, rescale);
+    softmax.advance(scores, 1.0f, rescale);
 #pragma unroll
     for (int j = 0; j < kWidth / 8; ++j)
 #pragma unroll

@@ -71,10 +71,12 @@ export async function restoreOptimizer(
   const scaler: Record<string, Tensor> = {}
   const reader = await SafetensorsReader.open(join(folder, OPTIMIZER))
   try {
-    const saves = [...reader.header.tensors.keys()]
-    const cut = sharded === undefined ? [] : saves.filter((name) => !name.startsWith(SCALER))
-    for (const name of saves) {
-      if (cut.includes(name)) continue
+    const cut: string[] = []
+    for (const name of reader.header.tensors.keys()) {
+      if (sharded !== undefined && !name.startsWith(SCALER)) {
+        cut.push(name)
+        continue
+      }
       const { dtype, shape, bytes } = await reader.read(name)
       const tensor = fromBytes(bytes, { dtype, shape, device })
       if (name.startsWith(SCALER)) scaler[name.slice(SCALER.length)] = tensor

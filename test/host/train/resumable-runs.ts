@@ -2,6 +2,7 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, expect } from 'vitest'
 import { type TrainEvent, Trainer, type TrainerOptions } from 'weft'
 import { several } from '../device.js'
@@ -11,10 +12,15 @@ export const STEPS = 40
 /** Call it once in a test file. */
 export function resumableRuns() {
   let folder = ''
+  let workers: Worker[] = []
+  const note = (worker: Worker) => workers.push(worker)
   beforeEach(() => {
+    workers = []
+    process.on('worker', note)
     folder = mkdtempSync(join(tmpdir(), 'weft-resume-'))
   })
   afterEach(() => {
+    process.off('worker', note)
     delete process.env['WEFT_TEST_RESUME']
     rmSync(folder, { recursive: true })
   })
@@ -64,5 +70,23 @@ export function resumableRuns() {
     return { ...(await trainer({ resume: run(), onEvent, ...options }).fit()), notes }
   }
 
-  return { folder: () => folder, run, checkpoints, kept, trainer, whole, until, resume }
+  /** A run whose worker of a rank is terminated once, at the first event of a kind, and why it restarted. */
+  function killing(rank: number, kind: TrainEvent['kind'], options: Partial<TrainerOptions>) {
+    const restarts: string[] = []
+    const first = workers.length
+    let killed = 0
+    const run = trainer({
+      checkpoint: { everySteps: 5 },
+      ...options,
+      onEvent: (event) => {
+        if (event.kind === 'restart') restarts.push(event.reason)
+        if (event.kind !== kind || killed > 0) return
+        killed++
+        void workers[first + rank]!.terminate()
+      },
+    })
+    return { run, restarts }
+  }
+
+  return { folder: () => folder, run, checkpoints, kept, trainer, whole, until, resume, killing }
 }

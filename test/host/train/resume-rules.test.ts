@@ -1,19 +1,12 @@
 // What does not fit a checkpoint, the rules for another number of devices, and restarts after a worker died.
 import { cpSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Worker } from 'node:worker_threads'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import {
-  CheckpointError,
-  type TrainEvent,
-  type TrainerOptions,
-  UsageError,
-  WorkerError,
-} from 'weft'
+import { describe, expect, it } from 'vitest'
+import { CheckpointError, UsageError, WorkerError } from 'weft'
 import { several } from '../device.js'
 import { resumableRuns, STEPS } from './resumable-runs.js'
 
-const { folder, run, checkpoints, trainer, whole, until, resume } = resumableRuns()
+const { folder, run, checkpoints, trainer, whole, until, resume, killing } = resumableRuns()
 
 describe('what does not fit', () => {
   it.each([
@@ -87,40 +80,13 @@ describe('another number of devices', () => {
 })
 
 describe('restarts', () => {
-  let workers: Worker[] = []
-  const note = (worker: Worker) => workers.push(worker)
-  beforeEach(() => {
-    workers = []
-    process.on('worker', note)
-  })
-  afterEach(() => process.off('worker', note))
-
   const many = { steps: 300 }
-
-  /** Terminates the worker of a rank once, at the first event of a kind. */
-  function killing(rank: number, kind: TrainEvent['kind'], options: Partial<TrainerOptions>) {
-    const restarts: string[] = []
-    const first = workers.length
-    let killed = 0
-    const run = trainer({
-      ...many,
-      checkpoint: { everySteps: 5 },
-      ...options,
-      onEvent: (event) => {
-        if (event.kind === 'restart') restarts.push(event.reason)
-        if (event.kind !== kind || killed > 0) return
-        killed++
-        void workers[first + rank]!.terminate()
-      },
-    })
-    return { run, restarts }
-  }
 
   it.each([0, 2])(
     'a worker of rank %d that dies: the run ends with the same bits',
     async (rank) => {
       const expected = await whole(many)
-      const { run, restarts } = killing(rank, 'checkpoint', { restarts: 1 })
+      const { run, restarts } = killing(rank, 'checkpoint', { ...many, restarts: 1 })
       const result = await run.fit()
       expect(result.losses.length).toBeLessThan(many.steps)
       expect(result).toMatchObject({ steps: many.steps, hash: expected.hash, replicasEqual: true })
@@ -132,16 +98,17 @@ describe('restarts', () => {
   it('without a checkpoint yet it starts again in the same folder', async () => {
     const expected = await whole(many)
     const checkpoint = { everyMinutes: 60 }
-    const { run, restarts } = killing(1, 'progress', { restarts: 1, checkpoint })
+    const { run, restarts } = killing(1, 'progress', { ...many, restarts: 1, checkpoint })
     expect(await run.fit()).toMatchObject({ steps: many.steps, hash: expected.hash })
     expect(restarts).toHaveLength(1)
     expect(readdirSync(folder())).toEqual(['test'])
   })
 
   it('no more than so many, and none for a fault of the call', async () => {
-    await expect(killing(1, 'checkpoint', { restarts: 0 }).run.fit()).rejects.toThrow(WorkerError)
+    const once = killing(1, 'checkpoint', { ...many, restarts: 0 })
+    await expect(once.run.fit()).rejects.toThrow(WorkerError)
     process.env.WEFT_TEST_RESUME = 'stateless'
-    const { run, restarts } = killing(1, 'checkpoint', { restarts: 3 })
+    const { run, restarts } = killing(1, 'checkpoint', { ...many, restarts: 3 })
     await expect(run.fit()).rejects.toThrow(UsageError)
     expect(restarts).toEqual([])
   })

@@ -2,14 +2,13 @@
 // or not, on any number of ranks; and what happens when a rank dies or is late.
 import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Worker } from 'node:worker_threads'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
 import type { TrainerOptions } from 'weft'
 import { faults } from 'weft/testing'
 import { hostOnly, several } from '../device.js'
 import { resumableRuns } from './resumable-runs.js'
 
-const { run, checkpoints, trainer, whole, until, resume } = resumableRuns()
+const { run, checkpoints, trainer, whole, until, resume, killing } = resumableRuns()
 const mesh = { shard: 'all' } as const
 const none = { shard: 1 } as const
 
@@ -84,14 +83,6 @@ describe('the checkpoint of a sharded run', () => {
 })
 
 describe('what goes wrong in a sharded step', () => {
-  let workers: Worker[] = []
-  const note = (worker: Worker) => workers.push(worker)
-  beforeEach(() => {
-    workers = []
-    process.on('worker', note)
-  })
-  afterEach(() => process.off('worker', note))
-
   it.each<[string, TrainerOptions['mesh']]>([
     ['over all ranks', mesh],
     ['over two of four', { shard: 2 }],
@@ -100,20 +91,8 @@ describe('what goes wrong in a sharded step', () => {
     async (_, cut) => {
       const many = { steps: 150, mesh: cut }
       const expected = await whole(many)
-      const restarts: string[] = []
-      const first = workers.length
-      let killed = false
-      const result = await trainer({
-        ...many,
-        checkpoint: { everySteps: 5 },
-        restarts: 1,
-        onEvent: (event) => {
-          if (event.kind === 'restart') restarts.push(event.reason)
-          if (event.kind !== 'checkpoint' || killed) return
-          killed = true
-          void workers[first + 2]!.terminate()
-        },
-      }).fit()
+      const { run, restarts } = killing(2, 'checkpoint', { ...many, restarts: 1 })
+      const result = await run.fit()
       expect(restarts).toEqual([expect.stringMatching(/worker of rank \d/)])
       expect(result).toMatchObject({ steps: 150, hash: expected.hash, replicasEqual: true })
     },

@@ -75,11 +75,6 @@ __global__ void __launch_bounds__(KeysShape::kThreads, 1)
   // Steps before this one have queries that do not see all keys of the group.
   const int whole =
       problem.causal ? (max(first + group_row + kGroupRows - 1 - shift, 0) + kStep - 1) / kStep : 0;
-  auto release = [&](int stage) {
-    __syncwarp();
-    if (lane() == 0) memory.empty[stage].arrive();
-  };
-
   // Wide heads leave no registers for the scores of a step beside the products of the one before.
   constexpr bool kOverlaps = kWidth == 64;
   OwnRows<T, KeysShape::kRows, kWidth, kOverlaps> k_rows, v_rows;
@@ -93,7 +88,7 @@ __global__ void __launch_bounds__(KeysShape::kThreads, 1)
   Turn<kStages> now;
   for (int step = begin; step < own; ++step, now.next()) {
     memory.full[now.stage].wait(now.parity);
-    release(now.stage);
+    memory.empty[now.stage].arrive_as_warp();
   }
   Turn<kStages> next = now;
   auto weigh = [&](int step) {
@@ -160,7 +155,7 @@ __global__ void __launch_bounds__(KeysShape::kThreads, 1)
       hold(slopes);
       hold(grad_k);
       hold(grad_v);
-      release(now.stage);
+      memory.empty[now.stage].arrive_as_warp();
       pack_left<T>(weights, scores);
       take_slopes();
     }
@@ -172,7 +167,7 @@ __global__ void __launch_bounds__(KeysShape::kThreads, 1)
       wait_products<0>();
       hold(grad_k);
       hold(grad_v);
-      release(now.stage);
+      memory.empty[now.stage].arrive_as_warp();
     }
   } else {
     for (int step = own; step < end; ++step, next.next()) {
@@ -199,7 +194,7 @@ __global__ void __launch_bounds__(KeysShape::kThreads, 1)
       wait_products<0>();
       hold(grad_k);
       hold(grad_v);
-      release(stage);
+      memory.empty[stage].arrive_as_warp();
     }
   }
 

@@ -8,19 +8,15 @@
 #pragma once
 
 #include "cuda/attention/sm90/role.cuh"
+#include "cuda/attention/softmax.cuh"
 
 namespace weft::cuda::attention::sm90 {
 
 inline constexpr int kStep = 64;  // rows of the other operand in a step
 inline constexpr int kStages = 4;
 
-/// What the softmax of 64 queries of a head leaves to its gradient, made by summary_kernel: in units
-/// of log2, infinite for a row that sees no key or is past the end, whose weights are then 0; and
-/// grad_out · out.
-struct Summary {
-  float lse[kStep];
-  float delta[kStep];
-};
+using Summary = AttentionSummary;
+static_assert(Summary::kQueries == kStep);
 
 template <int kWidth>
 struct QueriesShape;

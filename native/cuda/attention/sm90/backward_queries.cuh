@@ -14,21 +14,22 @@ struct QueriesMemory {
   Barrier own_full, full[kStages], empty[kStages];
 };
 
-template <typename T, int kWidth>
+template <typename T, int kWidth, typename Block>
 __device__ void bring_keys(QueriesMemory<T, kWidth>& memory, const BackwardLaunch& launch,
-                           int first, int steps, int head, int batch) {
+                           const Block& block) {
   memory.own_full.expect(memory.q.kBytes + memory.grad_out.kBytes);
   for (int row = 0; row < QueriesShape<kWidth>::kRows; row += kGroupRows) {
-    load(memory.q, row, launch.q, first + row, head, batch, memory.own_full);
-    load(memory.grad_out, row, launch.grad_out, first + row, head, batch, memory.own_full);
+    load(memory.q, row, launch.q, block.first + row, block.head, block.batch, memory.own_full);
+    load(memory.grad_out, row, launch.grad_out, block.first + row, block.head, block.batch,
+         memory.own_full);
   }
   Turn<kStages> turn;
-  for (int step = 0; step < steps; ++step, turn.next()) {
+  for (int step = 0; step < block.steps; ++step, turn.next()) {
     const int s = turn.stage;
     memory.empty[s].wait(turn.parity ^ 1);
     memory.full[s].expect(memory.k[s].kBytes + memory.v[s].kBytes);
-    load(memory.k[s], 0, launch.k, step * kStep, head, batch, memory.full[s]);
-    load(memory.v[s], 0, launch.v, step * kStep, head, batch, memory.full[s]);
+    load(memory.k[s], 0, launch.k, step * kStep, block.head, block.batch, memory.full[s]);
+    load(memory.v[s], 0, launch.v, step * kStep, block.head, block.batch, memory.full[s]);
   }
 }
 
@@ -39,14 +40,8 @@ __global__ void __launch_bounds__(QueriesShape<kWidth>::kThreads, 1)
   extern __shared__ __align__(1024) unsigned char raw[];
   auto& memory = *reinterpret_cast<QueriesMemory<T, kWidth>*>(raw);
   const Problem& problem = launch.problem;
-  const int blocks = (problem.q_len + Shape::kRows - 1) / Shape::kRows;
-  const int index = blockIdx.x / blocks;
-  const int head = index % problem.heads, batch = index / problem.heads;
-  const int first = (blocks - 1 - static_cast<int>(blockIdx.x) % blocks) * Shape::kRows;
-  auto steps_to = [&](int end) {
-    return (problem.visible(min(end, problem.q_len) - 1) + kStep - 1) / kStep;
-  };
-  const int steps = steps_to(first + Shape::kRows);
+  const QueryBlock<Shape, kStep> block(problem);
+  const int steps = block.steps;
   if (threadIdx.x == 0) {
     memory.own_full.init(1);
     for (int s = 0; s < kStages; ++s) {
@@ -57,24 +52,17 @@ __global__ void __launch_bounds__(QueriesShape<kWidth>::kThreads, 1)
   }
   __syncthreads();
   if (Shape::is_producer()) {
-    if (Shape::starts_copies()) bring_keys(memory, launch, first, steps, head, batch);
+    if (Shape::starts_copies()) bring_keys(memory, launch, block);
     return;
   }
 
-  const int group = Shape::group(), group_row = group * kGroupRows;
-  const int warp_row = threadIdx.x / 32 * 16, row = first + warp_row + lane() / 4;
-  const int own = first + group_row < problem.q_len ? steps_to(first + group_row + kGroupRows) : 0;
-  const int visible[2] = {problem.visible(row), problem.visible(row + 8)};
-  const int whole = problem.visible(first + group_row) / kStep;
-  auto release = [&](int stage) {
-    __syncwarp();
-    if (lane() == 0) memory.empty[stage].arrive();
-  };
+  const QueryRows<Shape, kStep> rows(problem, block.first);
+  const int own = rows.steps, group_row = rows.group_row, warp_row = rows.warp_row;
   float lse[2] = {INFINITY, INFINITY}, delta[2] = {0, 0};
   if (own > 0) {
     const int query_blocks = (problem.q_len + kStep - 1) / kStep;
-    const Summary& summary =
-        launch.summaries[static_cast<int64_t>(index) * query_blocks + (first + group_row) / kStep];
+    const Summary& summary = launch.summaries[static_cast<int64_t>(block.index) * query_blocks +
+                                              (block.first + group_row) / kStep];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       lse[half] = summary.lse[warp_row - group_row + lane() / 4 + half * 8];
@@ -97,13 +85,13 @@ __global__ void __launch_bounds__(QueriesShape<kWidth>::kThreads, 1)
       for (int e = 0; e < 4; ++e)
         scores[j][e] = exp2_fast(scores[j][e] * problem.scale_log2 - lse[e / 2]);
     }
-    if (step < whole) return;
+    if (step < rows.whole) return;
 #pragma unroll
     for (int j = 0; j < kStep / 8; ++j) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const int key = step * kStep + j * 8 + lane() % 4 * 2 + e % 2;
-        if (key >= visible[e / 2]) scores[j][e] = 0;
+        if (key >= rows.visible[e / 2]) scores[j][e] = 0;
       }
     }
   };
@@ -145,7 +133,7 @@ __global__ void __launch_bounds__(QueriesShape<kWidth>::kThreads, 1)
     wait_products<0>();
     hold(slopes);
     hold(grad);
-    release(now.stage);
+    memory.empty[now.stage].arrive_as_warp();
     take_slopes();
   }
   if (own > 0) {
@@ -154,18 +142,19 @@ __global__ void __launch_bounds__(QueriesShape<kWidth>::kThreads, 1)
     end_products();
     wait_products<0>();
     hold(grad);
-    release(now.stage);
+    memory.empty[now.stage].arrive_as_warp();
     now.next();
   }
   for (int step = own; step < steps; ++step, now.next()) {
     memory.full[now.stage].wait(now.parity);
-    release(now.stage);
+    memory.empty[now.stage].arrive_as_warp();
   }
 
   const float factor[2] = {problem.scale, problem.scale};
   put_rows(memory.q, warp_row, grad, factor);  // a warp reads its own rows of q alone
-  if (lane() == 0 && first + warp_row < problem.q_len) {
-    store(memory.q, warp_row, launch.grad_q, first + warp_row, head, batch);
+  const int first = block.first + warp_row;
+  if (lane() == 0 && first < problem.q_len) {
+    store(memory.q, warp_row, launch.grad_q, first, block.head, block.batch);
     wait_stores();
   }
 }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "cuda/attention/sm90/role.cuh"
+#include "cuda/attention/softmax.cuh"
 
 namespace weft::cuda::attention::sm90 {
 
@@ -38,61 +39,23 @@ struct ForwardMemory {
       v_empty[Shape::kStages];
 };
 
-/// The running state of a lane's two rows.
-struct Softmax {
-  float top[2] = {-INFINITY, -INFINITY};  // of the scores as they are
-  float sum[2] = {0, 0};                  // of this lane's columns alone
-
-  /// Scores to weights under the new maximum; `rescale` brings older sums under it.
-  template <int kTiles>
-  __device__ void advance(float (&scores)[kTiles][4], float scale, float (&rescale)[2]) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float high = top[half];
-#pragma unroll
-      for (int j = 0; j < kTiles; ++j)
-        high = fmaxf(high, fmaxf(scores[j][half * 2], scores[j][half * 2 + 1]));
-      high = fmaxf(high, __shfl_xor_sync(~0u, high, 1));
-      high = fmaxf(high, __shfl_xor_sync(~0u, high, 2));
-      const float base = high == -INFINITY ? 0.0f : high * scale;  // a row that saw no key yet
-      rescale[half] = exp2_fast(top[half] * scale - base);
-      top[half] = high;
-      float part = 0;
-#pragma unroll
-      for (int j = 0; j < kTiles; ++j) {
-#pragma unroll
-        for (int e = half * 2; e < half * 2 + 2; ++e) {
-          scores[j][e] = exp2_fast(scores[j][e] * scale - base);
-          part += scores[j][e];
-        }
-      }
-      sum[half] = sum[half] * rescale[half] + part;
-    }
-  }
-  __device__ float total(int half) const {
-    float all = sum[half];
-    all += __shfl_xor_sync(~0u, all, 1);
-    return all + __shfl_xor_sync(~0u, all, 2);
-  }
-};
-
-template <typename T, int kWidth>
-__device__ void bring_keys(ForwardMemory<T, kWidth>& memory, const ForwardLaunch& launch, int first,
-                           int steps, int head, int batch) {
+template <typename T, int kWidth, typename Block>
+__device__ void bring_keys(ForwardMemory<T, kWidth>& memory, const ForwardLaunch& launch,
+                           const Block& block) {
   using Shape = ForwardShape<kWidth>;
   memory.q_full.expect(memory.q.kBytes);
   for (int group = 0; group < Shape::kGroups; ++group)
-    load(memory.q, group * kGroupRows, launch.q, first + group * kGroupRows, head, batch,
-         memory.q_full);
+    load(memory.q, group * kGroupRows, launch.q, block.first + group * kGroupRows, block.head,
+         block.batch, memory.q_full);
   Turn<Shape::kStages> turn;
-  for (int step = 0; step < steps; ++step, turn.next()) {
+  for (int step = 0; step < block.steps; ++step, turn.next()) {
     const int s = turn.stage;
     memory.k_empty[s].wait(turn.parity ^ 1);
     memory.k_full[s].expect(memory.k[s].kBytes);
-    load(memory.k[s], 0, launch.k, step * Shape::kKeys, head, batch, memory.k_full[s]);
+    load(memory.k[s], 0, launch.k, step * Shape::kKeys, block.head, block.batch, memory.k_full[s]);
     memory.v_empty[s].wait(turn.parity ^ 1);
     memory.v_full[s].expect(memory.v[s].kBytes);
-    load(memory.v[s], 0, launch.v, step * Shape::kKeys, head, batch, memory.v_full[s]);
+    load(memory.v[s], 0, launch.v, step * Shape::kKeys, block.head, block.batch, memory.v_full[s]);
   }
 }
 
@@ -104,15 +67,8 @@ __global__ void __launch_bounds__(ForwardShape<kWidth>::kThreads, ForwardShape<k
   extern __shared__ __align__(1024) unsigned char raw[];
   auto& memory = *reinterpret_cast<ForwardMemory<T, kWidth>*>(raw);
   const Problem& problem = launch.problem;
-  const int blocks = (problem.q_len + Shape::kRows - 1) / Shape::kRows;
-  const int index = blockIdx.x / blocks;
-  const int head = index % problem.heads, batch = index / problem.heads;
-  // Late queries see most keys where causal: they begin first.
-  const int first = (blocks - 1 - static_cast<int>(blockIdx.x) % blocks) * Shape::kRows;
-  auto steps_to = [&](int end) {  // of the keys that the rows before `end` see
-    return (problem.visible(min(end, problem.q_len) - 1) + kKeys - 1) / kKeys;
-  };
-  const int steps = steps_to(first + Shape::kRows);
+  const QueryBlock<Shape, kKeys> block(problem);
+  const int steps = block.steps;
   if (threadIdx.x == 0) {
     memory.q_full.init(1);
     for (int s = 0; s < Shape::kStages; ++s) {
@@ -125,31 +81,24 @@ __global__ void __launch_bounds__(ForwardShape<kWidth>::kThreads, ForwardShape<k
   }
   __syncthreads();
   if (Shape::is_producer()) {
-    if (Shape::starts_copies()) bring_keys(memory, launch, first, steps, head, batch);
+    if (Shape::starts_copies()) bring_keys(memory, launch, block);
     return;
   }
 
-  const int group = Shape::group(), group_row = group * kGroupRows;
-  const int warp_row = threadIdx.x / 32 * 16, row = first + warp_row + lane() / 4;
-  const int own = first + group_row < problem.q_len ? steps_to(first + group_row + kGroupRows) : 0;
-  const int visible[2] = {problem.visible(row), problem.visible(row + 8)};
-  const int whole = problem.visible(first + group_row) / kKeys;  // steps that all rows see whole
-  auto release = [](Barrier& empty) {
-    __syncwarp();
-    if (lane() == 0) empty.arrive();
-  };
+  const QueryRows<Shape, kKeys> rows(problem, block.first);
+  const int own = rows.steps;
 
   float scores[kKeys / 8][4], out[kWidth / 8][4] = {}, rescale[2];
   uint32_t weights[kKeys / 16][4];
-  Softmax softmax;
+  RunningSoftmax<exp2_fast> softmax;
   auto weigh = [&](int step) {
-    if (step >= whole) {
+    if (step >= rows.whole) {
 #pragma unroll
       for (int j = 0; j < kKeys / 8; ++j) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
           const int key = step * kKeys + j * 8 + lane() % 4 * 2 + e % 2;
-          if (key >= visible[e / 2]) scores[j][e] = -INFINITY;
+          if (key >= rows.visible[e / 2]) scores[j][e] = -INFINITY;
         }
       }
     }
@@ -161,11 +110,11 @@ __global__ void __launch_bounds__(ForwardShape<kWidth>::kThreads, ForwardShape<k
   if (own > 0) {
     memory.k_full[0].wait(0);
     begin_products();
-    multiply_rows(scores, memory.q, group_row, memory.k[0]);
+    multiply_rows(scores, memory.q, rows.group_row, memory.k[0]);
     end_products();
     wait_products<0>();
     hold(scores);
-    release(memory.k_empty[0]);
+    memory.k_empty[0].arrive_as_warp();
     weigh(0);
     pack_left<T>(weights, scores);
     next.next();
@@ -173,18 +122,18 @@ __global__ void __launch_bounds__(ForwardShape<kWidth>::kThreads, ForwardShape<k
   for (int step = 1; step < own; ++step, now = next, next.next()) {
     memory.k_full[next.stage].wait(next.parity);
     begin_products();
-    multiply_rows(scores, memory.q, group_row, memory.k[next.stage]);
+    multiply_rows(scores, memory.q, rows.group_row, memory.k[next.stage]);
     end_products();
     memory.v_full[now.stage].wait(now.parity);
     multiply_columns(out, weights, memory.v[now.stage], true);
     end_products();
     wait_products<1>();
     hold(scores);
-    release(memory.k_empty[next.stage]);
+    memory.k_empty[next.stage].arrive_as_warp();
     weigh(step);
     wait_products<0>();
     hold(out);
-    release(memory.v_empty[now.stage]);
+    memory.v_empty[now.stage].arrive_as_warp();
     if (__any_sync(~0u, rescale[0] != 1.0f || rescale[1] != 1.0f)) {
 #pragma unroll
       for (int j = 0; j < kWidth / 8; ++j)
@@ -200,14 +149,14 @@ __global__ void __launch_bounds__(ForwardShape<kWidth>::kThreads, ForwardShape<k
     end_products();
     wait_products<0>();
     hold(out);
-    release(memory.v_empty[now.stage]);
+    memory.v_empty[now.stage].arrive_as_warp();
     now = next;
   }
   for (int step = own; step < steps; ++step, now.next()) {
     memory.k_full[now.stage].wait(now.parity);
-    release(memory.k_empty[now.stage]);
+    memory.k_empty[now.stage].arrive_as_warp();
     memory.v_full[now.stage].wait(now.parity);
-    release(memory.v_empty[now.stage]);
+    memory.v_empty[now.stage].arrive_as_warp();
   }
 
   float inverse[2];
@@ -215,14 +164,16 @@ __global__ void __launch_bounds__(ForwardShape<kWidth>::kThreads, ForwardShape<k
   for (int half = 0; half < 2; ++half) {
     const float total = softmax.total(half);
     inverse[half] = total == 0 ? 0.0f : 1.0f / total;
-    if (lane() % 4 == 0 && row + half * 8 < problem.q_len)
-      launch.lse[static_cast<int64_t>(index) * problem.q_len + row + half * 8] =
+    const int row = rows.row + half * 8;
+    if (lane() % 4 == 0 && row < problem.q_len)
+      launch.lse[static_cast<int64_t>(block.index) * problem.q_len + row] =
           (softmax.top[half] * problem.scale_log2 + log2f(total)) / kLog2E;
   }
-  sync_group<kGroupThreads>(group);  // no warp's products read the queries any more
-  put_rows(memory.q, warp_row, out, inverse);
-  if (lane() == 0 && first + warp_row < problem.q_len) {
-    store(memory.q, warp_row, launch.out, first + warp_row, head, batch);
+  sync_group<kGroupThreads>(rows.group);  // no warp's products read the queries any more
+  put_rows(memory.q, rows.warp_row, out, inverse);
+  const int first = block.first + rows.warp_row;
+  if (lane() == 0 && first < problem.q_len) {
+    store(memory.q, rows.warp_row, launch.out, first, block.head, block.batch);
     wait_stores();
   }
 }

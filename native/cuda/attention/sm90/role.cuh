@@ -52,6 +52,47 @@ struct Problem {
   }
 };
 
+/// The queries of a block, which walks over keys in steps of kKeys.
+template <typename Roles, int kKeys>
+struct QueryBlock {
+  int index, head, batch;  // index: of the head over the batch
+  int first;               // query
+  int steps;
+
+  __device__ explicit QueryBlock(const Problem& problem) {
+    const int blocks = (problem.q_len + Roles::kRows - 1) / Roles::kRows;
+    index = blockIdx.x / blocks;
+    head = index % problem.heads, batch = index / problem.heads;
+    // Late queries see most keys where causal: they begin first.
+    first = (blocks - 1 - static_cast<int>(blockIdx.x) % blocks) * Roles::kRows;
+    steps = steps_to(problem, first + Roles::kRows);
+  }
+  /// Of the keys that the queries before `end` see.
+  static __device__ int steps_to(const Problem& problem, int end) {
+    return (problem.visible(min(end, problem.q_len) - 1) + kKeys - 1) / kKeys;
+  }
+};
+
+/// The 64 queries of a warpgroup, and the lane's two of them.
+template <typename Roles, int kKeys>
+struct QueryRows {
+  int group, group_row, warp_row;  // rows of the block
+  int row;                         // the lane's first query, the other is row + 8
+  int steps;                       // that it takes part in
+  int whole;                       // of them: whose keys all its queries see
+  int visible[2];                  // keys of the lane's queries
+
+  __device__ QueryRows(const Problem& problem, int first) {
+    group = Roles::group(), group_row = group * kGroupRows;
+    warp_row = threadIdx.x / 32 * 16, row = first + warp_row + lane() / 4;
+    const int begin = first + group_row;
+    steps =
+        begin < problem.q_len ? QueryBlock<Roles, kKeys>::steps_to(problem, begin + kGroupRows) : 0;
+    whole = problem.visible(begin) / kKeys;
+    visible[0] = problem.visible(row), visible[1] = problem.visible(row + 8);
+  }
+};
+
 inline Problem problem_of(const AttentionArgs& args) {
   return {static_cast<int>(args.heads),   static_cast<int>(args.q_len),
           static_cast<int>(args.kv_len),  args.causal,

@@ -44,6 +44,11 @@ struct Barrier {
   __device__ void arrive() {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address()) : "memory");
   }
+  /// Arrives once for the whole warp, after all of it.
+  __device__ void arrive_as_warp() {
+    __syncwarp();
+    if (lane() == 0) arrive();
+  }
   __device__ void expect(uint32_t bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()),
                  "r"(bytes)
@@ -204,12 +209,6 @@ __device__ void put_rows(Tile<T, kRows, kWidth>& tile, int row0, const float (&s
   }
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
   __syncwarp();
-}
-
-__device__ inline float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
 }
 
 template <int kRegisters>
