@@ -40,6 +40,7 @@ std::shared_ptr<GroupCapture> GroupCapture::join(std::shared_ptr<fabric::Group> 
          rank);
   }
   std::shared_ptr<GroupCapture> self;
+  bool last = false;  // told under the lock, so that one rank alone is
   {
     std::lock_guard guard(joining().mutex);
     auto& entry = joining().captures[group->id()];
@@ -50,10 +51,11 @@ std::shared_ptr<GroupCapture> GroupCapture::join(std::shared_ptr<fabric::Group> 
       fail(ErrorCode::kUsage, "rank %d joined this capture already", rank);
     }
     self->joined_[static_cast<size_t>(rank)] = 1;
-    if (all(self->joined_)) joining().captures.erase(group->id());
+    last = all(self->joined_);
+    if (last) joining().captures.erase(group->id());
   }
   std::unique_lock lock(self->mutex_);
-  if (all(self->joined_)) {
+  if (last) {
     try {
       std::vector<Device*> devices;
       for (int r = 0; r < group->size(); ++r) devices.push_back(&group->device(r));

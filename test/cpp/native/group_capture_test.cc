@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <functional>
@@ -87,6 +88,29 @@ TEST(GroupCapture, ReplaysTheStepsOfAllRanksWithTheirReduction) {
       EXPECT_EQ(first_value(t), value);
     }
   });
+}
+
+// Ranks that came at the same time both took themselves for the last one, which begins the capture.
+TEST(GroupCapture, RanksThatJoinAtTheSameTimeBeginOneCapture) {
+  auto group = make_group();
+  constexpr int kRounds = 10'000;
+  std::atomic<int> ready{0};
+  std::atomic<int> failed{0};
+  on_every_rank([&](int rank) {
+    for (int round = 0; round < kRounds; ++round) {
+      ready.fetch_add(1);
+      while (ready.load() < (round + 1) * kRanks) std::this_thread::yield();
+      try {
+        auto capture = GroupCapture::join(group, rank, kTimeoutMs);
+        capture->enter(rank);
+        capture->leave(rank);
+        capture->finish(rank, std::nullopt);
+      } catch (const Error&) {
+        ++failed;
+      }
+    }
+  });
+  EXPECT_EQ(failed.load(), 0);
 }
 
 TEST(GroupCapture, AFailingRankIsEveryRanksErrorAndTheGroupWorksOn) {
