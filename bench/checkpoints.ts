@@ -2,12 +2,12 @@
 // first progress behind step 50 to the last step, checkpoints every 50 steps between; the last one, for which a run
 // waits, lies behind. Prints one JSON line: medians over the rounds, of wall time and of the process' CPU time, which
 // other programs on the machine disturb less. Run: npm run bench -- checkpoints [--task <file>]
-// [--devices host:0-3] [--steps 550] [--every 50] [--batch 32] [--rounds 7]
+// [--devices host:0-3] [--steps 550] [--every 50] [--batch 32] [--rounds 7] [--precision bf16] [--graph]
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { Trainer } from 'weft'
+import { Trainer, type TrainerOptions } from 'weft'
 import { count } from './training/arguments.js'
 
 const { values } = parseArgs({
@@ -18,9 +18,12 @@ const { values } = parseArgs({
     every: { type: 'string', default: '50' },
     batch: { type: 'string', default: '32' },
     rounds: { type: 'string', default: '7' },
+    precision: { type: 'string' },
+    graph: { type: 'boolean', default: false },
   },
 })
-const { task, devices } = values
+const { task, devices, graph } = values
+const precision = values.precision as TrainerOptions['precision'] // which the Trainer checks
 const steps = count('steps', values.steps, 1)
 const every = count('every', values.every, 1)
 const batchSize = count('batch', values.batch, 1)
@@ -49,6 +52,8 @@ async function run(folder: string, withCheckpoints: boolean): Promise<Measured> 
     devices,
     steps,
     batchSize,
+    graph,
+    ...(precision === undefined ? {} : { precision }),
     evaluateEvery: 0,
     runsFolder: folder,
     saveWeights: false,
@@ -93,6 +98,8 @@ try {
       steps,
       every,
       batchSize,
+      precision,
+      graph,
       rounds,
       stepMs: Number(without!.toFixed(3)),
       stepMsWithCheckpoints: Number(besides!.toFixed(3)),

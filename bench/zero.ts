@@ -1,7 +1,7 @@
 // What cutting gradients and optimizer state over devices gives back, and what it costs a step: one task with every rank
 // holding all, and with shards, each in a process of its own, so that the peaks are of it alone. Prints a table of memory
-// by device and one JSON line. Run: npm run bench -- zero [--devices host:0-3] [--width 1024] [--layers 4] [--batch 8]
-// [--steps 12] [--bucket 4]
+// by device and one JSON line. Run: npm run bench -- zero [--devices host:0-3] [--virtual 4, of each GPU] [--width 1024]
+// [--layers 4] [--batch 8] [--steps 12] [--bucket 4]
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -11,6 +11,7 @@ import { count } from './training/arguments.js'
 const { values } = parseArgs({
   options: {
     devices: { type: 'string', default: 'host:0-3' },
+    virtual: { type: 'string' },
     width: { type: 'string', default: '1024' },
     layers: { type: 'string', default: '4' },
     batch: { type: 'string', default: '8' },
@@ -39,6 +40,7 @@ async function measure(mesh: TrainerOptions['mesh']): Promise<void> {
   const { hash, memory } = await new Trainer({
     task: 'bench/training/tasks/wide-mlp.ts',
     devices: values.devices,
+    ...(values.virtual === undefined ? {} : { virtual: count('virtual', values.virtual, 1) }),
     steps: count('steps', values.steps, 4),
     batchSize: count('batch', values.batch, 1),
     bucketMegabytes: count('bucket', values.bucket, 1),
