@@ -67,6 +67,16 @@ export class Gpt2 extends nn.Module {
   }
 
   forward(tokens: Tensor): Tensor {
+    return F.linear(this.#features(tokens), this.tokens.weight) // tied
+  }
+
+  /** Mean cross entropy over targets that are not -100, without the logits of all tokens. */
+  loss(tokens: Tensor, targets: Tensor): Tensor {
+    return F.linearCrossEntropy(this.#features(tokens), this.tokens.weight, targets)
+  }
+
+  /** What the head multiplies: (batch, length, width). */
+  #features(tokens: Tensor): Tensor {
     const [, length = 0] = tokens.shape
     const places = arange(length, { dtype: 'i64', device: tokens.device })
     let x = this.dropout.forward(this.tokens.forward(tokens).add(this.positions.forward(places)))
@@ -74,13 +84,7 @@ export class Gpt2 extends nn.Module {
       const forward = (input: Tensor) => block.forward(input)
       x = this.options.checkpointed ? checkpoint(forward, x) : forward(x)
     }
-    return F.linear(this.norm.forward(x), this.tokens.weight) // tied
-  }
-
-  /** Mean cross entropy over targets that are not -100. */
-  loss(tokens: Tensor, targets: Tensor): Tensor {
-    const logits = this.forward(tokens)
-    return F.crossEntropy(logits.view([-1, this.options.vocabulary]), targets.view([-1]))
+    return this.norm.forward(x)
   }
 
   /** Weights normal with deviation 0.02, less by √(2 · layers) where a block writes to the residual; biases 0. */

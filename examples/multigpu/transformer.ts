@@ -102,15 +102,19 @@ export class Gpt extends nn.Module {
   }
 
   forward(tokens: Tensor): Tensor {
-    let x = this.embedding.forward(tokens) // (B,T,C)
-    for (const block of this.blocks) x = block.forward(x)
-    return this.head.forward(this.norm.forward(x)) // (B,T,V)
+    return this.head.forward(this.#features(tokens)) // (B,T,V)
   }
 
-  /** Mean cross entropy over targets that are not -100. */
+  /** Mean cross entropy over targets that are not -100, without the logits of all tokens. */
   loss(tokens: Tensor, targets: Tensor): Tensor {
-    const logits = this.forward(tokens)
-    return F.crossEntropy(logits.view([-1, this.options.vocabulary]), targets.view([-1]))
+    return F.linearCrossEntropy(this.#features(tokens), this.head.weight, targets)
+  }
+
+  /** What the head multiplies: (batch, length, width). */
+  #features(tokens: Tensor): Tensor {
+    let x = this.embedding.forward(tokens)
+    for (const block of this.blocks) x = block.forward(x)
+    return this.norm.forward(x)
   }
 }
 

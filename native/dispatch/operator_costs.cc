@@ -53,6 +53,7 @@ uint64_t product_flop(Op op, Shape&& shape, const Dims& out, bool causal) {
       return a.n == 0 ? 0 : 2 * count_of(out) * static_cast<uint64_t>(a.v[a.n - 1]);
     }
     case Op::linear:
+    case Op::linear_cross_entropy:
       return 2 * count_of(shape(0)) * static_cast<uint64_t>(shape(1).v[0]);
     case Op::attention: {
       const Dims &q = shape(0), &k = shape(1);
@@ -72,6 +73,9 @@ uint64_t product_flop(Op op, Shape&& shape, const Dims& out, bool causal) {
 
 /// The argument `causal` of attention; no other operator has one that counts.
 int causal_argument(Op op) { return op == Op::attention ? 3 : op == Op::attention_packed ? 1 : -1; }
+
+/// Of linear_cross_entropy: a loss a row is differentiated by computing its logits again, one number in the forward.
+constexpr int kLossReduction = 5;
 
 }  // namespace
 
@@ -105,6 +109,18 @@ OperatorCost operator_cost(const OpCall& call) {
     case Op::amp_unscale_:
       cost.bytes = 2 * bytes_of(in);
       return cost;
+    case Op::
+        linear_cross_entropy: {  // behind the loss: rows that count, gradients of x, weight and bias
+      const bool each = call.integer(kLossReduction) == 0;
+      const bool of_x = !each && out.size() > 2 && out[2],
+                 of_weight = !each && out.size() > 3 && out[3];
+      cost.bytes = bytes_of(in) + bytes_of(each ? out.first(1) : out);
+      cost.flop = product_flop(
+          call.op, [&](int i) -> const Dims& { return in[static_cast<size_t>(i)].shape(); },
+          out[0].shape(), false);
+      cost.flop *= 1u + of_x + of_weight;
+      return cost;
+    }
     default:
       break;
   }
@@ -135,6 +151,10 @@ OperatorCost gradient_cost(const Node& node, std::span<const Tensor> grads,
       node.op, [&](int i) -> const Dims& { return node.inputs[static_cast<size_t>(i)].shape; },
       node.output_metas[0].shape, causal >= 0 && node.words[node.at[causal]] != 0);
   if (forward == 0) return cost;
+  if (node.op == Op::linear_cross_entropy) {
+    if (node.words[node.at[kLossReduction]] != 0) return cost;
+    cost.flop = forward;
+  }
   if (causal >= 0) {
     cost.flop = forward / 2 * 5;  // scores again, and a product for each of dv, dp, dq, dk
   } else {

@@ -25,9 +25,10 @@ inline Tensor fresh(Tensor result, const Tensor& argument) {
 }
 
 // Rows that have a file of their own but no place in ops.h; the subject named behind calls them.
-void register_softmax_ops();  // normalization
-void register_linear_ops();   // matmul
-void register_dropout_ops();  // embedding
-void register_rotary_ops();   // attention
+void register_softmax_ops();               // normalization
+void register_linear_ops();                // matmul
+void register_dropout_ops();               // embedding
+void register_rotary_ops();                // attention
+void register_linear_cross_entropy_ops();  // loss
 
 }  // namespace weft::ops

@@ -5,6 +5,7 @@ export { distributedLinear as linear, distributedMatmul as matmul } from './rule
 export {
   distributedCrossEntropy as crossEntropy,
   distributedLayerNorm as layerNorm,
+  distributedLinearCrossEntropy as linearCrossEntropy,
   distributedLogSoftmax as logSoftmax,
   distributedRmsNorm as rmsNorm,
   distributedSoftmax as softmax,

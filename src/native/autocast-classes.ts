@@ -21,4 +21,5 @@ export const autocastClasses: Readonly<Record<string, 'low' | 'f32' | 'rounded' 
   rsqrt: 'f32',
   softplus: 'f32',
   cross_entropy: 'inside',
+  linear_cross_entropy: 'inside',
 }

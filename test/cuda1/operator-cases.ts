@@ -224,6 +224,28 @@ export const cases: Case[] = [
       loose: 4,
     })),
   ),
+  ...(['mean', 'sum', 'none'] as const).flatMap((reduction): Case[] =>
+    [0, 4].map((chunkRows) => ({
+      name: `linearCrossEntropy ${reduction}, ${chunkRows || 'all'} rows at a time`,
+      inputs: [
+        { shape: [9, 67], low: -1, high: 1 },
+        { shape: [611, 67], low: -0.5, high: 0.5 },
+        { shape: [611], low: -1, high: 1 },
+        classes,
+      ],
+      run: ([x, weight, bias, y]) =>
+        F.linearCrossEntropy(x!, weight!, y!, {
+          bias: bias!,
+          reduction,
+          ignoreIndex: 3,
+          chunkRows,
+        }),
+      layouts: ['contiguous', 'transposed', 'sliced', 'unaligned'],
+      // Sums of products. In f64 sums and scales of losses are f32, as statistics of losses are.
+      dtypes: ['f32', 'f16', 'bf16'],
+      loose: 8,
+    })),
+  ),
   {
     name: 'embedding',
     inputs: [{ shape: [23, 65], low: -2, high: 2 }, rows],

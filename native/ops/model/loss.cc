@@ -108,6 +108,7 @@ void gradient(GradCall& call) {
 void register_loss_ops() {
   implement(Op::cross_entropy,
             {.forward = forward, .gradient = gradient, .keep_inputs = 0b11, .keep_outputs = 0b110});
+  register_linear_cross_entropy_ops();
 }
 
 }  // namespace weft::ops

@@ -10,6 +10,10 @@ import {
   rmsNorm,
   softmax,
 } from '../../tensor/generated/functions.js'
+import {
+  type LinearCrossEntropyOptions,
+  linearCrossEntropy,
+} from '../../tensor/operators/linear-cross-entropy.js'
 import { scope } from '../../tensor/scope/scope.js'
 import type { Tensor } from '../../tensor/tensor.js'
 import { apply } from '../apply.js'
@@ -138,6 +142,63 @@ export function distributedCrossEntropy(
         compute: ([x, y]) => crossEntropy(x as Tensor, y as Tensor, local),
       },
       [logits, target],
+    )
+  return divides ? scope(() => perRow(loss(), target, options.ignoreIndex ?? -100)) : loss()
+}
+
+/** As linearCrossEntropy's, the bias distributed too. */
+export interface DistributedLinearCrossEntropyOptions
+  extends Omit<LinearCrossEntropyOptions, 'bias'> {
+  bias?: DistributedTensor | null
+}
+
+/**
+ * crossEntropy(linear(x, weight, bias), target) without the logits of all rows: x (rows, in) and target (rows,) cut over
+ * their rows, both alike, or whole; weight (classes, in) and bias (classes,) whole. Results lie as crossEntropy's do.
+ */
+export function distributedLinearCrossEntropy(
+  x: DistributedTensor,
+  weight: DistributedTensor,
+  target: DistributedTensor,
+  options: DistributedLinearCrossEntropyOptions = {},
+): DistributedTensor {
+  const { bias, ...rest } = options
+  const reduction = options.reduction ?? 'mean'
+  const rows = x.shape[0] as number
+  const [classes, inner] = weight.shape
+  if (
+    x.shape.length !== 2 ||
+    weight.shape.length !== 2 ||
+    inner !== x.shape[1] ||
+    `${target.shape}` !== `${rows}` ||
+    (bias && `${bias.shape}` !== `${classes}`)
+  ) {
+    const text = [x, weight, target, ...(bias ? [bias] : [])].map(({ shape }) => `[${shape}]`)
+    throw new ShapeError(
+      `linearCrossEntropy: ${text.join(', ')} are not (rows, in), (classes, in), (rows,) and (classes,)`,
+    )
+  }
+  const rule = ([p, w, y, b]: readonly Placement[]): Placement | undefined => {
+    if (w?.kind !== 'replicated' || (b !== undefined && b.kind !== 'replicated')) return undefined
+    if (p?.kind === 'replicated' && y?.kind === 'replicated') return replicated()
+    const cut = p?.kind === 'sharded' && p.dim === 0 && y?.kind === 'sharded'
+    if (!cut) return undefined
+    return reduction === 'none' ? p : partial()
+  }
+  const whole = [...x.placed, ...target.placed].every((p) => p.kind === 'replicated')
+  const divides = reduction === 'mean' && !whole
+  const local = divides ? { ...rest, reduction: 'sum' as const } : rest
+  const loss = () =>
+    apply(
+      {
+        name: 'linearCrossEntropy',
+        operands: ['x', 'weight', 'target', 'bias'],
+        shape: reduction === 'none' ? [rows] : [],
+        rule,
+        compute: ([a, w, y, b]) =>
+          linearCrossEntropy(a as Tensor, w as Tensor, y as Tensor, { ...local, bias: b ?? null }),
+      },
+      bias ? [x, weight, target, bias] : [x, weight, target],
     )
   return divides ? scope(() => perRow(loss(), target, options.ignoreIndex ?? -100)) : loss()
 }

@@ -4,4 +4,5 @@
 export * from '../generated/functions.js'
 export { type AttentionOptions, scaledDotProductAttention } from './attention.js'
 export { where } from './elementwise.js'
+export { type LinearCrossEntropyOptions, linearCrossEntropy } from './linear-cross-entropy.js'
 export { flatten } from './view.js'

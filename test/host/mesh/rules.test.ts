@@ -12,7 +12,9 @@ import {
   sharded,
 } from 'weft'
 import { several } from '../device.js'
-import { compare, type Operand } from './reference.js'
+import { compare, type Either, type Functions, type Operand } from './reference.js'
+
+type LinearCrossEntropyOptions = NonNullable<Parameters<Functions['linearCrossEntropy']>[3]>
 
 let fabric: Fabric
 const meshes: Record<string, Mesh> = {}
@@ -134,6 +136,23 @@ describe.each(kinds)('over a mesh of %s', (kind) => {
     for (const options of [{}, { ignoreIndex: 1 }, { ignoreIndex: 1, labelSmoothing: 0.2 }]) {
       const mean = await compare(m, cut, ([x, y], F) => F.crossEntropy(x!, y!, options))
       expect(mean.b).toEqual(partial())
+    }
+  })
+
+  test('linear with cross entropy: whole, and rows cut', async () => {
+    const m = mesh()
+    const x: Operand = { shape: [5, 4] }
+    const others: Operand[] = [{ shape: [6, 4] }, { shape: [5], below: 6 }, { shape: [6] }]
+    const loss = (options: LinearCrossEntropyOptions) => (t: Either[], F: Functions) =>
+      F.linearCrossEntropy(t[0]!, t[1]!, t[2]!, { ...options, bias: t[3]! })
+    await compare(m, [x, ...others], loss({}))
+    const placed = (o: Operand): Operand => ({ ...o, placements: on(m, sharded(0)) })
+    const cut = [placed(x), others[0]!, placed(others[1]!), others[2]!]
+    expect((await compare(m, cut, loss({ reduction: 'sum' }))).b).toEqual(partial())
+    expect((await compare(m, cut, loss({ reduction: 'none' }))).b).toEqual(sharded(0))
+    // Five rows are uneven parts, and those of class 1 do not count.
+    for (const options of [{}, { ignoreIndex: 1 }, { ignoreIndex: 1, chunkRows: 1 }]) {
+      expect((await compare(m, cut, loss(options))).b).toEqual(partial())
     }
   })
 

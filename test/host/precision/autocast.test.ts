@@ -52,6 +52,7 @@ const calls: Record<string, (a: Tensor, b: Tensor) => Tensor> = {
   rsqrt: (a) => a.rsqrt(),
   softplus: (a) => a.softplus(),
   cross_entropy: (a) => F.crossEntropy(a, tensor([0n, 1n])),
+  linear_cross_entropy: (a, b) => F.linearCrossEntropy(a, b, tensor([0n, 1n])),
 }
 
 describe('what operators compute in', () => {

@@ -61,6 +61,32 @@ TEST(OpsGradientNetwork, CrossEntropy) {
   }
 }
 
+TEST(OpsGradientNetwork, LinearCrossEntropy) {
+  const CheckOptions wide{.step = 1e-2, .tolerance = 2e-3};
+  Tensor target = make({2, 3}, DType::kI64, [](int64_t i) { return i == 4 ? -100 : i % 5; });
+  for (int reduction : {0, 1, 2}) {
+    for (int chunk : {0, 1, 4}) {
+      for (double smoothing : {0.0, 0.1}) {
+        SCOPED_TRACE("reduction " + std::to_string(reduction) + ", chunk " + std::to_string(chunk));
+        check_gradient(
+            "linear_cross_entropy", {{2, 3, 4}, {5, 4}, {5}},
+            [=](const Tensors& x) {
+              return call(Op::linear_cross_entropy,
+                          {x[0], x[1], target, x[2], -100, reduction, smoothing, chunk});
+            },
+            wide);
+        check_gradient(
+            "linear_cross_entropy without bias", {{2, 3, 4}, {5, 4}},
+            [=](const Tensors& x) {
+              return call(Op::linear_cross_entropy,
+                          {x[0], x[1], target, Tensor(), -100, reduction, smoothing, chunk});
+            },
+            wide);
+      }
+    }
+  }
+}
+
 TEST(OpsGradientNetwork, Norms) {
   const CheckOptions wide{.step = 1e-3, .tolerance = 1e-3};
   check_gradient(
