@@ -1,7 +1,7 @@
-// `weft tune`: measures which algorithm an all-reduce should get on this machine and keeps it; groups that are
-// made later go by it. The measuring is src/fabric/tune.ts.
+// `weft tune`: measures which algorithm an all-reduce, a reduce-scatter or an all-gather should get on this machine
+// and keeps it; groups that are made later go by it. The measuring is src/fabric/tune.ts.
 import type { Command } from 'commander'
-import type { ReduceEntry, SizeFigures } from '../fabric/reduce-choices.js'
+import type { ReduceEntry, SizeFigures, TunedKind } from '../fabric/reduce-choices.js'
 import { UsageError } from '../native/errors.js'
 import type { DType } from '../tensor/dtype.js'
 import { sizesBetween } from './bench/figures.js'
@@ -13,6 +13,7 @@ interface TuneFlags {
   devices: string
   virtual?: string
   ranks?: string
+  kinds: string
   dtypes: string
   min: string
   max?: string
@@ -42,22 +43,39 @@ function dtypesOf(flag: string): Tunable[] {
   throw new UsageError(`--dtypes ${JSON.stringify(wrong)}: those that can be checked are ${known}`)
 }
 
-/** '2 ranks, f32, in place: up to 64 KiB copy-oneshot, above copy-ring'. */
-export function entryLine({ ranks, dtype, inPlace, lines }: ReduceEntry): string {
+const kindNames: Record<string, TunedKind> = {
+  'all-reduce': 'allReduce',
+  'reduce-scatter': 'reduceScatter',
+  'all-gather': 'allGather',
+}
+
+function kindsOf(flag: string): TunedKind[] {
+  return flag.split(',').map((name) => {
+    const kind = kindNames[name]
+    if (kind !== undefined) return kind
+    const known = Object.keys(kindNames).join(', ')
+    throw new UsageError(`--kinds ${JSON.stringify(name)}: those that are measured are ${known}`)
+  })
+}
+
+/** 'all-reduce, 2 ranks, f32, in place: up to 64 KiB copy-oneshot, above copy-ring'. */
+export function entryLine({ kind, ranks, dtype, inPlace, lines }: ReduceEntry): string {
   const winners = lines.filter(({ algorithms }, i) => algorithms[0] !== lines[i + 1]?.algorithms[0])
   const parts = winners.map(({ maxBytes, algorithms }, i) => {
     const limit =
       maxBytes !== null ? `up to ${formatBytes(maxBytes)} ` : i === 0 ? 'always ' : 'above '
     return limit + algorithms[0]
   })
+  const name = Object.keys(kindNames).find((each) => kindNames[each] === kind)
   const place = inPlace ? 'in place' : 'out of place'
-  return `${ranks} ranks, ${dtype}, ${place}: ${parts.join(', ') || 'no algorithm works'}`
+  return `${name}, ${ranks} ranks, ${dtype}, ${place}: ${parts.join(', ') || 'no algorithm works'}`
 }
 
 async function runTune(flags: TuneFlags): Promise<void> {
   const { openFabric } = await import('../fabric/fabric.js')
   const { tune } = await import('../fabric/tune.js')
   const dtypes = dtypesOf(flags.dtypes)
+  const kinds = kindsOf(flags.kinds)
   const virtual = flags.virtual === undefined ? {} : { virtual: Number(flags.virtual) }
   const plugins = flags.plugin ?? []
   const fabric = await openFabric({ devices: flags.devices, plugins, tune: 'off', ...virtual })
@@ -75,6 +93,7 @@ async function runTune(flags: TuneFlags): Promise<void> {
   }
   const measured: { entry: ReduceEntry; figures: SizeFigures[]; faults: string[] }[] = []
   const files = await tune(fabric, {
+    kinds,
     ranks,
     dtypes: dtypes as DType[],
     sizes,
@@ -97,12 +116,17 @@ async function runTune(flags: TuneFlags): Promise<void> {
 export function tuneCommand(program: Command): void {
   program
     .command('tune')
-    .description('measure which algorithm all-reduces should get on this machine, and keep it')
+    .description('measure which algorithms collectives should get on this machine, and keep them')
     .option('-d, --devices <names>', deviceHelp, 'auto')
     .option('--virtual <count>', 'split each GPU in so many virtual devices')
     .option('--ranks <counts>', 'numbers of devices, such as 2,4; default 2, 4, 8 and all')
+    .option(
+      '--kinds <names>',
+      'of all-reduce, reduce-scatter, all-gather',
+      'all-reduce,reduce-scatter,all-gather',
+    )
     .option('--dtypes <names>', 'of f32, f16, bf16, f64', 'f32,bf16')
-    .option('--min <bytes>', 'smallest size a rank', '1K')
+    .option('--min <bytes>', 'smallest size a rank, of its longer buffer', '1K')
     .option('--max <bytes>', 'largest size; default 256M on GPUs, 1M on host devices')
     .option('--factor <number>', 'from one size to the next', '2')
     .option('--rounds <count>', 'figures an algorithm and size; default 7, on host devices 3')

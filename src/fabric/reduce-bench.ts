@@ -43,6 +43,9 @@ const nativeNames = {
   allGather: 'all_gather',
 } as const
 
+/** The number that native code knows the kind by. */
+export const kindNumber = (kind: BenchKind): number => collectiveKinds.indexOf(nativeNames[kind])
+
 /** Buffers of a group and what is measured with them. Dispose of it. */
 export class ReduceBench {
   readonly #id: number
@@ -51,8 +54,8 @@ export class ReduceBench {
   constructor({ group, maxBytes, dtype, inPlace, nccl, kind = 'allReduce' }: ReduceBenchOptions) {
     const id = dtypeId(dtype)
     this.#group = group.id
-    const number = collectiveKinds.indexOf(nativeNames[kind])
-    this.#id = native.reduceBenchOpen(group.id, maxBytes, id, inPlace === true, nccl ?? '', number)
+    const [path, place] = [nccl ?? '', inPlace === true]
+    this.#id = native.reduceBenchOpen(group.id, maxBytes, id, place, path, kindNumber(kind))
   }
 
   measure({ bytes, rounds, calls, graphCalls, only = [] }: ReducePlan): MeasuredReduce[] {

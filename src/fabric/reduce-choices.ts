@@ -1,4 +1,4 @@
-// What `weft tune` measured: for ranks, dtype and placement the algorithms of an all-reduce by size, the fastest
+// What `weft tune` measured: for kind, ranks, dtype and placement the algorithms of a collective by size, the fastest
 // first. How figures become lines, the file they are kept in, and what is refused of one. Pure; tuned-choices.ts
 // keeps and applies the file, tune.ts measures.
 import { CheckpointError } from '../native/errors.js'
@@ -9,16 +9,24 @@ const formatVersion = 1
 /** An algorithm must be so much faster to go before the one of the next smaller size: figures scatter. */
 const margin = 0.97
 
+/** Kinds of calls that are measured; entries of files from before there were more than one have none. */
+export const tunedKinds = ['allReduce', 'reduceScatter', 'allGather'] as const
+/** A kind of call that is measured. */
+export type TunedKind = (typeof tunedKinds)[number]
+
 /** Calls up to `maxBytes` (null: any) get the first of `algorithms` that is there and can do them. */
 export interface ReduceLine {
   maxBytes: number | null
   algorithms: string[]
 }
 
-/** Lines of one kind of call, sizes ascending. */
+/** Lines of one kind of call, sizes ascending and of the longer buffer of a rank. */
 export interface ReduceEntry {
+  kind: TunedKind
   ranks: number
+  /** What was measured; an all-gather's lines are for every dtype. */
   dtype: DType
+  /** Of all-reduces; others are measured out of place and have false. */
   inPlace: boolean
   lines: ReduceLine[]
 }
@@ -74,7 +82,10 @@ export function linesOf(figures: readonly SizeFigures[]): ReduceLine[] {
 }
 
 const isSame = (a: ReduceEntry, b: ReduceEntry) =>
-  a.ranks === b.ranks && a.dtype === b.dtype && a.inPlace === b.inPlace
+  a.kind === b.kind &&
+  a.ranks === b.ranks &&
+  (a.kind === 'allGather' || a.dtype === b.dtype) &&
+  a.inPlace === b.inPlace
 
 /** A file's content: `kept` entries, with those that were measured anew replaced. */
 export function mergeChoices(
@@ -85,6 +96,7 @@ export function mergeChoices(
   const others = kept.filter((old) => !measured.some((entry) => isSame(entry, old)))
   const entries = [...others, ...measured].sort(
     (a, b) =>
+      tunedKinds.indexOf(a.kind) - tunedKinds.indexOf(b.kind) ||
       a.ranks - b.ranks ||
       dtypeNames.indexOf(a.dtype) - dtypeNames.indexOf(b.dtype) ||
       Number(a.inPlace) - Number(b.inPlace),
@@ -99,7 +111,7 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
 export function parseReduceChoices(text: string, source: string): ReduceChoices {
   const refuse = (why: string): never => {
     throw new CheckpointError(
-      `${source} holds no choices of all-reduce: ${why}. \`weft tune\` makes it anew`,
+      `${source} holds no choices of collectives: ${why}. \`weft tune\` makes it anew`,
       { source },
     )
   }
@@ -116,13 +128,16 @@ export function parseReduceChoices(text: string, source: string): ReduceChoices 
   for (const [i, entry] of value.entries.entries()) {
     if (!isEntry(entry)) return refuse(`entry ${i + 1} is damaged`)
   }
-  return value as unknown as ReduceChoices
+  const choices = value as unknown as ReduceChoices
+  const entries = choices.entries.map((entry) => ({ ...entry, kind: entry.kind ?? 'allReduce' }))
+  return { ...choices, entries }
 }
 
 function isEntry(value: unknown): boolean {
   if (!isRecord(value)) return false
-  const { ranks, dtype, inPlace, lines } = value
+  const { kind, ranks, dtype, inPlace, lines } = value
   return (
+    (kind === undefined || tunedKinds.includes(kind as TunedKind)) &&
     Number.isInteger(ranks) &&
     (ranks as number) >= 2 &&
     dtypeNames.includes(dtype as DType) &&

@@ -1,5 +1,5 @@
-// Measures which algorithm an all-reduce should get, by size, ranks, dtype and placement, and keeps it for this
-// machine. `weft tune` calls it. An algorithm that gives wrong sums is never chosen.
+// Measures which algorithm an all-reduce, a reduce-scatter or an all-gather should get, by size, ranks, dtype and
+// placement, and keeps it for this machine. `weft tune` calls it. An algorithm that gives wrong sums is never chosen.
 import { writeJsonAtomically } from '../checkpoint/atomic-write.js'
 import { CheckpointError } from '../native/errors.js'
 import type { DType } from '../tensor/dtype.js'
@@ -11,14 +11,16 @@ import {
   type ReduceChoices,
   type ReduceEntry,
   type SizeFigures,
+  type TunedKind,
 } from './reduce-choices.js'
 import { choicesFile, machineFacts, readChoices } from './tuned-choices.js'
 
 export interface TuneOptions {
+  kinds: readonly TunedKind[]
   /** Numbers of ranks; groups are the fabric's first devices. */
   ranks: readonly number[]
   dtypes: readonly DType[]
-  /** Bytes of a rank, ascending. */
+  /** Bytes of the longer buffer of a rank, ascending. */
   sizes: readonly number[]
   rounds: number
   /** Calls of a round, and in a graph, at a size. */
@@ -33,11 +35,12 @@ const median = (list: readonly number[]) =>
 /** One kind of call: each algorithm's mean of the medians called and in a graph. */
 function measureEntry(
   fabric: Fabric,
-  { ranks, dtype, inPlace }: Omit<ReduceEntry, 'lines'>,
+  { kind, ranks, dtype, inPlace }: Omit<ReduceEntry, 'lines'>,
   options: TuneOptions,
 ): { figures: SizeFigures[]; faults: string[] } {
   using group = fabric.group(fabric.devices.slice(0, ranks).map(({ name }) => name))
-  using bench = new ReduceBench({ group, maxBytes: Math.max(...options.sizes), dtype, inPlace })
+  const maxBytes = Math.max(...options.sizes)
+  using bench = new ReduceBench({ group, maxBytes, dtype, inPlace, kind })
   const figures: SizeFigures[] = []
   const faults: string[] = []
   for (const bytes of options.sizes) {
@@ -78,18 +81,27 @@ export interface TunedFile {
   choices: ReduceChoices
 }
 
+/** Kinds of calls; an all-gather moves bytes, whatever they are, so one dtype is all. */
+function callsOf(ranks: number, { kinds, dtypes }: TuneOptions): Omit<ReduceEntry, 'lines'>[] {
+  return kinds.flatMap((kind) =>
+    (kind === 'allGather' ? dtypes.slice(0, 1) : dtypes).flatMap((dtype) =>
+      (kind === 'allReduce' ? [false, true] : [false]).map((inPlace) => {
+        return { kind, ranks, dtype, inPlace }
+      }),
+    ),
+  )
+}
+
 /** Measures, and writes the file of these devices after each number of ranks. */
 export async function tune(fabric: Fabric, options: TuneOptions): Promise<TunedFile[]> {
   const files = new Map<string, TunedFile>()
   for (const ranks of options.ranks) {
     const measured: ReduceEntry[] = []
-    for (const dtype of options.dtypes) {
-      for (const inPlace of [false, true]) {
-        const { figures, faults } = measureEntry(fabric, { ranks, dtype, inPlace }, options)
-        const entry = { ranks, dtype, inPlace, lines: linesOf(figures) }
-        measured.push(entry)
-        options.onEntry?.(entry, figures, faults)
-      }
+    for (const call of callsOf(ranks, options)) {
+      const { figures, faults } = measureEntry(fabric, call, options)
+      const entry = { ...call, lines: linesOf(figures) }
+      measured.push(entry)
+      options.onEntry?.(entry, figures, faults)
     }
     const written = await keep(fabric, ranks, measured)
     files.set(written.file, written)

@@ -1,4 +1,4 @@
-// The choices of all-reduce that this machine measured (`weft tune`): where the file lies, whether it is used, and
+// The choices of collectives that this machine measured (`weft tune`): where the file lies, whether it is used, and
 // how a group gets them. Group.create and dispose call this; tune.ts writes the file.
 //
 // A group's lines name the group, so groups of other devices never see them. They lie in the process's table before
@@ -11,6 +11,7 @@ import { native } from '../native/addon.js'
 import { packageVersion } from '../native/load.js'
 import { dtypeId } from '../tensor/dtype.js'
 import { cacheFolder } from './cache-folder.js'
+import { kindNumber } from './reduce-bench.js'
 import { type MachineFacts, parseReduceChoices, type ReduceChoices } from './reduce-choices.js'
 
 /** 'cached', 'off', or a file that `weft tune` wrote. */
@@ -94,11 +95,15 @@ export function applyTunedChoices(group: number, indices: readonly number[]): vo
   const entries = chosen(indices)?.entries.filter(({ ranks }) => ranks === indices.length) ?? []
   const names: string[] = []
   const numbers: number[] = []
-  for (const { dtype, inPlace, lines } of entries) {
+  for (const { kind, dtype, inPlace, lines } of entries) {
+    // The table's sizes are of what one rank gives or gets: of a slice.
+    const parts = kind === 'allReduce' ? 1 : indices.length
+    const place = kind === 'allReduce' ? Number(inPlace) : -1
     for (const { maxBytes, algorithms } of lines) {
       for (const name of algorithms) {
         names.push(name)
-        numbers.push(maxBytes ?? Number.MAX_VALUE, dtypeId(dtype), inPlace ? 1 : 0)
+        const limit = maxBytes === null ? Number.MAX_VALUE : Math.floor(maxBytes / parts)
+        numbers.push(kindNumber(kind), limit, kind === 'allGather' ? -1 : dtypeId(dtype), place)
       }
     }
   }

@@ -65,7 +65,7 @@ export interface BenchFunctions {
   /** Elements of its outputs that are not right; blocks. */
   reduceBenchWrong(id: number, label: string, bytes: number): number
   reduceBenchClose(id: number): void
-  /** The group's choices for all-reduce, {maxBytes, dtype, inPlace} a name; none: those of the table. */
+  /** The group's choices, {kind, maxBytes, dtype, inPlace} a name, -1 for any; none: those of the table. */
   tuneGroup(group: number, names: string, numbers: Float64Array): void
 
   /** Two devices of one driver that reach each other; else PeerAccessError. */

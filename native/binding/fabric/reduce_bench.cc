@@ -139,7 +139,8 @@ TunedGroups& tuned_groups() {
   return *table;
 }
 
-// tuneGroup(group, names, numbers): void; {maxBytes, dtype, inPlace} a name; no names: as untuned
+// tuneGroup(group, names, numbers): void; {kind, maxBytes, dtype, inPlace} a name, -1 for any dtype or placement; no
+// names: as untuned
 napi_value tune_group(Frame& f) {
   const uint32_t group = id_of(f);
   const std::vector<std::string> names = names_of(f.text(1));
@@ -147,20 +148,20 @@ napi_value tune_group(Frame& f) {
   size_t count = 0;
   void* data = nullptr;
   WEFT_NAPI(napi_get_typedarray_info(f.env, f.values[2], &type, &count, &data, nullptr, nullptr));
-  if (type != napi_float64_array || count != 3 * names.size()) {
-    fail(ErrorCode::kUsage, "%zu choices have %zu numbers in a Float64Array, 3 each", names.size(),
+  if (type != napi_float64_array || count != 4 * names.size()) {
+    fail(ErrorCode::kUsage, "%zu choices have %zu numbers in a Float64Array, 4 each", names.size(),
          count);
   }
   const auto* w = static_cast<const double*>(data);
   std::vector<fabric::Choice> lines;
   for (const std::string& name : names) {
-    fabric::Choice line{fabric::CollectiveKind::kAllReduce, name};
-    if (w[0] < 9007199254740992.0) line.max_bytes = static_cast<uint64_t>(w[0]);
-    line.dtype = static_cast<DType>(w[1]);
-    line.in_place = w[2] != 0;
+    fabric::Choice line{static_cast<fabric::CollectiveKind>(w[0]), name};
+    if (w[1] < 9007199254740992.0) line.max_bytes = static_cast<uint64_t>(w[1]);
+    if (w[2] >= 0) line.dtype = static_cast<DType>(w[2]);
+    if (w[3] >= 0) line.in_place = w[3] != 0;
     line.group = group;
     lines.push_back(std::move(line));
-    w += 3;
+    w += 4;
   }
   TunedGroups& tuned = tuned_groups();
   std::lock_guard<std::mutex> guard(tuned.mutex);

@@ -20,18 +20,26 @@ function run(args: string[], env: Record<string, string> = {}) {
   })
 }
 
-/** Algorithms of four all-reduces by a new process: 1 KiB and 64 KiB + 4 in place, by the event log's counts. */
+/** Algorithms of a new process's calls, by the event log's counts: all-reduces in place of 1 KiB and 64 KiB + 4. */
 const program = `
   const { openFabric, zeros } = await import(${JSON.stringify(new URL('index.js', dist).href)})
-  const options = JSON.parse(process.argv[1])
+  const { options, kind, counts: sizes = [256, 16385], slices = [] } = JSON.parse(process.argv[1])
   const fabric = await openFabric({ devices: 'host:0-1', ...options })
   const group = fabric.group()
-  for (const count of [256, 16385]) await group.allReduce(group.devices.map((device) => zeros([count], { device })))
+  for (const count of sizes) await group.allReduce(group.devices.map((device) => zeros([count], { device })))
+  for (const count of slices) {
+    const of = (count) => group.devices.map((device) => zeros([count], { device }))
+    if (kind === 'reduceScatter') await group.reduceScatter(of(2 * count), of(count))
+    if (kind === 'allGather') await group.allGather(of(count), of(2 * count))
+  }
   const counts = fabric.snapshot().algorithms.filter(({ calls }) => calls > 0).map(({ name, calls }) => [name, calls])
   console.log(JSON.stringify({ counts: Object.fromEntries(counts), deterministic: fabric.deterministic }))
 `
-function chosen(options: object = {}, env: Record<string, string> = {}) {
-  const ended = run(['--input-type=module', '-e', program, JSON.stringify(options)], env)
+function chosen(options: object = {}, env: Record<string, string> = {}, calls: object = {}) {
+  const ended = run(
+    ['--input-type=module', '-e', program, JSON.stringify({ options, ...calls })],
+    env,
+  )
   expect(ended.status, ended.stderr).toBe(0)
   return { ...JSON.parse(ended.stdout), stderr: ended.stderr }
 }
@@ -50,7 +58,8 @@ test('measured choices are kept, used by new groups, and switched off by option 
     '--rounds',
     '1',
   ]
-  const ended = run([command, 'tune', '-d', 'host:0-1', ...sizes, '--json'])
+  const kinds = ['--kinds', 'all-reduce']
+  const ended = run([command, 'tune', '-d', 'host:0-1', ...sizes, ...kinds, '--json'])
   expect(ended.status, ended.stderr).toBe(0)
   const { files, measured } = JSON.parse(ended.stdout)
   expect(measured.map(({ entry }: { entry: { inPlace: boolean } }) => entry.inPlace)).toEqual([
@@ -84,6 +93,41 @@ test('measured choices are kept, used by new groups, and switched off by option 
   const damaged = chosen()
   expect(damaged).toMatchObject(byTable)
   expect(damaged.stderr).toMatch(/measured choices are left out: .*weft tune/)
+})
+
+test('reduce-scatter and all-gather are measured too, and chosen by the bytes of the longer buffer', () => {
+  const few = ['--min', '4K', '--max', '4K', '--rounds', '1', '--dtypes', 'f32']
+  const kinds = ['--kinds', 'reduce-scatter,all-gather']
+  const ended = run([command, 'tune', '-d', 'host:0-1', ...few, ...kinds, '--json'])
+  expect(ended.status, ended.stderr).toBe(0)
+  const { files, measured } = JSON.parse(ended.stdout)
+  expect(measured.map(({ entry }: { entry: { kind: string } }) => entry.kind)).toEqual([
+    'reduceScatter',
+    'allGather',
+  ])
+  const names = measured.map(
+    ({ figures, faults }: { figures: { us: object }[]; faults: string[] }) => {
+      expect(faults).toEqual([])
+      return Object.keys(figures[0]?.us ?? {}).sort()
+    },
+  )
+  expect(names).toEqual([['copy-oneshot', 'copy-ring'], ['copy-ring']])
+  // Longer buffers to 8 KiB get one, those above another, whatever was faster.
+  const kept = JSON.parse(readFileSync(files[0].file, 'utf8'))
+  kept.entries.find(({ kind }: { kind: string }) => kind === 'reduceScatter').lines = [
+    { maxBytes: 8192, algorithms: ['copy-oneshot'] },
+    { maxBytes: null, algorithms: ['copy-ring'] },
+  ]
+  writeFileSync(files[0].file, JSON.stringify(kept))
+  const calls = { kind: 'reduceScatter', counts: [], slices: [1024, 1025, 2000] }
+  expect(chosen({}, {}, calls).counts).toEqual({ 'copy-oneshot': 1, 'copy-ring': 2 })
+  const untuned = chosen({ tune: 'off' }, {}, calls)
+  expect(untuned.counts).toEqual({ 'copy-oneshot': 3 })
+  const wrong = run([command, 'tune', '-d', 'host:0-1', '--kinds', 'broadcast'])
+  expect([wrong.status, wrong.stderr]).toEqual([
+    2,
+    expect.stringMatching(/all-reduce, reduce-scatter, all-gather/),
+  ])
 })
 
 test('ranks that are not there and unknown dtypes are told in a line', () => {
