@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { data, defineTask, functional as F, nn, optim, randn, type Tensor } from 'weft'
-import { Block } from './transformer.js'
+import { Block, summed } from './transformer.js'
 
 const side = 28
 const patch = 7
@@ -88,7 +88,7 @@ class Vit extends nn.Module {
       .permute([0, 1, 3, 2, 4])
       .reshape([batch, patches, patch * patch]) // (B,16,49)
     x = this.embed.forward(x).add(this.position) // (B,16,C)
-    for (const block of this.blocks) x = block.forward(x)
+    x = summed(this.blocks, x)
     return this.head.forward(this.norm.forward(x.mean(1))) // (B,10)
   }
 }

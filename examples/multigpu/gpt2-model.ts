@@ -22,7 +22,7 @@ export const gpt2Small: Gpt2Options = {
   layers: 12,
 }
 
-/** Shapes: (batch, length, width) → the same. */
+/** Shapes: (batch, length, width) → the same. The branch is added to the stream in the kernel of the norm that follows. */
 class Block extends nn.Module {
   norm1: nn.LayerNorm
   attention: nn.MultiHeadAttention
@@ -41,9 +41,13 @@ class Block extends nn.Module {
     this.dropout = new nn.Dropout(dropout)
   }
 
-  forward(x: Tensor): Tensor {
-    const a = x.add(this.dropout.forward(this.attention.forward(this.norm1.forward(x))))
-    return a.add(this.dropout.forward(this.down.forward(this.up.forward(this.norm2.forward(a)))))
+  forward(stream: Tensor, branch?: Tensor): [stream: Tensor, branch: Tensor] {
+    const [x, normed] = branch
+      ? this.norm1.addForward(branch, stream)
+      : [stream, this.norm1.forward(stream)]
+    const attended = this.dropout.forward(this.attention.forward(normed))
+    const [a, next] = this.norm2.addForward(attended, x)
+    return [a, this.dropout.forward(this.down.forward(this.up.forward(next)))]
   }
 }
 
@@ -79,12 +83,17 @@ export class Gpt2 extends nn.Module {
   #features(tokens: Tensor): Tensor {
     const [, length = 0] = tokens.shape
     const places = arange(length, { dtype: 'i64', device: tokens.device })
-    let x = this.dropout.forward(this.tokens.forward(tokens).add(this.positions.forward(places)))
+    let stream = this.dropout.forward(
+      this.tokens.forward(tokens).add(this.positions.forward(places)),
+    )
+    let branch: Tensor | undefined
     for (const block of this.blocks) {
-      const forward = (input: Tensor) => block.forward(input)
-      x = this.options.checkpointed ? checkpoint(forward, x) : forward(x)
+      const forward = (x: Tensor, added?: Tensor) => block.forward(x, added)
+      if (!this.options.checkpointed) [stream, branch] = forward(stream, branch)
+      else if (branch) [stream, branch] = checkpoint(forward, stream, branch)
+      else [stream, branch] = checkpoint(forward, stream)
     }
-    return this.norm.forward(x)
+    return branch ? this.norm.addForward(branch, stream)[1] : this.norm.forward(stream)
   }
 
   /** Weights normal with deviation 0.02, less by √(2 · layers) where a block writes to the residual; biases 0. */

@@ -13,7 +13,10 @@ export interface BlockOptions {
   position?: (qkv: Tensor) => Tensor
 }
 
-/** Shapes: (batch, length, width) → the same. */
+/**
+ * Shapes: (batch, length, width) → the same. A stack of blocks passes on the residual stream and the branch that is still
+ * to be added to it, so that each sum is taken in the kernel of the norm that follows.
+ */
 export class Block extends nn.Module {
   norm1: nn.RMSNorm
   attention: nn.MultiHeadAttention
@@ -38,10 +41,21 @@ export class Block extends nn.Module {
     this.dropout = new nn.Dropout(o.dropout ?? 0)
   }
 
-  forward(x: Tensor): Tensor {
-    const a = x.add(this.dropout.forward(this.attention.forward(this.norm1.forward(x))))
-    return a.add(this.dropout.forward(this.down.forward(this.up.forward(this.norm2.forward(a)))))
+  forward(stream: Tensor, branch?: Tensor): [stream: Tensor, branch: Tensor] {
+    const [x, normed] = branch
+      ? this.norm1.addForward(branch, stream)
+      : [stream, this.norm1.forward(stream)]
+    const attended = this.dropout.forward(this.attention.forward(normed))
+    const [a, next] = this.norm2.addForward(attended, x)
+    return [a, this.dropout.forward(this.down.forward(this.up.forward(next)))]
   }
+}
+
+/** x behind all blocks, the last branch added. */
+export function summed(blocks: readonly Block[], x: Tensor): Tensor {
+  let [stream, branch]: [Tensor, Tensor?] = [x]
+  for (const block of blocks) [stream, branch] = block.forward(stream, branch)
+  return branch ? stream.add(branch) : stream
 }
 
 /** Rotates pairs of features by angles that grow with the position. Tables (length, width/2) live on the default device. */
@@ -112,9 +126,10 @@ export class Gpt extends nn.Module {
 
   /** What the head multiplies: (batch, length, width). */
   #features(tokens: Tensor): Tensor {
-    let x = this.embedding.forward(tokens)
-    for (const block of this.blocks) x = block.forward(x)
-    return this.norm.forward(x)
+    let stream = this.embedding.forward(tokens)
+    let branch: Tensor | undefined
+    for (const block of this.blocks) [stream, branch] = block.forward(stream, branch)
+    return branch ? this.norm.addForward(branch, stream)[1] : this.norm.forward(stream)
   }
 }
 

@@ -1,7 +1,7 @@
 // A vision transformer (Dosovitskiy et al. 2021) for square colour images, with several class tokens whose
 // mean is classified. vit-cifar10.ts trains it; the training benchmark times it.
 import { functional as F, nn, randn, type Tensor } from 'weft'
-import { Block } from './transformer.js'
+import { Block, summed } from './transformer.js'
 
 export interface VitOptions {
   /** Pixels along an edge; default 32. */
@@ -57,8 +57,8 @@ export class Vit extends nn.Module {
       .permute([0, 2, 4, 3, 5, 1]) // (B,n,n,P,P,3)
       .reshape([batch, n * n, 3 * patch * patch])
     const tokens = this.tokens.expand([batch, -1, -1]) // (B,K,C)
-    let x = F.cat([tokens, this.embed.forward(patches)], 1).add(this.position) // (B,K+n²,C)
-    for (const block of this.blocks) x = block.forward(x)
+    const start = F.cat([tokens, this.embed.forward(patches)], 1).add(this.position) // (B,K+n²,C)
+    const x = summed(this.blocks, start)
     const mean = x.narrow(1, 0, this.tokens.size(1)).mean(1) // (B,C)
     return this.head.forward(this.norm.forward(mean))
   }

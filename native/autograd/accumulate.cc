@@ -2,6 +2,7 @@
 #include "autograd/accumulate.h"
 
 #include "autograd/leaf.h"
+#include "dispatch/op_rows.h"
 #include "dispatch/operator_costs.h"
 #include "dispatch/work_log.h"
 #include "fabric/fabric.h"
@@ -92,7 +93,8 @@ GradList evaluate_node(Node& node, GradList grads) {
   }
   GradList results;
   results.resize(node.edges.size());
-  for (int slot = 0; slot < node.outputs; ++slot) {
+  const bool misses = node.op != Op::kCount && row_data(node.op).row.takes_missing;
+  for (int slot = 0; slot < (misses ? 1 : node.outputs); ++slot) {
     if (!grads[slot]) {
       const InputMeta& meta = node.output_metas[slot];
       grads[slot] = ops::full(meta.shape, 0, meta.dtype, fabric::device_at(meta.device));

@@ -74,7 +74,7 @@ void leave(Mode previous) {
 }
 
 void cast_operands(OpCall& call, AutocastClass cls) {
-  if (cls == AutocastClass::keep || cls == AutocastClass::inside) return;
+  if (cls == AutocastClass::keep || cls >= AutocastClass::rounded_sum) return;
   const DType wanted = cls == AutocastClass::low ? low_dtype() : DType::kF32;
   for (Tensor& t : call.tensors) {
     if (t && castable(t) && t.dtype() != wanted) t = cast_or_kept(t, wanted);

@@ -99,6 +99,9 @@ struct CrossEntropyArgs {
 /// nullptr: root-mean-square norm). y and grad_y are of `y_dtype`: that of all others, or f16 or
 /// bf16 beside f32. Backward writes those of grad_x, grad_weight, grad_bias that
 /// are not nullptr.
+/// With `residual` (of dtype) the forward pass takes x of `branch_dtype`, writes sum = residual + x (of dtype) and
+/// norms that. Backward is then given the sum as x: grad_x, and grad_branch of `branch_dtype`, are gradients of the
+/// sum, to which grad_sum (of dtype, or nullptr) is added. branch_dtype is dtype, or y_dtype where that differs.
 struct NormArgs {
   DType dtype;
   DType y_dtype;
@@ -114,6 +117,11 @@ struct NormArgs {
   void* grad_bias = nullptr;
   int64_t rows, cols;
   double eps;
+  DType branch_dtype = DType::kF32;
+  const void* residual = nullptr;
+  void* sum = nullptr;
+  const void* grad_sum = nullptr;
+  void* grad_branch = nullptr;
 };
 
 /// weight (vocabulary, width), indices (count,) i64, out (count, width): all contiguous. Backward:

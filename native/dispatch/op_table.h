@@ -91,7 +91,7 @@ class GradCall {
   GradCall(Node& node, std::span<Tensor> grads, std::span<Tensor> results)
       : node_(node), grads_(grads), results_(results) {}
 
-  /// Gradient of visible output `i`; always defined for output 0 when the formula is called.
+  /// Gradient of visible output `i`: zeros where none came, undefined behind output 0 with takes_missing.
   const Tensor& grad(int i = 0) const { return grads_[i]; }
   bool needs(int input) const;  ///< is the gradient of this input asked for
   void set(int input, Tensor gradient) { results_[input] = std::move(gradient); }
@@ -118,7 +118,7 @@ class GradCall {
 };
 
 /// What an open region of mixed precision does with the operands: autocast.def.
-enum class AutocastClass : uint8_t { keep, low, f32, rounded, inside };
+enum class AutocastClass : uint8_t { keep, low, f32, rounded, rounded_sum, inside };
 
 enum class DevicePolicy : uint8_t {
   kSame,  ///< all tensors on one device, else DeviceError naming both
@@ -137,6 +137,8 @@ struct OpRow {
   uint32_t keep_inputs = kKeepNone;   ///< bit i: flattened input i is saved for the formula
   uint32_t keep_outputs = kKeepNone;  ///< bit i: output i (hidden ones too) is saved
   DevicePolicy policy = DevicePolicy::kSame;
+  /// Gradients of outputs behind the first that did not come are undefined for the formula, not zeros.
+  bool takes_missing = false;
 };
 
 /// Fills a row; called once per operator by the register_*_ops functions of native/ops.

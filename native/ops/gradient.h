@@ -25,6 +25,7 @@ inline Tensor fresh(Tensor result, const Tensor& argument) {
 }
 
 // Rows that have a file of their own but no place in ops.h; the subject named behind calls them.
+void register_add_norm_ops();              // normalization
 void register_softmax_ops();               // normalization
 void register_linear_ops();                // matmul
 void register_dropout_ops();               // embedding

@@ -19,7 +19,7 @@
  * @property {string} name
  * @property {string} schema
  * @property {Argument[]} args
- * @property {'0' | '1' | '*'} results
+ * @property {'0' | '1' | '2' | '*'} results
  * @property {string | undefined} doc
  * @property {string | undefined} functionName in F
  * @property {string | undefined} methodName of Tensor
@@ -45,7 +45,7 @@ function splitOutside(text, separator) {
 }
 
 function parseSchema(schema) {
-  const [, inside, results] = /\((.*)\) -> ([01*])$/.exec(schema) ?? []
+  const [, inside, results] = /\((.*)\) -> ([012*])$/.exec(schema) ?? []
   if (inside === undefined) throw new Error(`operators.def: cannot read the schema ${schema}`)
   const args = splitOutside(inside, ',').map((each) => {
     const [type, name] = each.split(' ')

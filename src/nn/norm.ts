@@ -26,6 +26,11 @@ export class LayerNorm extends Module {
   forward(x: Tensor): Tensor {
     return F.layerNorm(x, this.weight, this.bias, { eps: this.eps })
   }
+
+  /** [residual + x, its norm], fused: F.addLayerNorm. */
+  addForward(x: Tensor, residual: Tensor): [sum: Tensor, norm: Tensor] {
+    return F.addLayerNorm(x, residual, this.weight, this.bias, { eps: this.eps })
+  }
 }
 
 /** Shapes: x (…, width) → the same; weight (width,). */
@@ -46,5 +51,10 @@ export class RMSNorm extends Module {
 
   forward(x: Tensor): Tensor {
     return F.rmsNorm(x, this.weight, { eps: this.eps })
+  }
+
+  /** [residual + x, its norm], fused: F.addRmsNorm. */
+  addForward(x: Tensor, residual: Tensor): [sum: Tensor, norm: Tensor] {
+    return F.addRmsNorm(x, residual, this.weight, { eps: this.eps })
   }
 }

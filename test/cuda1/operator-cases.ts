@@ -1,5 +1,5 @@
 // What operator-matrix.test.ts runs: inputs, operators and memory layouts.
-import { type DType, disposeAll, functional as F, type Tensor } from 'weft'
+import { autocast, type DType, disposeAll, functional as F, type Tensor } from 'weft'
 
 const made: Tensor[] = []
 /** Notes a tensor for disposeMade(). */
@@ -215,6 +215,38 @@ export const cases: Case[] = [
       },
     ]
   }),
+  ...[53, 768, 5003].flatMap((cols): Case[] => {
+    const x: Input = { shape: [9, cols], low: -2, high: 2 }
+    const weight: Input = { shape: [cols], low: 0.5, high: 1.5 }
+    return [
+      {
+        name: `addLayerNorm ${cols}`,
+        inputs: [x, x, weight, weight],
+        run: ([t, r, w, b]) => joined(F.addLayerNorm(t!, r!, w, b)),
+        layouts: ['contiguous', 'transposed', 'sliced', 'unaligned'],
+        loose: 4, // gradients of weight and bias are sums over rows
+      },
+      {
+        name: `addRmsNorm ${cols}`,
+        inputs: [x, x, weight],
+        run: ([t, r, w]) => joined(F.addRmsNorm(t!, r!, w)),
+        layouts: ['contiguous', 'transposed', 'sliced', 'unaligned'],
+        loose: 4,
+      },
+      // As in a region of bf16: a stream of f32, a branch that is low; the norm and its gradient alone.
+      ...(['bf16', 'f16'] as const).map(
+        (low): Case => ({
+          name: `addLayerNorm ${cols} beside ${low}`,
+          inputs: [x, x, weight, weight],
+          run: ([t, r, w, b]) =>
+            autocast(low, () => joined(F.addLayerNorm(own(t!.to({ dtype: low })), r!, w, b))),
+          layouts: ['contiguous', 'sliced', 'unaligned'],
+          dtypes: ['f32'],
+          loose: 4000, // rounded to a dtype of 8 bits where the reference, in f64, is not
+        }),
+      ),
+    ]
+  }),
   ...(['mean', 'sum', 'none'] as const).flatMap((reduction): Case[] =>
     [0, 0.1].map((labelSmoothing) => ({
       name: `crossEntropy ${reduction} ${labelSmoothing}`,
@@ -306,6 +338,11 @@ export const cases: Case[] = [
     }),
   ),
 ]
+/** Both results of a norm of a sum, in one tensor. */
+function joined([sum, norm]: [Tensor, Tensor]): Tensor {
+  const wide = norm.dtype === sum.dtype ? norm : own(norm.to({ dtype: sum.dtype }))
+  return F.cat([own(sum), own(wide)], 0)
+}
 function permuted([x]: Tensor[]): Tensor {
   return own(x!.permute([2, 0, 1])).contiguous()
 }

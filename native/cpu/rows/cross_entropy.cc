@@ -42,6 +42,14 @@ T row_loss(const T* x, int64_t n, T lse, int64_t target, T smoothing) {
   return loss;
 }
 
+// out = g * (softmax(x) - what the target asks for); `out` may be x.
+template <typename T>
+void row_gradient(const T* x, int64_t n, T lse, int64_t target, T g, T smoothing, T* out) {
+  const T off = g * (smoothing / static_cast<T>(n));
+  for (int64_t i = 0; i < n; ++i) out[i] = g * math::exp(x[i] - lse) - off;
+  out[target] -= g * (1 - smoothing);
+}
+
 struct Partial {
   double loss = 0;
   int64_t rows = 0;
@@ -66,6 +74,16 @@ void forward(const CrossEntropyArgs& args) {
         note_index_error(args.device, static_cast<uint16_t>(Op::cross_entropy), target, n);
       }
       args.lse[r] = static_cast<float>(lse);
+      if (args.grad_logits != nullptr) {  // in the logits' place, or elsewhere
+        T* grad = panel_target<T>(args.dtype, args.grad_logits, r * n, scratch);
+        if (counts(args, target)) {
+          const T g = args.grad_loss[args.reduction == Reduction::kNone ? r : 0];
+          row_gradient(x, n, lse, target, g, static_cast<T>(args.label_smoothing), grad);
+        } else {
+          std::fill(grad, grad + n, T(0));
+        }
+        store_panel<T>(args.dtype, args.grad_logits, r * n, n, grad);
+      }
       if (args.reduction == Reduction::kNone) args.loss[r] = static_cast<float>(loss);
       partial.loss += loss;
     }
@@ -85,7 +103,7 @@ void forward(const CrossEntropyArgs& args) {
 template <typename T>
 void backward(const CrossEntropyArgs& args) {
   const int64_t n = args.cols;
-  const T smoothing = static_cast<T>(args.label_smoothing), each = smoothing / static_cast<T>(n);
+  const T smoothing = static_cast<T>(args.label_smoothing);
   fabric::host::parallel_for(args.rows, rows_per_chunk(n), [&](int64_t begin, int64_t end) {
     T* scratch = thread_scratch<T>(0, 2 * n);
     for (int64_t r = begin; r < end; ++r) {
@@ -98,9 +116,7 @@ void backward(const CrossEntropyArgs& args) {
         // The stored log-sum-exp is f32: not enough for gradients in f64, which take it again.
         T lse = args.lse[r];
         if constexpr (std::is_same_v<T, double>) lse = log_sum_exp(x, n);
-        const T off = g * each;
-        for (int64_t i = 0; i < n; ++i) grad[i] = g * math::exp(x[i] - lse) - off;
-        grad[target] -= g * (1 - smoothing);
+        row_gradient(x, n, lse, target, g, smoothing, grad);
       } else {
         std::fill(grad, grad + n, T(0));
       }

@@ -27,15 +27,29 @@ Statistics<T> statistics(const T* x, int64_t n, bool centred, double eps) {
   return {mean, T(1) / std::sqrt(squares / static_cast<T>(n) + static_cast<T>(eps))};
 }
 
+// sum = residual + branch of one row, rounded to the stream's type; the result as the norm reads it. `scratch` holds
+// one row, `more` two.
+template <typename T>
+const T* add_row(const NormArgs& args, int64_t r, T* scratch, T* more) {
+  const int64_t n = args.cols;
+  const T* branch = read_panel<T>(args.branch_dtype, args.x, r * n, n, more);
+  const T* residual = read_panel<T>(args.dtype, args.residual, r * n, n, more + n);
+  T* sum = panel_target<T>(args.dtype, args.sum, r * n, scratch);
+  for (int64_t i = 0; i < n; ++i) sum[i] = residual[i] + branch[i];
+  store_panel<T>(args.dtype, args.sum, r * n, n, sum);
+  return read_panel<T>(args.dtype, args.sum, r * n, n, scratch);
+}
+
 template <typename T>
 void forward(const NormArgs& args) {
   const int64_t n = args.cols;
   const WholePanel<T> weight(args.dtype, args.weight, n), bias(args.dtype, args.bias, n);
   const T *w = weight.get(), *b = bias.get();
   fabric::host::parallel_for(args.rows, rows_per_chunk(n), [&](int64_t begin, int64_t end) {
-    T* scratch = thread_scratch<T>(0, 2 * n);
+    T* scratch = thread_scratch<T>(0, 4 * n);
     for (int64_t r = begin; r < end; ++r) {
-      const T* x = read_panel<T>(args.dtype, args.x, r * n, n, scratch);
+      const T* x = args.residual ? add_row(args, r, scratch, scratch + 2 * n)
+                                 : read_panel<T>(args.dtype, args.x, r * n, n, scratch);
       T* y = panel_target<T>(args.y_dtype, args.y, r * n, scratch + n);
       const auto [mean, rstd] = statistics(x, n, args.mean != nullptr, args.eps);
       if (w && b) {
@@ -100,7 +114,7 @@ void backward(const NormArgs& args) {
   std::unique_ptr<T[]> partials(sums ? new T[static_cast<size_t>(blocks * step)] : nullptr);
   const WholePanel<T> weight(args.dtype, args.weight, n);
   fabric::host::parallel_for(args.rows, block, [&](int64_t begin, int64_t end) {
-    T* scratch = thread_scratch<T>(0, 3 * n);
+    T* scratch = thread_scratch<T>(0, 4 * n);
     T* grad_weight = sums ? partials.get() + begin / block * step : nullptr;
     T* grad_bias = sums ? grad_weight + n : nullptr;
     if (sums) std::fill(grad_weight, grad_weight + step, T(0));
@@ -120,10 +134,16 @@ void backward(const NormArgs& args) {
           grad_bias[i] += grad[i];
         }
       }
-      if (args.grad_x) {
-        T* out = panel_target<T>(args.dtype, args.grad_x, r * n, scratch + 2 * n);
+      if (args.grad_x || args.grad_branch) {
+        T* out = args.grad_x ? panel_target<T>(args.dtype, args.grad_x, r * n, scratch + 2 * n)
+                             : scratch + 2 * n;
         grad_x_row(x, grad, weight.get(), s, centred, n, out);
-        store_panel<T>(args.dtype, args.grad_x, r * n, n, out);
+        if (args.grad_sum) {
+          const T* more = read_panel<T>(args.dtype, args.grad_sum, r * n, n, scratch + 3 * n);
+          for (int64_t i = 0; i < n; ++i) out[i] += more[i];
+        }
+        if (args.grad_branch) store_panel<T>(args.branch_dtype, args.grad_branch, r * n, n, out);
+        if (args.grad_x) store_panel<T>(args.dtype, args.grad_x, r * n, n, out);
       }
     }
   });

@@ -22,25 +22,63 @@ struct Targets {
   }
 };
 
-/// losses: double (rows,) for total_kernel, or nullptr where `loss` takes each row's.
-template <typename T, typename Team>
+/// out = g * (softmax(x) - what the target asks for), zeros for a row that does not count. `out` may be x: each thread
+/// writes what it alone reads.
+template <typename L, typename T, typename Team>
+__device__ __forceinline__ void write_gradient(const Team& team, const T* x, T* out, int64_t n,
+                                               int64_t target, bool counts, L g, L log_sum,
+                                               L smoothing, bool packs) {
+  const L off = g * (smoothing / static_cast<L>(n)), hit = g * (L(1) - smoothing);
+  sweep(team, x, n, packs, [&](int64_t i, auto width) {
+    constexpr int w = decltype(width)::value;
+    L v[w];
+    if (counts) {
+      read_lanes<L>(x + i, v);
+#pragma unroll
+      for (int k = 0; k < w; ++k) {
+        v[k] = g * exp_of(v[k] - log_sum) - off;
+        if (i + k == target) v[k] -= hit;
+      }
+    } else {
+#pragma unroll
+      for (int k = 0; k < w; ++k) v[k] = 0;
+    }
+    write_lanes<L>(out + i, v);
+  });
+}
+
+/// What one thread of a team read before is read before any of them writes after.
+template <typename Team>
+__device__ __forceinline__ void meet(const Team&) {
+  if constexpr (std::is_same_v<Team, BlockTeam>) {
+    __syncthreads();
+  } else {
+    __syncwarp();
+  }
+}
+
+/// losses: double (rows,) for total_kernel, or nullptr where `loss` takes each row's. grad_logits, where kGradient, with
+/// grad_loss of one value, or of each row where `losses` is nullptr: the row lies in cache when it is read again.
+template <typename T, bool kGradient, typename Team>
 __global__ void __launch_bounds__(Team::kMaxThreads, Team::kBlocks)
     forward_kernel(const T* logits, Targets targets, float* lse, float* loss, double* losses,
-                   int64_t rows, Lane<T> smoothing, bool packs, DeviceError* error, uint16_t op) {
+                   const float* grad_loss, T* grad_logits, int64_t rows, Lane<T> smoothing,
+                   bool packs, DeviceError* error, uint16_t op) {
   using L = Lane<T>;
   const Team team;
   const int64_t row = team.row();
   if (row >= rows) return;
   const int64_t n = targets.cols;
   const T* x = logits + row * n;
+  const int64_t target = targets.of[row];
+  const bool counts = targets.counts(target);
+  const L at_target = counts ? convert<L>(x[target]) : L(0);
   const OnlineSum<L> total = row_exp_sum<L>(team, x, n, packs);
   const bool nothing = total.top == -kInfinity<L> && total.sum == total.sum;
   const L log_sum = nothing ? total.top : total.top + log_of(total.sum);
-  const int64_t target = targets.of[row];
-  const bool counts = targets.counts(target);
   L value = 0;
   if (counts) {  // the same for the whole team
-    value = log_sum - convert<L>(x[target]);
+    value = log_sum - at_target;
     if (smoothing != L(0)) {
       L sum = 0;
       sweep(team, x, n, packs, [&](int64_t i, auto width) {
@@ -52,6 +90,11 @@ __global__ void __launch_bounds__(Team::kMaxThreads, Team::kBlocks)
       sum = team.combine(sum, Plus{});
       value = (L(1) - smoothing) * value + smoothing * (log_sum - sum / static_cast<L>(n));
     }
+  }
+  if constexpr (kGradient) {
+    meet(team);  // grad_logits may be the logits
+    const L g = grad_loss[losses == nullptr ? row : 0];
+    write_gradient(team, x, grad_logits + row * n, n, target, counts, g, log_sum, smoothing, packs);
   }
   if (team.rank() != 0) return;
   if (!counts && target != targets.ignore_index) report_index(error, op, target, n);
@@ -107,23 +150,7 @@ __global__ void __launch_bounds__(Team::kMaxThreads, Team::kBlocks)
       log_sum = lse[row];
     }
   }
-  const L off = g * (smoothing / static_cast<L>(n)), hit = g * (L(1) - smoothing);
-  sweep(team, x, n, packs, [&](int64_t i, auto width) {
-    constexpr int w = decltype(width)::value;
-    L v[w];
-    if (counts) {
-      read_lanes<L>(x + i, v);
-#pragma unroll
-      for (int k = 0; k < w; ++k) {
-        v[k] = g * exp_of(v[k] - log_sum) - off;
-        if (i + k == target) v[k] -= hit;
-      }
-    } else {
-#pragma unroll
-      for (int k = 0; k < w; ++k) v[k] = 0;
-    }
-    write_lanes<L>(out + i, v);
-  });
+  write_gradient(team, x, out, n, target, counts, g, log_sum, smoothing, packs);
 }
 
 }  // namespace
@@ -139,12 +166,17 @@ void cross_entropy_forward(const CrossEntropyArgs& args, Stream& stream) {
     Scratch scratch(stream, each ? 0 : static_cast<size_t>(args.rows) * sizeof(double));
     double* losses = each ? nullptr : scratch.as<double>();
     if (args.rows > 0) {
-      launch_rows(args.rows, args.cols, kPack<T>, [&](auto team, unsigned blocks, int threads) {
-        forward_kernel<T, decltype(team)><<<blocks, threads, 0, s>>>(
-            logits, targets, args.lse, args.loss, losses, args.rows,
-            static_cast<Lane<T>>(args.label_smoothing), same_phase(logits), error,
-            static_cast<uint16_t>(Op::cross_entropy));
-      });
+      auto run = [&](auto gradient) {
+        auto* grad = static_cast<T*>(args.grad_logits);
+        launch_rows(args.rows, args.cols, kPack<T>, [&](auto team, unsigned blocks, int threads) {
+          forward_kernel<T, decltype(gradient)::value, decltype(team)><<<blocks, threads, 0, s>>>(
+              logits, targets, args.lse, args.loss, losses, args.grad_loss, grad, args.rows,
+              static_cast<Lane<T>>(args.label_smoothing),
+              grad == nullptr ? same_phase(logits) : same_phase(logits, grad), error,
+              static_cast<uint16_t>(Op::cross_entropy));
+        });
+      };
+      args.grad_logits != nullptr ? run(std::true_type{}) : run(std::false_type{});
       check_launch("crossEntropy");
     }
     total_kernel<<<1, kTotalThreads, 0, s>>>(losses, targets, args.rows, args.reduction, args.loss,

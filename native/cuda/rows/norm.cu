@@ -1,43 +1,14 @@
 // norm_forward and norm_backward on CUDA: layer norm (Ba et al. 2016) and, without a mean,
 // root-mean-square norm (Zhang & Sennrich 2019). Statistics take two passes over a row, which lies
 // in cache by the second. Called through the kernel table; gradients of weight and bias are in
-// norm_weight.cu.
+// norm_weight.cu, norms of a sum in norm_add.cu.
 #include "cuda/kernel_list.h"
+#include "cuda/rows/norm_add.h"
+#include "cuda/rows/norm_statistics.cuh"
 #include "cuda/rows/norm_weight.h"
-#include "cuda/team.cuh"
 
 namespace weft::cuda {
 namespace {
-
-template <typename L>
-struct Statistics {
-  L mean, rstd;
-};
-
-template <typename L, typename T, typename Team>
-__device__ __forceinline__ Statistics<L> statistics(const Team& team, const T* x, int64_t n,
-                                                    bool centred, double eps, bool packs) {
-  L mean = 0;
-  if (centred) {
-    L sum = 0;
-    sweep(team, x, n, packs, [&](int64_t i, auto width) {
-      L v[decltype(width)::value];
-      read_lanes<L>(x + i, v);
-#pragma unroll
-      for (L each : v) sum += each;
-    });
-    mean = team.combine(sum, Plus{}) / static_cast<L>(n);
-  }
-  L squares = 0;
-  sweep(team, x, n, packs, [&](int64_t i, auto width) {
-    L v[decltype(width)::value];
-    read_lanes<L>(x + i, v);
-#pragma unroll
-    for (L each : v) squares += (each - mean) * (each - mean);
-  });
-  squares = team.combine(squares, Plus{});
-  return {mean, L(1) / sqrt_of(squares / static_cast<L>(n) + static_cast<L>(eps))};
-}
 
 template <typename T, typename Y, typename Team>
 __global__ void __launch_bounds__(Team::kMaxThreads, Team::kBlocks)
@@ -158,6 +129,8 @@ void backward_with(const NormArgs& args, const char* name, const Lane<T>* means,
   // Before grad_x, which may be written over grad_y.
   if (args.grad_weight != nullptr || args.grad_bias != nullptr)
     norm_grad_weight(args, means, rstds, stream);
+  if (args.grad_sum != nullptr || args.grad_branch != nullptr)
+    return norm_add_grad_x(args, means, rstds, stream);
   if (args.grad_x == nullptr) return;
   const auto *x = static_cast<const T*>(args.x), *weight = static_cast<const T*>(args.weight);
   const auto* grad = static_cast<const Y*>(args.grad_y);
@@ -193,6 +166,7 @@ void norm_forward(const NormArgs& args, Stream& stream) {
   with_floating(args.dtype, name_of(args), [&](auto type) {
     if (args.rows == 0 || args.cols == 0) return;
     using T = typename decltype(type)::type;
+    if (args.residual != nullptr) return norm_add_forward(args, stream);
     with_result_type<T>(
         args, [&](auto y) { forward<T, decltype(y)>(args, name_of(args), enter(stream)); });
   });

@@ -168,7 +168,7 @@ Losses run_chunks(const Operands& o, const LossOptions& options, const Tensor& g
   Tensor lse = empty({chunk}, DType::kF32, device);
   if (wanted.x) grads.x = empty(o.x.shape(), o.x.dtype(), device);
   auto loss_of = kernel(kernels(device).cross_entropy_forward, kName, device);
-  auto slope_of = kernel(kernels(device).cross_entropy_backward, kName, device);
+  const bool differentiates = wanted.x || wanted.weight || wanted.bias;
   for (int64_t i = 0; i < chunks; ++i) {
     const int64_t first = i * chunk, count = std::min(chunk, rows - first);
     Tensor x = narrow(o.x, 0, first, count), logits = narrow(scratch, 0, 0, count);
@@ -186,12 +186,12 @@ Losses run_chunks(const Operands& o, const LossOptions& options, const Tensor& g
     args.label_smoothing = options.smoothing;
     args.reduction = each ? Reduction::kNone : Reduction::kSum;
     args.device = device.index();
-    Stream& stream = stream_for(scratch, o.target, out.loss, out.count, lse, grad_loss);
-    loss_of(args, stream);
-    if (!wanted.x && !wanted.weight && !wanted.bias) continue;
-    args.grad_loss = grad_loss.data_as<float>() + (each ? first : 0);
-    args.grad_logits = logits.data();  // each element is read before it is written
-    slope_of(args, stream);
+    if (differentiates) {
+      args.grad_loss = grad_loss.data_as<float>() + (each ? first : 0);
+      args.grad_logits = logits.data();  // each element is read before it is written
+    }
+    loss_of(args, stream_for(scratch, o.target, out.loss, out.count, lse, grad_loss));
+    if (!differentiates) continue;
     if (wanted.x) product(narrow(grads.x, 0, first, count), logits, o.weight, {}, false);
     if (wanted.weight) add_weight_gradient(grads.weight, logits, x, chunks == 1);
     if (wanted.bias) accumulate(grads.bias, sum(logits, {0}, false), chunks == 1);

@@ -1,18 +1,22 @@
 // Layer norm and root-mean-square norm over the last dimension. Statistics are f32 whatever the
 // dtype of x and are kept as hidden outputs (mean, rstd) for the gradient. In a region of mixed
 // precision f32 rows give results of the region's dtype. Called by the rows only.
+#include "ops/model/normalization.h"
+
 #include "dispatch/autocast.h"
 #include "ops/gradient.h"
-#include "ops/launch.h"
 
 namespace weft::ops {
-namespace {
 
-// Inputs of both operators; rms_norm has no bias, and its outputs are (y, rstd).
-constexpr int kX = 0, kWeight = 1, kBias = 2;
+void require_rows(const Tensor& x, const char* name) {
+  require_floating(x, name, "x");
+  if (x.rank() == 0 || x.size(-1) == 0) [[unlikely]] {
+    fail(ErrorCode::kShape, "%s: x %s has no last dimension to normalise", name,
+         to_string(x.shape()).c_str());
+  }
+}
 
-/// A weight or bias as the kernel reads it: contiguous, of the dtype of x.
-Tensor parameter(const Tensor& p, const Tensor& x, const char* name, const char* what) {
+Tensor norm_parameter(const Tensor& p, const Tensor& x, const char* name, const char* what) {
   if (!p.defined()) return p;
   if (p.rank() != 1 || p.size(0) != x.size(-1)) [[unlikely]] {
     fail(ErrorCode::kShape, "%s: %s %s must be (%lld,), the last size of x %s", name, what,
@@ -21,8 +25,6 @@ Tensor parameter(const Tensor& p, const Tensor& x, const char* name, const char*
   require_floating(p, name, what);
   return contiguous(to_dtype(p, x.dtype()));
 }
-
-char* address(const Tensor& t) { return t.defined() ? t.data() : nullptr; }
 
 NormArgs norm_args(const Tensor& x, DType y_dtype, const Tensor& weight, const Tensor& mean,
                    const Tensor& rstd, double eps) {
@@ -39,17 +41,18 @@ NormArgs norm_args(const Tensor& x, DType y_dtype, const Tensor& weight, const T
   return args;
 }
 
+namespace {
+
+// Inputs of both operators; rms_norm has no bias, and its outputs are (y, rstd).
+constexpr int kX = 0, kWeight = 1, kBias = 2;
+
 void norm_forward(OpCall& call, bool centred, const Tensor& bias_in, double eps) {
   const char* name = op_name(call.op);
   const Tensor& given = call.tensor(kX);
-  require_floating(given, name, "x");
-  if (given.rank() == 0 || given.size(-1) == 0) [[unlikely]] {
-    fail(ErrorCode::kShape, "%s: x %s has no last dimension to normalise", name,
-         to_string(given.shape()).c_str());
-  }
+  require_rows(given, name);
   Tensor x = contiguous(given);
-  Tensor weight = parameter(call.tensor(kWeight), x, name, "weight");
-  Tensor bias = parameter(bias_in, x, name, "bias");
+  Tensor weight = norm_parameter(call.tensor(kWeight), x, name, "weight");
+  Tensor bias = norm_parameter(bias_in, x, name, "bias");
   const bool rounds = autocast::on() && x.dtype() == DType::kF32;
   Tensor y = empty(x.shape(), rounds ? autocast::low_dtype() : x.dtype(), x.device());
   const Dims rows{x.numel() / x.size(-1)};
@@ -112,6 +115,7 @@ void register_normalization_ops() {
        .gradient = [](GradCall& call) { norm_gradient(call, false, call.number(2), "rms_norm"); },
        .keep_inputs = 0b011,
        .keep_outputs = 0b010});
+  register_add_norm_ops();
   register_softmax_ops();
 }
 

@@ -258,7 +258,7 @@ export function variance(
   return result(Op.var, at + 2)
 }
 
-// Linear algebra and neural networks; attention: attention.ts, linear_cross_entropy: linear-cross-entropy.ts
+// Linear algebra and neural networks; attention: attention.ts, linear_cross_entropy: linear-cross-entropy.ts, add_layer_norm and add_rms_norm: add-norm.ts
 
 /** (…, n, k) · (…, k, m) -> (…, n, m); vectors as in NumPy, batch dimensions broadcast. */
 export function matmul(a: Tensor, b: Tensor): Tensor {

@@ -215,7 +215,7 @@ export class TensorOperators extends TensorObject {
     return functions.variance(this, dim, options)
   }
 
-  // Linear algebra and neural networks; attention: attention.ts, linear_cross_entropy: linear-cross-entropy.ts
+  // Linear algebra and neural networks; attention: attention.ts, linear_cross_entropy: linear-cross-entropy.ts, add_layer_norm and add_rms_norm: add-norm.ts
 
   /** (…, n, k) · (…, k, m) -> (…, n, m); vectors as in NumPy, batch dimensions broadcast. */
   matmul(this: Tensor, b: Tensor): Tensor {

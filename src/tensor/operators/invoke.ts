@@ -60,6 +60,13 @@ export function result(op: number, count: number): Tensor {
   return makeTensor(nativeCall(op, count))
 }
 
+/** Runs the call whose `count` words were written, of an operator with two results. */
+export function pair(op: number, count: number): [Tensor, Tensor] {
+  const first = nativeCall(op, count)
+  const second = words[0] as number // a Tensor may be made while debugging writes to the buffer
+  return [makeTensor(first), makeTensor(second)]
+}
+
 /** Runs the call whose `count` words were written, of an operator with any number of results. */
 export function results(op: number, count: number): Tensor[] {
   const made = nativeCall(op, count)

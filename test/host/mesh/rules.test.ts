@@ -120,6 +120,18 @@ describe.each(kinds)('over a mesh of %s', (kind) => {
     await compare(m, [x, weights[0]!], ([a, b], F) => F.layerNorm(a!, null, b))
   })
 
+  test('norms of sums: placed as add and the norm', async () => {
+    const m = mesh()
+    const x: Operand = { shape: [5, 3, 6], placements: on(m, sharded(0), sharded(1)) }
+    const weights = [{ shape: [6] }, { shape: [6] }]
+    const both = ([sum, norm]: [Either, Either]) => sum.mul(0.5).add(norm)
+    const norm = await compare(m, [x, x, ...weights], ([a, r, w, b], F) =>
+      both(F.addLayerNorm(a!, r!, w, b)),
+    )
+    expect(norm.b).toEqual(sharded(0))
+    await compare(m, [x, x, weights[0]!], ([a, r, w], F) => both(F.addRmsNorm(a!, r!, w)))
+  })
+
   test('cross entropy: whole, and rows cut', async () => {
     const m = mesh()
     const logits = { shape: [5, 6] }

@@ -39,6 +39,8 @@ const calls: Record<string, (a: Tensor, b: Tensor) => Tensor> = {
   attention_packed: (a) => F.packedAttention(F.stack([a, a, a], 0).reshape([1, 2, 3, 1, 2])),
   layer_norm: (a) => F.layerNorm(a),
   rms_norm: (a) => F.rmsNorm(a),
+  add_layer_norm: (a, b) => F.addLayerNorm(a, b)[1],
+  add_rms_norm: (a, b) => F.addRmsNorm(a, b)[1],
   softmax: (a) => a.softmax(),
   log_softmax: (a) => a.logSoftmax(),
   sum: (a) => a.sum(),
@@ -62,7 +64,9 @@ describe('what operators compute in', () => {
       for (const given of ['f32', 'bf16', 'f16'] as const) {
         const [a, b] = [ones([2, 2], { dtype: given }), ones([2, 2], { dtype: given })]
         for (const [name, run] of Object.entries(calls)) {
-          const want = ['low', 'rounded'].includes(autocastClasses[name]!) ? low : 'f32'
+          const want = ['low', 'rounded', 'rounded_sum'].includes(autocastClasses[name]!)
+            ? low
+            : 'f32'
           expect([name, given, autocast(low, () => run(a, b)).dtype]).toEqual([name, given, want])
         }
       }

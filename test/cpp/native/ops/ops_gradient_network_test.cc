@@ -9,6 +9,17 @@ namespace {
 
 constexpr double kDefaultScale = std::numeric_limits<double>::quiet_NaN();
 
+/// All visible results.
+std::vector<Tensor> results(Op op, std::initializer_list<OpArg> args) {
+  OpCall c(op);
+  for (const OpArg& arg : args) {
+    if (arg.kind == OpArg::kT) c.add_tensor(arg.tensor);
+    if (arg.kind == OpArg::kN) c.add_number(arg.number);
+  }
+  dispatch(c);
+  return {c.outputs.begin(), c.outputs.begin() + visible_outputs(op)};
+}
+
 TEST(OpsGradientNetwork, Linear) {
   for (bool gelu : {false, true}) {
     for (const Dims& x_shape : {Dims{3, 4}, Dims{4}, Dims{2, 3, 4}}) {
@@ -105,6 +116,37 @@ TEST(OpsGradientNetwork, Norms) {
   check_gradient(
       "rms_norm, x alone", {{3, 6}},
       [](const Tensors& x) { return call(Op::rms_norm, {x[0], Tensor(), 1e-5}); }, wide);
+}
+
+TEST(OpsGradientNetwork, NormsOfSums) {
+  const CheckOptions wide{.step = 1e-3, .tolerance = 1e-3};
+  // Both results are used, so that the gradient of the sum joins that of the norm; then each alone.
+  for (double of_sum : {0.0, 0.7}) {
+    for (double of_norm : {0.0, 1.3}) {
+      auto both = [=](Op op, std::initializer_list<OpArg> args) {
+        const std::vector<Tensor> out = results(op, args);
+        if (of_sum == 0) return call(Op::mul_scalar, {out[0], of_norm});
+        if (of_norm == 0) return call(Op::mul_scalar, {out[1], of_sum});
+        return call(Op::add, {call(Op::mul_scalar, {out[0], of_norm}),
+                              call(Op::mul_scalar, {out[1], of_sum})});
+      };
+      if (of_sum == 0 && of_norm == 0) continue;
+      check_gradient(
+          "add_layer_norm, used " + std::to_string(of_sum) + " and " + std::to_string(of_norm),
+          {{3, 6}, {3, 6}, {6}, {6}},
+          [=](const Tensors& x) {
+            Tensor unused =
+                call(Op::add, {x[2], x[3]});  // leaves get a gradient when the norm is not used
+            Tensor out = both(Op::add_layer_norm, {x[0], x[1], x[2], x[3], 1e-5});
+            return call(Op::add, {out, call(Op::mul_scalar, {unused, 0.1})});
+          },
+          wide);
+      check_gradient(
+          "add_rms_norm", {{2, 2, 6}, {2, 2, 6}},
+          [=](const Tensors& x) { return both(Op::add_rms_norm, {x[0], x[1], Tensor(), 1e-5}); },
+          wide);
+    }
+  }
 }
 
 TEST(OpsGradientNetwork, Embedding) {
