@@ -1,5 +1,6 @@
 // The checkpoints of a run: one folder a checkpoint, `step-00000050`, with weights, optimizer state and, once it is
-// whole, a manifest. Finds them, checks them, and takes old ones away. The trainer's coordinator alone calls this.
+// whole, a manifest. Finds them, checks them, and takes old ones away. The trainer's coordinator calls this, and the
+// thread that writes their files.
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
@@ -92,12 +93,10 @@ export async function newestCheckpoint(folder: string): Promise<Found> {
   return { checkpoint: undefined, ignored }
 }
 
-/** An empty folder for a checkpoint at `step`; one of that step that is there goes. */
-export async function makeCheckpointFolder(folder: string, step: number): Promise<string> {
-  const path = join(folder, checkpointName(step))
+/** An empty folder for a checkpoint; one that is there goes. */
+export async function makeCheckpointFolder(path: string): Promise<void> {
   await removeCheckpoint(path)
   await mkdir(path, { recursive: true })
-  return path
 }
 
 /** Removes a checkpoint, its manifest first: what is left after a kill in the middle is not taken for a whole one. */

@@ -1,15 +1,15 @@
 // The checkpoints of a run, seen from the coordinator: when one is due, the snapshot of all ranks, the manifest that
 // makes it whole once rank 0's files are written, and which older ones go. Training asks after each chunk of steps.
 //
-// Nothing here makes a step wait but the copies on the device. One snapshot is written at a time: one that is due
-// meanwhile is put off to the first chunk's end after it was; those of a best metric and of the run's end wait.
+// Nothing here makes a step wait but the copies on the device: one that is due by steps is taken by the ranks inside
+// their chunk, without a message. One snapshot is written at a time: one that is due meanwhile is put off to the first
+// chunk's end after it was; those of a best metric and of the run's end are taken there too, and wait.
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { syncFolder, writeJsonAtomically } from '../checkpoint/atomic-write.js'
 import {
   bestCheckpoint,
   checkpointName,
-  makeCheckpointFolder,
   pruneCheckpoints,
   removeCheckpoint,
 } from '../checkpoint/checkpoint-folder.js'
@@ -18,7 +18,13 @@ import { CheckpointError, UsageError } from '../native/errors.js'
 import type { CheckpointOptions } from './checkpoint-options.js'
 import type { Crew } from './crew.js'
 import type { Metrics, TrainEvent } from './events.js'
-import type { CheckpointReply, SnapshotEnd } from './worker/protocol.js'
+import type {
+  CheckpointReply,
+  CheckpointRequest,
+  RunMessage,
+  RunReply,
+  SnapshotEnd,
+} from './worker/protocol.js'
 
 /** What checkpoints work with. */
 export interface CheckpointsParts {
@@ -69,8 +75,28 @@ export class Checkpoints {
     await this.#findBest(firstStep)
   }
 
-  /** Steps until one is due, from 1. */
-  untilDue(step: number): number {
+  /** The most steps that a chunk behind `step` may have: to the next one that is due, behind it where it is taken inside. */
+  most(step: number): number {
+    const { everySteps } = this.#parts.options
+    if (everySteps === undefined) return Infinity
+    return this.#untilDue(step) + (this.#pending === undefined ? everySteps - 1 : 0)
+  }
+
+  /** What a chunk behind `step` is to take inside, up to `last`; what is due later is left to step(). */
+  within(step: number, last: number): RunMessage['checkpoint'] {
+    const due = step + this.#untilDue(step)
+    if (due > last || this.#pending !== undefined) return undefined
+    return { step: due, ...this.#request(due, false) }
+  }
+
+  /** Ranks took one inside a chunk, or ended before; `loss` is of that step. */
+  taken(step: number, replies: RunReply[], loss: number | undefined): void {
+    const states = replies.flatMap(({ checkpoint }) => (checkpoint ? [checkpoint] : []))
+    if (states.length < replies.length || !states[0]!.begun) return
+    this.#begun({ steps: step, evaluated: undefined, loss }, states, false)
+  }
+
+  #untilDue(step: number): number {
     const { everySteps } = this.#parts.options
     return everySteps === undefined ? Infinity : everySteps - (step % everySteps)
   }
@@ -142,23 +168,34 @@ export class Checkpoints {
   #better = (value: number, than: number): boolean =>
     this.#parts.options.best?.mode === 'min' ? value < than : value > than
 
-  async #take({ steps, evaluated, loss }: TrainingPoint, best: boolean): Promise<void> {
-    const { crew, folder, base, options } = this.#parts
+  async #take(point: TrainingPoint, best: boolean): Promise<void> {
+    const request = this.#request(point.steps, true)
+    const replies = await this.#parts.crew.sendAll<'checkpoint'>(() => ({
+      kind: 'checkpoint',
+      ...request,
+    }))
+    this.#begun(point, replies, best)
+  }
+
+  #request(step: number, mayWait: boolean): CheckpointRequest {
+    const { folder, base } = this.#parts
+    return {
+      folder: join(folder, checkpointName(step)),
+      metadata: { format: 'weft', task: base.task, step: String(step) },
+      mayWait,
+    }
+  }
+
+  /** The ranks have told their states, and rank 0 is writing. */
+  #begun(
+    { steps, evaluated, loss }: TrainingPoint,
+    replies: CheckpointReply[],
+    best: boolean,
+  ): void {
+    const { folder, base, options } = this.#parts
     this.#takenAt = steps
     this.#takenMs = performance.now()
     if (best) this.#best = { step: steps, value: evaluated![options.best!.metric] as number }
-    const path = join(folder, checkpointName(steps))
-    try {
-      await makeCheckpointFolder(folder, steps)
-    } catch (error) {
-      return this.#failed(steps, path, (error as Error).message)
-    }
-    const metadata = { format: 'weft', task: base.task, step: String(steps) }
-    const replies = await crew.sendAll<'checkpoint'>(() => ({
-      kind: 'checkpoint',
-      folder: path,
-      metadata,
-    }))
     const manifest = {
       format: 'weft-checkpoint' as const,
       version: 1 as const,
@@ -169,7 +206,7 @@ export class Checkpoints {
       metrics: finiteOnly(evaluated),
       loss: loss !== undefined && Number.isFinite(loss) ? loss : null,
     }
-    this.#pending = { folder: path, manifest, best }
+    this.#pending = { folder: join(folder, checkpointName(steps)), manifest, best }
   }
 
   async #complete(

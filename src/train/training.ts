@@ -108,17 +108,28 @@ export class Training {
   }
 
   async #chunk(): Promise<RunReply['ended']> {
-    const { crew, settings, checkpoints, profile } = this.#parts
+    const { crew, settings, checkpoints, profile, totalSteps } = this.#parts
     profile?.before(this.steps)
     const from = this.steps + 1
     const count = this.#nextCount()
     const { epochs } = settings
     const started = performance.now()
-    const replies = await crew.sendAll<'run'>(() => ({ kind: 'run', from, count, epochs }))
+    const last = from + count - 1
+    // One that has the metrics of an evaluation, or is the run's last, waits for the end of the chunk.
+    const atEnd = count === this.#untilEvaluation() || last === totalSteps
+    const checkpoint = checkpoints?.within(this.steps, atEnd ? last - 1 : last)
+    const replies = await crew.sendAll<'run'>(() => ({
+      kind: 'run',
+      ...{ from, count, epochs, checkpoint },
+    }))
     const seconds = (performance.now() - started) / 1000
     this.#record(from, replies, seconds)
     await profile?.after(this.steps)
     const { ended, losses, snapshot } = replies[0]!
+    if (checkpoint) {
+      const loss = this.#parts.recorder.losses.at(checkpoint.step - this.steps - 1)
+      checkpoints!.taken(checkpoint.step, replies, loss)
+    }
     if (snapshot) checkpoints?.written(snapshot)
     if (ended === 'unequal') throw unequalDataError(from + losses.length, replies)
     this.#chunkSteps = Math.min(
@@ -156,7 +167,7 @@ export class Training {
       this.#chunkSteps,
       profile?.most(this.steps) ?? Infinity,
       recorder.untilLog,
-      checkpoints?.untilDue(this.steps) ?? Infinity,
+      checkpoints?.most(this.steps) ?? Infinity,
       this.#untilEvaluation() || Infinity,
       totalSteps === undefined ? Infinity : totalSteps - this.steps,
     )

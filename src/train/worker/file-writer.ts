@@ -4,10 +4,12 @@
 import { createHash } from 'node:crypto'
 import { type FileHandle, open } from 'node:fs/promises'
 import { parentPort } from 'node:worker_threads'
+import { makeCheckpointFolder } from '../../checkpoint/checkpoint-folder.js'
 import type { FileDigest } from '../../checkpoint/manifest.js'
 
 /** What the thread is asked for; it answers each in order. */
 export type WriterRequest =
+  | { kind: 'folder'; path: string }
   | { kind: 'open'; path: string }
   | { kind: 'write'; bytes: Uint8Array }
   | { kind: 'close' }
@@ -22,6 +24,10 @@ let hash = createHash('sha256')
 let written = 0
 
 async function handle(request: WriterRequest): Promise<FileDigest | undefined> {
+  if (request.kind === 'folder') {
+    await makeCheckpointFolder(request.path)
+    return undefined
+  }
   if (request.kind === 'open') {
     await file?.close() // of a checkpoint that failed
     file = undefined

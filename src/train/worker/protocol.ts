@@ -99,10 +99,16 @@ export interface OptimizerRecord {
 }
 
 /** Takes a snapshot between two steps; rank 0 begins to write its tensors to `folder`. */
-export interface CheckpointMessage {
+export interface CheckpointMessage extends CheckpointRequest {
   kind: 'checkpoint'
+}
+
+/** Where a checkpoint goes, and what its files say of themselves. */
+export interface CheckpointRequest {
   folder: string
   metadata: Record<string, string>
+  /** May rank 0 read the tensors themselves where the device has no memory for copies, with all ranks waiting? */
+  mayWait: boolean
 }
 
 /** Waits until the snapshot that is being written, if any, has been. */
@@ -117,6 +123,8 @@ export interface RunMessage {
   count: number
   /** The run ends where this epoch ends, when epochs bound it. */
   epochs: number | undefined
+  /** A checkpoint to take behind this one of the steps, unless the run ends with it. */
+  checkpoint: (CheckpointRequest & { step: number }) | undefined
 }
 
 /** Sums the task's metrics over this rank's share of the held-out data. */
@@ -205,6 +213,8 @@ export interface RunReply {
   metrics: Record<string, number>
   /** Norm of the averaged gradients of the last step, before clipping; undefined where it was not measured. */
   gradNorm: number | undefined
+  /** Of the checkpoint that was asked for; undefined where the run ended before. */
+  checkpoint: CheckpointReply | undefined
   /** The snapshot whose writing ended meanwhile. */
   snapshot: SnapshotEnd | undefined
 }
@@ -222,6 +232,8 @@ export interface CheckpointReply {
   optimizer: OptimizerRecord
   gradientOrder: number[] | null
   lr: number
+  /** Was it begun? Not where rank 0's device had no memory for copies and might not wait. */
+  begun: boolean
 }
 
 export interface SettleReply {

@@ -23,8 +23,8 @@ import { MixedPrecision } from './mixed-precision.js'
 import type {
   BeginMessage,
   BeginReply,
-  CheckpointMessage,
   CheckpointReply,
+  CheckpointRequest,
   CollectMessage,
   CollectReply,
   EvaluateMessage,
@@ -195,17 +195,18 @@ export class Replica {
   }
 
   async run(message: RunMessage): Promise<RunReply> {
-    const reply = await this.#begun!.stepper.run(message)
+    const save = (request: CheckpointRequest) => this.checkpoint(request)
+    const reply = await this.#begun!.stepper.run(message, save)
     return { ...reply, snapshot: this.#snapshots?.takeEnd() }
   }
 
   /** Tells this rank's state between two steps; rank 0 begins to write its tensors. */
-  async checkpoint({ folder, metadata }: CheckpointMessage): Promise<CheckpointReply> {
+  async checkpoint(request: CheckpointRequest): Promise<CheckpointReply> {
     const { optimizer, feed, reducer, sharding } = this.#begun!
     const { parameters, buffers } = this.#state
     const cut = await sharding?.state.gather()
     const { seed, offset } = generatorState(this.#place.device)
-    const reply: CheckpointReply = {
+    const reply = {
       random: { seed: String(seed), offset: String(offset) },
       position: feed.position,
       optimizer: { ...optimizerRecord(optimizer, this.#names()), ...sharding?.state.record },
@@ -216,8 +217,8 @@ export class Replica {
       [WEIGHTS]: [...parameters, ...buffers],
       [OPTIMIZER]: [...(cut ?? optimizerTensors(optimizer)), ...scalerTensors(this.#precision)],
     }
-    await this.#snapshots?.begin(folder, files, metadata)
-    return reply
+    const begun = (await this.#snapshots?.begin(request, files)) ?? true
+    return { ...reply, begun }
   }
 
   /** Waits for what is being written. */

@@ -11,7 +11,7 @@ import { CheckpointError, OutOfMemoryError } from '../../native/errors.js'
 import { disposeAll, keep } from '../../tensor/scope/scope.js'
 import type { Tensor } from '../../tensor/tensor.js'
 import type { WriterReply, WriterRequest } from './file-writer.js'
-import type { SnapshotEnd } from './protocol.js'
+import type { CheckpointRequest, SnapshotEnd } from './protocol.js'
 import type { NamedBytes, NamedTensor } from './state.js'
 
 /** A tensor that is to be saved, or what was read of one already. */
@@ -81,14 +81,16 @@ export class SnapshotWriter {
   }
 
   /**
-   * Copies the tensors as they are after what was enqueued so far and begins to write them to `folder`. Where the
-   * device has no memory for copies, the tensors themselves are read before this resolves. Never rejects for what
-   * the writing meets: that is in takeEnd().
+   * Copies the tensors as they are after what was enqueued so far and begins to write them to `folder`, made empty. Where the
+   * device has no memory for copies, the tensors themselves are read before this resolves, or, where it may not wait
+   * so long, nothing is and it resolves to false. Never rejects for what the writing meets: that is in takeEnd().
    */
-  async begin(folder: string, files: SnapshotFiles, metadata: Record<string, string>) {
+  async begin(request: CheckpointRequest, files: SnapshotFiles): Promise<boolean> {
+    const { folder, metadata, mayWait } = request
     await this.#busy
     const started = performance.now()
     const copies = this.#copy(files)
+    if (copies === undefined && !mayWait) return false
     const writing = this.#write(folder, copies ?? files, metadata)
       .then(
         (digests): SnapshotEnd => ({ folder, files: digests, seconds: 0 }),
@@ -101,6 +103,7 @@ export class SnapshotWriter {
       })
     this.#busy = writing
     if (copies === undefined) await writing
+    return true
   }
 
   /** How the last snapshot ended, once. */
@@ -147,6 +150,7 @@ export class SnapshotWriter {
   }
 
   async #write(folder: string, files: SnapshotFiles, metadata: Record<string, string>) {
+    await this.#ask({ kind: 'folder', path: folder })
     return {
       [WEIGHTS]: await this.#writeFile(join(folder, WEIGHTS), files[WEIGHTS], metadata),
       [OPTIMIZER]: await this.#writeFile(join(folder, OPTIMIZER), files[OPTIMIZER], metadata),

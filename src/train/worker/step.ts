@@ -18,7 +18,15 @@ import type { Turn } from './captured-step.js'
 import { CONTROL_BEATS, CONTROL_STEPS, passGate } from './control.js'
 import { GraphMode } from './graph-mode.js'
 import type { MixedPrecision } from './mixed-precision.js'
-import { packVote, type RunMessage, type RunReply, readVotes, type VoteResult } from './protocol.js'
+import {
+  type CheckpointReply,
+  type CheckpointRequest,
+  packVote,
+  type RunMessage,
+  type RunReply,
+  readVotes,
+  type VoteResult,
+} from './protocol.js'
 import type { ShardedOptimizer } from './sharded-optimizer.js'
 import { shardedUpdate } from './sharded-update.js'
 import type { NamedTensor } from './state.js'
@@ -100,11 +108,15 @@ export class Stepper {
     this.#metrics.dispose()
   }
 
-  /** Trains up to `count` steps; ends early where all ranks agreed to. */
-  async run({ from, count, epochs }: RunMessage): Promise<RunReply> {
+  /** Trains up to `count` steps; ends early where all ranks agreed to. `save` takes the checkpoint that is asked for. */
+  async run(
+    { from, count, epochs, checkpoint }: RunMessage,
+    save: (request: CheckpointRequest) => Promise<CheckpointReply>,
+  ): Promise<RunReply> {
     const { feed, device, optimizer, control, skipNonFinite } = this.#parts
     const losses = zeros([count], { device })
     const skipped = skipNonFinite ? zeros([count], { device }) : undefined
+    let saved: CheckpointReply | undefined
     try {
       let done = 0
       let samples = 0
@@ -126,6 +138,10 @@ export class Stepper {
         samples += taken.samples
         done++
         if (votes.ended && epochs !== undefined && feed.epoch + 1 >= epochs) ended = 'epochs'
+        if (ended === 'count' && checkpoint?.step === from + done - 1) {
+          native.markStep(this.#device, 0) // the copies are of no step
+          saved = await save(checkpoint)
+        }
         await turn()
       }
       native.markStep(this.#device, 0)
@@ -143,6 +159,7 @@ export class Stepper {
         lossScale: await this.#parts.precision.lossScale(),
         metrics: await this.#metrics.take(),
         gradNorm: done > 0 ? await this.#gradNorm?.item() : undefined,
+        checkpoint: saved,
         snapshot: undefined,
       }
     } finally {

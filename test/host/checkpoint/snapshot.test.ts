@@ -1,7 +1,7 @@
 // Snapshots: what is written is what the tensors held, whatever changes them meanwhile, also without memory for
 // copies; and a failure is told and leaves the writer usable.
 import { createHash } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, expect, test } from 'vitest'
@@ -39,7 +39,7 @@ async function snapshot(before: () => void): Promise<void> {
     ],
     [OPTIMIZER]: [{ name: 'c', tensor: c! }],
   }
-  await writer.begin(folder, files, { step: '5' })
+  expect(await writer.begin({ folder, metadata: { step: '5' }, mayWait: true }, files)).toBe(true)
   for (const tensor of [a!, b!, c!]) tensor.fill_(-1)
   await writer.idle()
   faults.clear()
@@ -75,14 +75,34 @@ hostOnly('fails allocations of the host driver')(
   },
 )
 
+hostOnly('fails allocations of the host driver')(
+  'without memory for copies, one that may not wait is not begun',
+  async () => {
+    const all = tensors()
+    releaseCached(device)
+    faults.failAllocations(ordinal, 1_000)
+    const files = {
+      [WEIGHTS]: all.map((tensor, i) => ({ name: String(i), tensor })),
+      [OPTIMIZER]: [],
+    }
+    const request = { folder: join(folder, 'none'), metadata: {}, mayWait: false }
+    expect(await writer.begin(request, files)).toBe(false)
+    faults.clear()
+    expect(writer.takeEnd()).toBeUndefined()
+    expect(existsSync(join(folder, 'none'))).toBe(false)
+    for (const tensor of all) tensor.dispose()
+  },
+)
+
 test('that cannot be written says why, and the next one is', async () => {
   const [a] = tensors()
   const files = { [WEIGHTS]: [{ name: 'a', tensor: a! }], [OPTIMIZER]: [] }
-  await writer.begin(join(folder, 'none'), files, {})
+  writeFileSync(join(folder, 'file'), '')
+  const rest = { metadata: {}, mayWait: true }
+  await writer.begin({ folder: join(folder, 'file', 'none'), ...rest }, files)
   await writer.idle()
-  expect(writer.takeEnd()).toMatchObject({ failed: expect.stringMatching(/ENOENT/) })
-  mkdirSync(join(folder, 'there'))
-  await writer.begin(join(folder, 'there'), files, {})
+  expect(writer.takeEnd()).toMatchObject({ failed: expect.stringMatching(/ENOTDIR/) })
+  await writer.begin({ folder: join(folder, 'there'), ...rest }, files)
   await writer.idle()
   expect(writer.takeEnd()!.failed).toBeUndefined()
   a!.dispose()

@@ -51,6 +51,7 @@ export function resumableRuns() {
   async function until(step: number, options: Partial<TrainerOptions> = {}) {
     const stopping = trainer({
       checkpoint: { everySteps: step },
+      logEvery: step, // which ends a chunk of steps there
       ...options,
       onEvent: (event) => {
         if (event.kind === 'progress' && event.step >= step) stopping.stop()

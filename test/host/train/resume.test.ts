@@ -58,12 +58,24 @@ describe('a resumed run has the bits of one without an interruption', () => {
     })
   })
 
+  it('from a checkpoint that ranks took between two steps of one message', async () => {
+    // Nothing else is due before step 40, so messages reach over step 13.
+    const expected = await whole({})
+    const options = { checkpoint: { everySteps: 13, keep: 9 }, logEvery: STEPS }
+    expect((await trainer(options).fit()).hash).toBe(expected.hash)
+    expect(kept()).toContain('step-00000013')
+    const result = await trainer({ resume: join(checkpoints(), 'step-00000013'), run: 'on' }).fit()
+    expect(result.losses).toEqual(expected.losses.slice(13))
+    expect(result.hash).toBe(expected.hash)
+  })
+
   it('over several interruptions, with evaluations and log lines of each step once', async () => {
-    const options = { evaluateEvery: 10, logEvery: 4 }
+    const options = { evaluateEvery: 10, logEvery: 3 }
     const expected = await whole(options)
     await until(9, options)
     const second = trainer({
       ...options,
+      logEvery: 5, // so that there is progress at step 25
       resume: run(),
       checkpoint: { everySteps: 25 },
       onEvent: (event) => {
