@@ -79,6 +79,8 @@ struct SoftmaxArgs {
 
 /// logits (rows, cols) contiguous, targets (rows,) i64. loss and lse are f32; loss is (rows,) for
 /// kNone, else one value: mean over rows whose target is not ignore_index (0 rows: NaN), or sum.
+/// For kNone and kSum the forward pass writes grad_logits too where it is given, with grad_loss, or 1 where that is
+/// nullptr; it may be the logits.
 struct CrossEntropyArgs {
   DType dtype;
   const void* logits;

@@ -77,7 +77,8 @@ void forward(const CrossEntropyArgs& args) {
       if (args.grad_logits != nullptr) {  // in the logits' place, or elsewhere
         T* grad = panel_target<T>(args.dtype, args.grad_logits, r * n, scratch);
         if (counts(args, target)) {
-          const T g = args.grad_loss[args.reduction == Reduction::kNone ? r : 0];
+          T g = 1;
+          if (args.grad_loss) g = args.grad_loss[args.reduction == Reduction::kNone ? r : 0];
           row_gradient(x, n, lse, target, g, static_cast<T>(args.label_smoothing), grad);
         } else {
           std::fill(grad, grad + n, T(0));

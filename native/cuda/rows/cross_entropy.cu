@@ -58,7 +58,7 @@ __device__ __forceinline__ void meet(const Team&) {
 }
 
 /// losses: double (rows,) for total_kernel, or nullptr where `loss` takes each row's. grad_logits, where kGradient, with
-/// grad_loss of one value, or of each row where `losses` is nullptr: the row lies in cache when it is read again.
+/// grad_loss of one value, or of each row where `losses` is nullptr, or 1: the row lies in cache when it is read again.
 template <typename T, bool kGradient, typename Team>
 __global__ void __launch_bounds__(Team::kMaxThreads, Team::kBlocks)
     forward_kernel(const T* logits, Targets targets, float* lse, float* loss, double* losses,
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(Team::kMaxThreads, Team::kBlocks)
   }
   if constexpr (kGradient) {
     meet(team);  // grad_logits may be the logits
-    const L g = grad_loss[losses == nullptr ? row : 0];
+    const L g = grad_loss == nullptr ? 1.f : grad_loss[losses == nullptr ? row : 0];
     write_gradient(team, x, grad_logits + row * n, n, target, counts, g, log_sum, smoothing, packs);
   }
   if (team.rank() != 0) return;

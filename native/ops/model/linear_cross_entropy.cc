@@ -137,7 +137,7 @@ void accumulate(Tensor& sum, Tensor part, bool only) {
   if (!sum.defined()) {
     sum = is_half(part.dtype()) && !only ? to_dtype(part, DType::kF32) : std::move(part);
   } else {
-    binary_(BinaryOp::kAdd, sum, part, kName);
+    binary_(BinaryOp::kAdd, sum, to_dtype(part, sum.dtype()), kName);  // in place only in one dtype
   }
 }
 
@@ -155,7 +155,8 @@ struct Losses {
   Tensor count;  ///< (chunks,) rows that count, f32
 };
 
-/// All chunks in order: losses, and the gradients that are wanted, with `grad_loss` (rows,) for 'none', else one number.
+/// All chunks in order: losses, and the gradients that are wanted, each row's loss weighted by
+/// `grad_loss` (rows,) for 'none', undefined for a sum of losses.
 Losses run_chunks(const Operands& o, const LossOptions& options, const Tensor& grad_loss,
                   Wanted wanted, Gradients& grads) {
   Device& device = o.x.device();
@@ -187,7 +188,7 @@ Losses run_chunks(const Operands& o, const LossOptions& options, const Tensor& g
     args.reduction = each ? Reduction::kNone : Reduction::kSum;
     args.device = device.index();
     if (differentiates) {
-      args.grad_loss = grad_loss.data_as<float>() + (each ? first : 0);
+      if (grad_loss.defined()) args.grad_loss = grad_loss.data_as<float>() + first;
       args.grad_logits = logits.data();  // each element is read before it is written
     }
     loss_of(args, stream_for(scratch, o.target, out.loss, out.count, lse, grad_loss));
@@ -197,6 +198,11 @@ Losses run_chunks(const Operands& o, const LossOptions& options, const Tensor& g
     if (wanted.bias) accumulate(grads.bias, sum(logits, {0}, false), chunks == 1);
   }
   return out;
+}
+
+/// The sum over chunks as one number.
+Tensor total(const Tensor& chunks) {
+  return chunks.numel() == 1 ? as_own(view(chunks, {})) : sum(chunks, {}, false);
 }
 
 LossOptions options_of(int64_t ignore, int64_t reduction, double smoothing, int64_t chunk_rows) {
@@ -228,13 +234,13 @@ void forward(OpCall& call) {
   Gradients grads;
   Losses chunks{full({1}, 0, DType::kF32, device), full({1}, 0, DType::kF32, device)};
   if (o.rows() > 0) {
-    chunks = run_chunks(o, options, full({}, 1, DType::kF32, device), wanted, grads);
+    chunks = run_chunks(o, options, {}, wanted, grads);
   } else {
     if (wanted.x) grads.x = empty(o.x.shape(), o.x.dtype(), device);
     if (wanted.weight) grads.weight = full(o.weight.shape(), 0, o.x.dtype(), device);
     if (wanted.bias) grads.bias = full(o.bias.shape(), 0, o.x.dtype(), device);
   }
-  Tensor loss = sum(chunks.loss, {}, false), count = sum(chunks.count, {}, false);
+  Tensor loss = total(chunks.loss), count = total(chunks.count);
   if (options.reduction == Reduction::kMean) loss = div(loss, count);
   call.result(std::move(loss));
   if (!grads.any()) return;

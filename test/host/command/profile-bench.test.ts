@@ -25,10 +25,12 @@ test('a profile of a step tells time, bytes and FLOP by operator, forward and ba
   expect(sum).toBeCloseTo(found.busyUs, 3)
   for (const part of ['forwardUs', 'backwardUs', 'otherUs']) expect(found[part]).toBeGreaterThan(0)
   const row = (name: string) => found.rows.find((each: { name: string }) => each.name === name)
-  // 2 sequences of 64 tokens; two layers of 12 width² weights, the head of 36 classes.
-  const products = 2 * 2 * 64 * (2 * 12 * 128 * 128 + 36 * 128)
+  // 2 sequences of 64 tokens; two layers of 12 width² weights, and below a head of 36 classes.
+  const products = 2 * 2 * 64 * 2 * 12 * 128 * 128
   expect(row('linear').flop).toBeCloseTo(products, -2)
   expect(row('linear.backward').flop).toBeCloseTo(2 * products, -2)
+  // The head with its loss: the product, and those of both gradients at once.
+  expect(row('linear_cross_entropy').flop).toBeCloseTo(3 * 2 * 2 * 64 * 36 * 128, -2)
   expect(row('linear').shareOfLimit).toBeGreaterThan(0)
   expect(found.limits.how).toMatch(/^measured: a copy of /)
 })
