@@ -1,7 +1,7 @@
 """Holds traces of `weft inspect --perfetto` against Perfetto's own schema: its Python package brings the protobuf
 classes (no trace_processor, which it would download). Run by hand, in any environment that has the package:
 
-    pip install perfetto==0.59.1 protobuf && python3 scripts/check/perfetto-trace.py out.pftrace …
+    npm run readers && PYTHONPATH=.weft/perfetto python3 scripts/check/perfetto-trace.py out.pftrace …
 """
 import sys
 from collections import Counter

@@ -20,6 +20,12 @@ export interface MlflowParam {
   key: string
   value: string
 }
+/** What is read of a run; MLflow writes 64-bit numbers as text and leaves zeros out. */
+interface RunFields {
+  info?: { lifecycle_stage?: string }
+  /** The latest value of each metric, by step. */
+  data?: { metrics?: { key: string; step?: number | string }[] }
+}
 export type MlflowStatus = 'RUNNING' | 'FINISHED' | 'FAILED' | 'KILLED'
 
 /** What the server refused; `code` is MLflow's own, such as RESOURCE_DOES_NOT_EXIST. */
@@ -79,13 +85,15 @@ export class MlflowClient {
     }
   }
 
-  /** Is there a run of this id that may be added to? */
-  async hasRun(id: string): Promise<boolean> {
+  /** The last step of each metric of a run; undefined where there is no run of this id that may be added to. */
+  async lastSteps(id: string): Promise<Map<string, number> | undefined> {
     try {
-      const { run } = await this.#get('runs/get', { run_id: id })
-      return (run as { info?: { lifecycle_stage?: string } }).info?.lifecycle_stage !== 'deleted'
+      const { run } = (await this.#get('runs/get', { run_id: id })) as { run: RunFields }
+      if (run.info?.lifecycle_stage === 'deleted') return undefined
+      const metrics = run.data?.metrics ?? []
+      return new Map(metrics.map(({ key, step }) => [key, Number(step ?? 0)]))
     } catch (error) {
-      if (isRefusal(error, 'RESOURCE_DOES_NOT_EXIST')) return false
+      if (isRefusal(error, 'RESOURCE_DOES_NOT_EXIST')) return undefined
       throw error
     }
   }

@@ -53,6 +53,8 @@ export class MlflowSink implements Sink {
   /** The run's id there; rejects where the server does not answer. */
   readonly #id: Promise<string>
   #waiting: MlflowMetric[] = []
+  /** The last step of each metric that an attempt before this one sent: steps taken again are not sent again. */
+  #told = new Map<string, number>()
   #sending: Promise<void> | undefined
 
   constructor(settings: MlflowSettings, run: SinkRun) {
@@ -97,7 +99,9 @@ export class MlflowSink implements Sink {
     const { name, task, folder } = this.#run
     const { trackingUri } = this.#settings
     const before = readId(folder, trackingUri)
-    if (before !== undefined && (await this.#client.hasRun(before))) {
+    const told = before === undefined ? undefined : await this.#client.lastSteps(before)
+    if (before !== undefined && told !== undefined) {
+      this.#told = told
       await this.#client.setStatus(before, 'RUNNING')
       return before
     }
@@ -132,7 +136,9 @@ export class MlflowSink implements Sink {
     try {
       const id = await this.#id
       while (this.#waiting.length > 0) {
-        await this.#client.logBatch(id, this.#waiting.splice(0, batchLimits.metrics))
+        const batch = this.#waiting.splice(0, batchLimits.metrics)
+        const fresh = batch.filter(({ key, step }) => step > (this.#told.get(key) ?? -1))
+        if (fresh.length > 0) await this.#client.logBatch(id, fresh)
       }
     } catch (error) {
       this.#run.fail(error as Error)

@@ -119,9 +119,7 @@ export class MlflowServer {
     const answers: Record<string, () => object> = {
       'GET experiments/get-by-name': () => this.#experiment(take(body, 'experiment_name', isText)),
       'POST experiments/create': () => this.#makeExperiment(take(body, 'name', isText)),
-      'GET runs/get': () => ({
-        run: { info: { run_id: this.#run(body).id, lifecycle_stage: 'active' } },
-      }),
+      'GET runs/get': () => this.#describe(this.#run(body)),
       'POST runs/create': () => this.#makeRun(body),
       'POST runs/update': () => this.#update(this.#run(body), body),
       'POST runs/log-batch': () => this.#log(this.#run(body), body),
@@ -133,6 +131,17 @@ export class MlflowServer {
     const unknown = Object.keys(body)
     if (unknown.length > 0) throw new Refusal(400, 'INVALID_PARAMETER_VALUE', `fields ${unknown}`)
     return result
+  }
+
+  /** As MLflow tells a run: of each metric the value of the greatest step, 64-bit numbers as text. */
+  #describe(run: StoredRun) {
+    const latest = new Map<string, StoredRun['metrics'][number]>()
+    for (const metric of run.metrics) {
+      const { step = -1 } = latest.get(metric.key) ?? {}
+      if (metric.step >= step) latest.set(metric.key, metric)
+    }
+    const metrics = [...latest.values()].map((each) => ({ ...each, step: String(each.step) }))
+    return { run: { info: { run_id: run.id, lifecycle_stage: 'active' }, data: { metrics } } }
   }
 
   #experiment(name: string) {

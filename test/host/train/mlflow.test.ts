@@ -3,7 +3,7 @@
 // refuses costs the sink and not the run.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -54,6 +54,15 @@ const logged = (kind: string, key: string) =>
     .filter((line) => line.kind === kind)
     .map((line) => [Number(line.step), Number(line[key])])
 
+/** Takes the run's checkpoints behind a step away. */
+function forget(step: number): void {
+  const checkpoints = join(folder, 'r', 'checkpoints')
+  for (const name of readdirSync(checkpoints)) {
+    if (Number(name.replace('step-', '')) > step)
+      rmSync(join(checkpoints, name), { recursive: true })
+  }
+}
+
 describe('the MLflow sink', () => {
   it('makes experiment and run, and sends settings, figures and the end', async () => {
     await trainer(server.url).run()
@@ -87,6 +96,18 @@ describe('the MLflow sink', () => {
     expect(server.runs).toHaveLength(1)
     const kept = JSON.parse(readFileSync(join(folder, 'r', 'mlflow.json'), 'utf8'))
     expect(kept.runId).toBe(server.runs[0]!.id)
+  })
+
+  it('has steps that a resumed run takes again once', async () => {
+    await trainer(server.url, { checkpoint: { everySteps: 10, keep: 5 } }).run()
+    forget(10)
+    const again = trainer(server.url, { resume: true, steps: 40, sinks: [] })
+    await again.run()
+    expect(again.notes().join()).not.toContain('sink mlflow failed')
+    expect(logged('train', 'loss').map(([step]) => step)).toEqual([5, 10, 15, 20, 25, 30, 35, 40])
+    const [run] = server.runs
+    expect(run!.series('train/loss')).toEqual(logged('train', 'loss'))
+    expect(run!.series('held-out/error')).toEqual(logged('evaluation', 'error'))
   })
 
   it('tells how a run ended that was stopped or failed', async () => {
@@ -156,9 +177,12 @@ describe('the MLflow sink', () => {
       const mlflow = await startMlflow(folder)
       try {
         process.env.MLFLOW_TRACKING_URI = mlflow.url
-        const { notes, run } = trainer('', { sinks: ['mlflow'] })
+        const checkpoint = { everySteps: 10, keep: 5 }
+        const { notes, run } = trainer('', { sinks: ['mlflow'], checkpoint })
         await run()
         expect(notes().filter((line) => line.startsWith('sink'))).toEqual([])
+        forget(10)
+        await trainer('', { resume: true, steps: 40, sinks: [] }).run()
         const { runId } = JSON.parse(readFileSync(join(folder, 'r', 'mlflow.json'), 'utf8'))
         const read = await readRun(mlflow.url, runId, ['train/loss', 'held-out/error'])
         expect(read).toMatchObject({ status: 'FINISHED', name: 'r', experiment: 'regression' })

@@ -1,6 +1,6 @@
 // profile: { from, to }: the trace and the snapshot hold the steps of the window and no other, with device times; the log
 // is as it was outside it. The trace is held against Perfetto's own schema where that is installed:
-// pip install --target .weft/perfetto perfetto==0.59.1 protobuf
+// npm run readers
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -70,7 +70,9 @@ describe('a profile window', () => {
   })
 
   it.skipIf(!installed)(
-    installed ? 'is a trace by the schema of Perfetto' : 'is a trace (skipped: no .weft/perfetto)',
+    installed
+      ? 'is a trace by the schema of Perfetto'
+      : 'is a trace (skipped: no .weft/perfetto, npm run readers)',
     async () => {
       await train({ profile: { from: 2, to: 3 }, steps: 5 })
       const trace = join(folder, 'r', 'profile-2-3.pftrace')

@@ -1,6 +1,6 @@
 // Sink prometheus: what is served while a run goes on, and what is written, is read by the parser of Prometheus' own
 // Python client and compared with the run's events; a port that is taken or a package that is missing is told by name.
-// The parser: pip install --target .weft/prometheus prometheus-client==0.23.1
+// The parser: npm run readers
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -16,7 +16,7 @@ const task = new URL('../tasks/regression.mjs', import.meta.url)
 const packages = fileURLToPath(new URL('../../../.weft/prometheus', import.meta.url))
 const parser = existsSync(join(packages, 'prometheus_client'))
 const withParser = (promise: string) =>
-  parser ? promise : `${promise} (skipped: no prometheus_client in .weft/prometheus)`
+  parser ? promise : `${promise} (skipped: no .weft/prometheus, npm run readers)`
 
 let folder: string
 beforeEach(() => {

@@ -1,5 +1,5 @@
 // Trainer({ sinks: ['tensorboard'] }): TensorBoard's own reader finds what metrics.jsonl holds, also of a run that was
-// resumed; a sink that fails ends no run. The reader: pip install --target .weft/tensorboard tensorboard==2.19.0
+// resumed; a sink that fails ends no run. The reader: npm run readers
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -14,7 +14,7 @@ const task = new URL('../tasks/regression.mjs', import.meta.url)
 const packages = fileURLToPath(new URL('../../../.weft/tensorboard', import.meta.url))
 const reader = existsSync(join(packages, 'tensorboard'))
 const withReader = (promise: string) =>
-  reader ? promise : `${promise} (skipped: no TensorBoard in .weft/tensorboard)`
+  reader ? promise : `${promise} (skipped: no .weft/tensorboard, npm run readers)`
 
 let folder: string
 beforeEach(() => {
