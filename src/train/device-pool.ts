@@ -66,6 +66,7 @@ export class DevicePool {
       throw this.#ended(error)
     }
     if (reply.ok) return reply.value
+    if (reply.gone) throw this.#ended(new Error('between two messages'))
     throw this.#failed(reply.error)
   }
 

@@ -14,6 +14,8 @@ let replica: Replica | undefined
 export default async function handle(
   message: WorkerMessage,
 ): Promise<WorkerReply<Replies[MessageKind]>> {
+  // The thread that had the replica ended between two messages, and the pool began another.
+  if (message.kind !== 'load' && replica === undefined) return { ok: false, gone: true }
   try {
     return { ok: true, value: await answer(message) }
   } catch (error) {

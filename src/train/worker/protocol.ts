@@ -278,8 +278,11 @@ export interface Replies {
   close: Record<string, never>
 }
 
-/** What a worker's handler returns: it never throws, so that classes and fields survive. */
-export type WorkerReply<T> = { ok: true; value: T } | { ok: false; error: ErrorRecord }
+/** What a worker's handler returns: it never throws, so that classes and fields survive. `gone`: a thread without a replica. */
+export type WorkerReply<T> =
+  | { ok: true; value: T }
+  | { ok: false; error: ErrorRecord; gone?: undefined }
+  | { ok: false; gone: true }
 
 // Votes: bitwise or over ranks after each step. A fact is voted together with its opposite, so that
 // the or tells whether ranks disagree: a bit set on both sides means that they do.

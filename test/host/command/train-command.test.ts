@@ -226,7 +226,8 @@ describe('Ctrl-C', () => {
 
 describe('a run that is killed', () => {
   it('goes on with --resume, and gives what it would have given', async () => {
-    const flags = ['--steps=400', '--batch-size=8', '--log-every=100']
+    // Long enough that the kill comes before the end, however late it is.
+    const flags = ['--steps=2000', '--batch-size=8', '--log-every=500']
     const whole = resultOf(await train([...flags, '--run=whole']))
     const killed = await train(
       [...flags, '--checkpoint-every=20', '--best=error:min'],
@@ -240,7 +241,7 @@ describe('a run that is killed', () => {
     expect(resumed.lines.join('\n')).toMatch(/^resumed +behind step \d+, .*r\/checkpoints\/step-0/m)
     const { steps, loss, metrics, replicasEqual, run } = resultOf(resumed)
     expect({ steps, loss, metrics, replicasEqual }).toEqual({
-      steps: 400,
+      steps: 2000,
       loss: whole.loss,
       metrics: whole.metrics,
       replicasEqual: true,

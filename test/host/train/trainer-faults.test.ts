@@ -20,6 +20,8 @@ import {
   WorkerError,
 } from 'weft'
 import { faults } from 'weft/testing'
+import { DevicePool } from '../../../dist/train/device-pool.js'
+import { makeControl } from '../../../dist/train/worker/control.js'
 import { choicesFile, hostOnly, several, severalNames } from '../device.js'
 
 const taskFile = (name: string) => new URL(`../tasks/${name}`, import.meta.url)
@@ -184,6 +186,22 @@ describe('a worker that fails in the middle of a step', () => {
     const error = await ended
     expect(error).toBeInstanceOf(WorkerError)
     expect(error.fields).toMatchObject({ rank: 1, step: 6 })
+  })
+
+  it('was killed between two messages: WorkerError, though another thread answers', async () => {
+    const pool = new DevicePool({ rank: 1, device: severalNames(2)[1]!, control: makeControl(2) })
+    const nothing = { epochs: undefined, checkpoint: undefined }
+    const message = { kind: 'run' as const, from: 1, count: 1, ...nothing }
+    try {
+      // What the pool begins in place of a thread that is gone has no replica, as one that never loaded.
+      const error = await pool.send<'run'>(message).catch((error: unknown) => error)
+      expect(error).toBeInstanceOf(WorkerError)
+      expect((error as Error).message).toMatch(
+        /^the worker of rank 1 on .* ended .* between two messages/,
+      )
+    } finally {
+      expect(await pool.destroy(10_000)).toBe(true)
+    }
   })
 
   it('never comes: CollectiveTimeoutError naming it, after the timeout', async () => {
