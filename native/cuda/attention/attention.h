@@ -21,6 +21,7 @@ struct AttentionLaunch {
   bool aligned;  ///< rows of every operand begin and end at multiples of 16 bytes
   cudaStream_t stream;
   int ordinal;
+  int multiprocessors;  ///< of the GPU
 };
 
 // Width at most 128. f32 operands are rounded to TF32.
@@ -48,8 +49,8 @@ void attention_backward_sm90_bf16(const AttentionLaunch& launch);
 void attention_backward_sm90_f16(const AttentionLaunch& launch);
 #endif
 
-/// Whether Hopper's kernels are taken where they can be (not the default, until they were seen on a
-/// GPU). Of the process; not for use beside running calls.
+/// Whether Hopper's kernels are taken where they can be (the default; off to compare with the kernels
+/// for every GPU). Of the process; not for use beside running calls.
 void use_sm90_attention(bool on);
 
 // Any dtype; f64 in f64, all others in f32.

@@ -11,7 +11,7 @@ namespace weft::cuda {
 namespace {
 
 constexpr int64_t kWidest = 128;  // of the tensor-core kernels
-bool wants_sm90 = false;          // until they were seen on a GPU
+bool wants_sm90 = true;
 
 bool on_tensor_cores(const AttentionArgs& args) {
   if (args.width > kWidest) return false;
@@ -51,7 +51,14 @@ bool rows_aligned(const void* base, const int64_t (&stride)[3], const AttentionA
 AttentionLaunch launch_of(const AttentionArgs& args, Stream& stream) {
   if (!is_floating(args.dtype))
     fail(ErrorCode::kDtype, "attention: dtype %s is not supported", dtype_name(args.dtype));
-  AttentionLaunch launch{args, nullptr, nullptr, false, nullptr, stream.device().ordinal()};
+  const fabric::Device& device = stream.device();
+  AttentionLaunch launch{args,
+                         nullptr,
+                         nullptr,
+                         false,
+                         nullptr,
+                         device.ordinal(),
+                         device.properties().multiprocessors};
   launch.stream = static_cast<cudaStream_t>(stream.handle());
   launch.aligned =
       rows_aligned(args.q, args.q_stride, args) && rows_aligned(args.k, args.k_stride, args) &&

@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(QueriesShape<kWidth>::kThreads, 1)
   extern __shared__ __align__(1024) unsigned char raw[];
   auto& memory = *reinterpret_cast<QueriesMemory<T, kWidth>*>(raw);
   const Problem& problem = launch.problem;
-  const QueryBlock<Shape, kStep> block(problem);
+  const QueryBlock<Shape, kStep> block(problem, static_cast<int>(blockIdx.x));
   const int steps = block.steps;
   if (threadIdx.x == 0) {
     memory.own_full.init(1);

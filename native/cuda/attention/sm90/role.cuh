@@ -42,9 +42,10 @@ struct Roles {
 
 /// The lengths and strides that a kernel needs, 32 bits wide.
 struct Problem {
-  int heads, q_len, kv_len;
+  int heads, all_heads, q_len, kv_len;  // heads: of one element of the batch, all_heads: of all
   bool causal;
   float scale, scale_log2;
+  int section;  // heads whose blocks of queries are taken together
 
   /// Keys that query `row` sees: 0..visible-1.
   __device__ int visible(int row) const {
@@ -52,19 +53,23 @@ struct Problem {
   }
 };
 
-/// The queries of a block, which walks over keys in steps of kKeys.
+/// The queries of a block, which walks over keys in steps of kKeys. Blocks are numbered by sections of
+/// heads and from a section's last queries to its first: where causal, blocks that run at the same
+/// time have as many steps and the shortest come last, while the section's keys stay in the cache.
 template <typename Roles, int kKeys>
 struct QueryBlock {
   int index, head, batch;  // index: of the head over the batch
   int first;               // query
   int steps;
 
-  __device__ explicit QueryBlock(const Problem& problem) {
+  __device__ QueryBlock(const Problem& problem, int number) {
     const int blocks = (problem.q_len + Roles::kRows - 1) / Roles::kRows;
-    index = blockIdx.x / blocks;
+    const int section = number / (problem.section * blocks) * problem.section;
+    const int heads = min(problem.section, problem.all_heads - section);
+    const int in_section = number - section * blocks;
+    index = section + in_section % heads;
     head = index % problem.heads, batch = index / problem.heads;
-    // Late queries see most keys where causal: they begin first.
-    first = (blocks - 1 - static_cast<int>(blockIdx.x) % blocks) * Roles::kRows;
+    first = (blocks - 1 - in_section / heads) * Roles::kRows;
     steps = steps_to(problem, first + Roles::kRows);
   }
   /// Of the keys that the queries before `end` see.
@@ -94,9 +99,25 @@ struct QueryRows {
 };
 
 inline Problem problem_of(const AttentionArgs& args) {
-  return {static_cast<int>(args.heads),   static_cast<int>(args.q_len),
-          static_cast<int>(args.kv_len),  args.causal,
-          static_cast<float>(args.scale), static_cast<float>(args.scale) * kLog2E};
+  return {static_cast<int>(args.heads),
+          static_cast<int>(args.heads * args.batch),
+          static_cast<int>(args.q_len),
+          static_cast<int>(args.kv_len),
+          args.causal,
+          static_cast<float>(args.scale),
+          static_cast<float>(args.scale) * kLog2E,
+          1};
+}
+
+template <typename Kernel, typename Launch>
+void launch_blocks(Kernel kernel, const Launch& arguments, const AttentionLaunch& launch,
+                   int64_t blocks, int threads, size_t shared, const char* name) {
+  if (blocks == 0) return;
+  fabric::cuda::check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                           static_cast<int>(shared)),
+                      name);
+  kernel<<<static_cast<unsigned>(blocks), threads, shared, launch.stream>>>(arguments);
+  fabric::cuda::check_launch(name);
 }
 
 /// Launches `kernel` with one block for each kRows of `length` rows of each head.
@@ -105,12 +126,7 @@ void launch_heads(Kernel kernel, const Launch& arguments, const AttentionLaunch&
                   int64_t length, size_t shared, const char* name) {
   const int64_t blocks =
       (length + Roles::kRows - 1) / Roles::kRows * launch.args.batch * launch.args.heads;
-  if (blocks == 0) return;
-  fabric::cuda::check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                           static_cast<int>(shared)),
-                      name);
-  kernel<<<static_cast<unsigned>(blocks), Roles::kThreads, shared, launch.stream>>>(arguments);
-  fabric::cuda::check_launch(name);
+  launch_blocks(kernel, arguments, launch, blocks, Roles::kThreads, shared, name);
 }
 
 }  // namespace weft::cuda::attention::sm90
