@@ -13,6 +13,9 @@ constexpr int64_t kLineLength = 1024;  // runs up to this long take a warp or le
 constexpr int64_t kChunk = 16384;      // elements that are worth a block of their own
 constexpr int64_t kWantedBlocks = 2048;
 constexpr int64_t kMaxColumnChunks = 64;
+constexpr int64_t kPackedBlocks =
+    528;  // of columns in packs: four for each multiprocessor of a large GPU
+constexpr int64_t kPackedRows = 64;  // that are worth one of them
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -48,6 +51,11 @@ Walk reduced_walk(const ReduceArgs& args) {
   return Walk(n, shape, strides, args.reduced_count);
 }
 
+/// Elements in 16 bytes, for the dtypes whose columns are read in packs; else 0.
+int64_t column_pack(DType dtype) {
+  return is_floating(dtype) ? 16 / static_cast<int64_t>(dtype_bytes(dtype)) : 0;
+}
+
 }  // namespace
 
 Walk::Walk(int n, const int64_t* sizes, const int64_t* strides, int64_t count)
@@ -69,7 +77,14 @@ ReduceShape::ReduceShape(const ReduceArgs& args)
       chunk_length(args.reduced_count) {
   dense = reduced.dims == 0 || (reduced.dims == 1 && reduced.stride[0] == 1);
   columns = !dense && kept.dims > 0 && kept.stride[0] == 1 && kept.shape[0] >= 16;
-  if (columns) {
+  const int64_t pack = column_pack(args.in_dtype);
+  packed = columns && args.kind != ReduceKind::kVar && args.kind != ReduceKind::kArgMax &&
+           pack > 0 && kept.dims == 1 && reduced.dims == 1 && outputs % pack == 0 &&
+           reduced.stride[0] % pack == 0 && reinterpret_cast<uintptr_t>(args.in) % 16 == 0;
+  if (packed) {
+    const int64_t wanted = std::max<int64_t>(1, kPackedBlocks / ceil_div(outputs, 32 * pack));
+    chunk_length = std::max(ceil_div(count, wanted), kPackedRows);
+  } else if (columns) {
     const int64_t across = ceil_div(outputs, 32);
     const int64_t wanted = std::min(kMaxColumnChunks, std::max<int64_t>(1, 1024 / across));
     chunk_length = std::max<int64_t>(ceil_div(count, wanted), 64);

@@ -179,6 +179,59 @@ __global__ void __launch_bounds__(kColumnThreads* kColumnLines, 3)
   }
 }
 
+/// The same where rows begin and end at 16 bytes: a thread takes a pack of neighbouring outputs.
+template <typename Op, typename T>
+__global__ void __launch_bounds__(kColumnThreads* kColumnLines, 3)
+    packed_columns_kernel(Op op, const T* in, ReduceShape shape, typename Op::Value* partials,
+                          ReduceTarget target) {
+  using L = typename Op::Lane;
+  using Value = typename Op::Value;
+  constexpr int V = kPack<T>, U = 4;
+  const int64_t first = (static_cast<int64_t>(blockIdx.x) * kColumnThreads + threadIdx.x) * V;
+  const int64_t begin = blockIdx.y * shape.chunk_length, row = shape.reduced.stride[0];
+  const int64_t end =
+      begin + shape.chunk_length < shape.count ? begin + shape.chunk_length : shape.count;
+  const bool present = first < shape.outputs;
+  typename Op::Thread t[V];
+  if (present) {
+    const Pack<T, V> pivots = load_pack<V>(in + first);
+#pragma unroll
+    for (int k = 0; k < V; ++k) t[k] = op.begin(convert<L>(pivots.v[k]));
+    int64_t i = begin + threadIdx.y;
+    for (; i + (U - 1) * kColumnLines < end; i += U * kColumnLines) {
+      Pack<T, V> x[U];
+#pragma unroll
+      for (int u = 0; u < U; ++u) x[u] = load_pack<V>(in + (i + u * kColumnLines) * row + first);
+#pragma unroll
+      for (int u = 0; u < U; ++u)
+#pragma unroll
+        for (int k = 0; k < V; ++k) op.add(t[k], convert<L>(x[u].v[k]), i + u * kColumnLines);
+    }
+    for (; i < end; i += kColumnLines) {
+      const Pack<T, V> x = load_pack<V>(in + i * row + first);
+#pragma unroll
+      for (int k = 0; k < V; ++k) op.add(t[k], convert<L>(x.v[k]), i);
+    }
+  }
+  // Line by line through shared memory, a column of the packs at a time.
+  __shared__ Value lines[kColumnLines][kColumnThreads];
+#pragma unroll
+  for (int k = 0; k < V; ++k) {
+    __syncthreads();
+    if (present) lines[threadIdx.y][threadIdx.x] = op.value(t[k]);
+    __syncthreads();
+    if (threadIdx.y != 0 || !present) continue;
+    Value v = lines[0][threadIdx.x];
+#pragma unroll
+    for (int y = 1; y < kColumnLines; ++y) v = op.merge(v, lines[y][threadIdx.x]);
+    if (shape.chunks > 1) {
+      partials[blockIdx.y * shape.outputs + first + k] = v;
+    } else {
+      op.store(target, first + k, v, shape.count);
+    }
+  }
+}
+
 /// Scratch memory for the partials of `shape`, if it has chunks.
 template <typename Value>
 size_t partial_bytes(const ReduceShape& shape) {
@@ -211,9 +264,19 @@ void launch_reduce(const Op& op, const E& elements, const ReduceShape& shape,
     const cudaStream_t s = enter(stream);
     Scratch scratch(stream, partial_bytes<typename Op::Value>(shape));
     auto* partials = scratch.as<typename Op::Value>();
-    const dim3 grid(block_count(shape.outputs, kColumnThreads), shape.chunks);
-    columns_kernel<<<grid, dim3(kColumnThreads, kColumnLines), 0, s>>>(op, elements, shape,
-                                                                       partials, target);
+    const dim3 block(kColumnThreads, kColumnLines);
+    // A variance's accumulators for a pack would not fit into registers.
+    if constexpr (!std::is_void_v<typename E::Type> && sizeof(typename Op::Thread) <= 8) {
+      if (shape.packed) {
+        const int64_t each = int64_t{kColumnThreads} * kPack<typename E::Type>;
+        packed_columns_kernel<<<dim3(block_count(shape.outputs, each), shape.chunks), block, 0,
+                                s>>>(op, elements.in, shape, partials, target);
+        check_launch("reduce");
+        return launch_finish(op, partials, shape, 1, shape.outputs, target, s);
+      }
+    }
+    columns_kernel<<<dim3(block_count(shape.outputs, kColumnThreads), shape.chunks), block, 0, s>>>(
+        op, elements, shape, partials, target);
     check_launch("reduce");
     return launch_finish(op, partials, shape, 1, shape.outputs, target, s);
   }

@@ -49,6 +49,7 @@ struct ReduceShape {
   int64_t outputs, count;  ///< kept and reduced elements
   bool dense;              ///< runs are dense in memory
   bool columns;            ///< neighbouring outputs are neighbours in memory and runs are not dense
+  bool packed;             ///< columns of a matrix whose rows begin and end at 16 bytes
   int lanes;               ///< threads an output when runs are short, else 0
   unsigned chunks;         ///< pieces of a run
   int64_t chunk_length;
