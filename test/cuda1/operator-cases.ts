@@ -64,6 +64,32 @@ const square: Input = { shape: [37, 53], low: -3, high: 3 }
 const positive: Input = { shape: [37, 53], low: 0.25, high: 4 }
 const wide: Input = { shape: [5, 1031], low: -3, high: 3 }
 
+/** Both norms over rows of `cols`, and with results in bf16 as in a region of mixed precision. */
+function norms(count: number, cols: number): Case[] {
+  const x: Input = { shape: [count, cols], low: -4, high: 4 }
+  const weight: Input = { shape: [cols], low: 0.5, high: 1.5 }
+  const rest = {
+    layouts: ['contiguous', 'transposed', 'sliced', 'unaligned'] as Layout[],
+    loose: count > 1000 ? 16 : 4, // gradients of weight and bias are sums over rows
+  }
+  const layer = ([t, w, b]: Tensor[]) => F.layerNorm(t!, w, b)
+  const rms = ([t, w]: Tensor[]) => F.rmsNorm(t!, w)
+  const size = `${count} x ${cols}`
+  return [
+    { name: `layerNorm ${size}`, inputs: [x, weight, weight], run: layer, ...rest },
+    { name: `rmsNorm ${size}`, inputs: [x, weight], run: rms, ...rest },
+    ...[layer, rms].map(
+      (run): Case => ({
+        name: `${run === layer ? 'layerNorm' : 'rmsNorm'} ${size} to bf16`,
+        inputs: run === layer ? [x, weight, weight] : [x, weight],
+        run: (t) => autocast('bf16', () => run(t)),
+        dtypes: ['f32'],
+        ...rest,
+      }),
+    ),
+  ]
+}
+
 const unary: [string, Input, ((t: Tensor) => Tensor)?, boolean?][] = [
   ['neg', square],
   ['abs', square],
@@ -174,15 +200,19 @@ export const cases: Case[] = [
     layouts: noEmpty,
   },
   ...reductions.flatMap(([name, call]): Case[] =>
-    [square, wide, { ...square, shape: [6, 5, 7, 11] }, { ...square, shape: [3000, 40] }].map(
-      (input) => ({
-        name: `${name} (${input.shape})`,
-        inputs: [input],
-        run: ([x]) => call(x!),
-        layouts: noEmpty,
-        loose: 4, // sums of up to 120000 numbers
-      }),
-    ),
+    [
+      square,
+      wide,
+      { ...square, shape: [6, 5, 7, 11] },
+      { ...square, shape: [3000, 40] },
+      { ...square, shape: [130, 1032] },
+    ].map((input) => ({
+      name: `${name} (${input.shape})`,
+      inputs: [input],
+      run: ([x]) => call(x!),
+      layouts: noEmpty,
+      loose: 4, // sums of up to 120000 numbers
+    })),
   ),
   ...orders.flatMap(([name, call, forward]): Case[] =>
     [square, wide, { ...square, shape: [3000, 40] }].map((input) => ({
@@ -195,27 +225,12 @@ export const cases: Case[] = [
   ),
   ...[53, 1031, 5003].flatMap((cols): Case[] => {
     const x: Input = { shape: [9, cols], low: -4, high: 4 }
-    const weight: Input = { shape: [cols], low: 0.5, high: 1.5 }
     return [
       { name: `softmax ${cols}`, inputs: [x], run: ([t]) => t!.softmax(-1) },
       { name: `logSoftmax ${cols}`, inputs: [x], run: ([t]) => t!.logSoftmax(-1), loose: 2 },
-      {
-        name: `layerNorm ${cols}`,
-        inputs: [x, weight, weight],
-        run: ([t, w, b]) => F.layerNorm(t!, w, b),
-        layouts: ['contiguous', 'transposed', 'sliced', 'unaligned'],
-        loose: 4, // gradients of weight and bias are sums over rows
-      },
-      {
-        name: `rmsNorm ${cols}`,
-        inputs: [x, weight],
-        run: ([t, w]) => F.rmsNorm(t!, w),
-        layouts: ['contiguous', 'transposed', 'sliced', 'unaligned'],
-        loose: 4,
-      },
     ]
   }),
-  ...[53, 768, 5003].flatMap((cols): Case[] => {
+  ...[53, 128, 256, 384, 768, 1024, 5003].flatMap((cols): Case[] => {
     const x: Input = { shape: [9, cols], low: -2, high: 2 }
     const weight: Input = { shape: [cols], low: 0.5, high: 1.5 }
     return [
@@ -247,6 +262,23 @@ export const cases: Case[] = [
       ),
     ]
   }),
+  // Rows that a warp holds, with each number of packs a lane, and longer and crooked ones; more rows than warps.
+  ...[4, 53, 128, 200, 384, 512, 768, 1024, 1028, 1031, 5003].flatMap((cols) => norms(9, cols)),
+  ...norms(2500, 96),
+  {
+    name: 'add of a residual',
+    inputs: [square, square],
+    run: ([x, y]) => own(x!.to({ dtype: 'f32' })).add(y!),
+    dtypes: ['f16', 'bf16'],
+    layouts: noEmpty,
+  },
+  {
+    name: 'add to a residual',
+    inputs: [square, { ...square, shape: [53] }],
+    run: ([x, y]) => x!.add(own(y!.to({ dtype: 'f32' }))),
+    dtypes: ['f16', 'bf16'],
+    layouts: noEmpty,
+  },
   ...(['mean', 'sum', 'none'] as const).flatMap((reduction): Case[] =>
     [0, 0.1].map((labelSmoothing) => ({
       name: `crossEntropy ${reduction} ${labelSmoothing}`,

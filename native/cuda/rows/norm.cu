@@ -1,9 +1,11 @@
 // norm_forward and norm_backward on CUDA: layer norm (Ba et al. 2016) and, without a mean,
 // root-mean-square norm (Zhang & Sennrich 2019). Statistics take two passes over a row, which lies
-// in cache by the second. Called through the kernel table; gradients of weight and bias are in
-// norm_weight.cu, norms of a sum in norm_add.cu.
+// in cache by the second. Called through the kernel table. Short rows, which are most, go to
+// norm_held.cu; of the others, gradients of weight and bias are in norm_weight.cu, norms of a sum in
+// norm_add.cu.
 #include "cuda/kernel_list.h"
 #include "cuda/rows/norm_add.h"
+#include "cuda/rows/norm_held.h"
 #include "cuda/rows/norm_statistics.cuh"
 #include "cuda/rows/norm_weight.h"
 
@@ -166,6 +168,7 @@ void norm_forward(const NormArgs& args, Stream& stream) {
   with_floating(args.dtype, name_of(args), [&](auto type) {
     if (args.rows == 0 || args.cols == 0) return;
     using T = typename decltype(type)::type;
+    if (held_norm_forward(args, name_of(args), stream)) return;
     if (args.residual != nullptr) return norm_add_forward(args, stream);
     with_result_type<T>(
         args, [&](auto y) { forward<T, decltype(y)>(args, name_of(args), enter(stream)); });
@@ -178,7 +181,7 @@ void norm_backward(const NormArgs& args, Stream& stream) {
     if (args.rows == 0 || args.cols == 0) return;
     if constexpr (std::is_same_v<T, double>) {
       backward_f64(args, name_of(args), stream);
-    } else {
+    } else if (!held_norm_backward(args, name_of(args), stream)) {
       with_result_type<T>(args, [&](auto y) {
         backward_with<T, decltype(y)>(args, name_of(args), args.mean, args.rstd, stream);
       });

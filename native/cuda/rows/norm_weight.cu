@@ -69,11 +69,9 @@ __global__ void __launch_bounds__(kColumns* kLines)
   __shared__ L lines[kLines][kColumns];
   L sum = 0;
   if (column < cols) {
-#pragma unroll
-    for (int c = 0; c < kMaxChunks / kLines; ++c) {
-      const int chunk = c * kLines + threadIdx.y;
-      if (chunk < chunks) sum += partials[(int64_t{chunk} * 2 + blockIdx.y) * cols + column];
-    }
+#pragma unroll 4
+    for (int chunk = threadIdx.y; chunk < chunks; chunk += kLines)
+      sum += partials[(int64_t{chunk} * 2 + blockIdx.y) * cols + column];
   }
   lines[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
@@ -82,6 +80,15 @@ __global__ void __launch_bounds__(kColumns* kLines)
 #pragma unroll
   for (int y = 0; y < kLines; ++y) sum += lines[y][threadIdx.x];
   out[column] = convert<T>(sum);
+}
+
+template <typename T>
+void launch_total(const NormArgs& args, const Lane<T>* partials, int chunks, cudaStream_t s) {
+  const dim3 grid(block_count(args.cols, kColumns), 2), block(kColumns, kLines);
+  total_kernel<T><<<grid, block, 0, s>>>(partials, chunks, args.cols,
+                                         static_cast<T*>(args.grad_weight),
+                                         static_cast<T*>(args.grad_bias));
+  check_launch("norm gradient");
 }
 
 template <typename T, typename Y = T>
@@ -99,10 +106,7 @@ void run(const NormArgs& args, const Lane<T>* means, const Lane<T>* rstds, Strea
       static_cast<const T*>(args.x), static_cast<const Y*>(args.grad_y), means, rstds, partials,
       args.rows, args.cols, chunk_rows, args.mean != nullptr);
   check_launch("norm gradient");
-  total_kernel<T><<<dim3(across, 2), block, 0, s>>>(partials, static_cast<int>(chunks), args.cols,
-                                                    static_cast<T*>(args.grad_weight),
-                                                    static_cast<T*>(args.grad_bias));
-  check_launch("norm gradient");
+  launch_total<T>(args, partials, static_cast<int>(chunks), s);
 }
 
 }  // namespace
@@ -124,5 +128,13 @@ void norm_grad_weight(const NormArgs& args, const double* means, const double* r
                       Stream& stream) {
   run<double>(args, means, rstds, stream);
 }
+
+template <typename T>
+void norm_total(const NormArgs& args, const float* partials, int chunks, Stream& stream) {
+  launch_total<T>(args, partials, chunks, enter(stream));
+}
+template void norm_total<float>(const NormArgs&, const float*, int, Stream&);
+template void norm_total<F16>(const NormArgs&, const float*, int, Stream&);
+template void norm_total<BF16>(const NormArgs&, const float*, int, Stream&);
 
 }  // namespace weft::cuda
