@@ -19,6 +19,15 @@ __device__ __forceinline__ L exp_below(L a, L top) {
   return top == -kInfinity<L> ? L(0) : exp_of(a - top);
 }
 
+/// exp(x) for x <= 0 and a sum that exp(0) belongs to: to about 2 ulp near 0, 1e-7 |x| below, which the
+/// sum does not see; one instruction instead of expf's ten.
+__device__ __forceinline__ float exp_in_sum(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.44269504088896341f));
+  return y;
+}
+__device__ __forceinline__ double exp_in_sum(double x) { return exp(x); }
+
 /// Combined over the team; every thread gets the result.
 template <typename L, typename T, typename Team>
 __device__ __forceinline__ OnlineSum<L> row_exp_sum(const Team& team, const T* x, int64_t n,
@@ -31,9 +40,10 @@ __device__ __forceinline__ OnlineSum<L> row_exp_sum(const Team& team, const T* x
     L top = part.top;
 #pragma unroll
     for (int k = 0; k < w; ++k) top = v[k] > top ? v[k] : top;
-    L sum = part.sum * exp_below(part.top, top);
+    const L base = top == -kInfinity<L> ? L(0) : top;
+    L sum = part.sum * exp_in_sum(part.top - base);
 #pragma unroll
-    for (int k = 0; k < w; ++k) sum += v[k] == v[k] ? exp_below(v[k], top) : v[k];
+    for (int k = 0; k < w; ++k) sum += exp_in_sum(v[k] - base);
     part = {top, sum};
   });
   const L top = team.combine(part.top, Larger{});
