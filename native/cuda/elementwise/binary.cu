@@ -1,6 +1,6 @@
 // Binary operators on CUDA; the gradient operators are in binary_grad.cu. Addition, subtraction,
 // multiplication and division have kernels of their own for f32, f16 and bf16, with packs along
-// broadcast rows; the rest share one kernel a dtype. Called through the kernel table. The
+// broadcast rows, addition also of f32 and 16 bits; the rest share one kernel a dtype. Called through the kernel table. The
 // functions are the rows of dispatch/elementwise_functions.def.
 #include "cuda/elementwise/elementwise.cuh"
 #include "cuda/elementwise/values.cuh"
@@ -61,6 +61,27 @@ bool launch_shared(BinaryOp op, const TensorIterator& it, Stream& stream) {
   return false;
 }
 
+/// A residual's sum in a region of mixed precision: f32 and T, in either order, to f32.
+template <typename T>
+bool launch_residual(BinaryOp op, const TensorIterator& it, Stream& stream) {
+  using F = Known<BinaryOp::kAdd>;
+  if (op != BinaryOp::kAdd || it.operand[0].dtype != DType::kF32) return false;
+  if (it.operand[1].dtype == DType::kF32) {
+    launch2<F, float, float, T, true>({}, it, stream, "add");
+  } else {
+    launch2<F, float, T, float, true>({}, it, stream, "add");
+  }
+  return true;
+}
+bool launch_residual(BinaryOp op, const TensorIterator& it, Stream& stream) {
+  const DType a = it.operand[1].dtype, b = it.operand[2].dtype;
+  if ((a == DType::kF32) == (b == DType::kF32)) return false;
+  const DType other = a == DType::kF32 ? b : a;
+  if (other == DType::kBF16) return launch_residual<BF16>(op, it, stream);
+  if (other == DType::kF16) return launch_residual<F16>(op, it, stream);
+  return false;
+}
+
 }  // namespace
 
 void binary(BinaryOp op, const TensorIterator& it, ElementParams params, Stream& stream) {
@@ -101,7 +122,7 @@ void binary(BinaryOp op, const TensorIterator& it, ElementParams params, Stream&
         break;
     }
   }
-  if (done) return;
+  if (done || launch_residual(op, it, stream)) return;
   if (lane == LaneKind::kF32) {
     launch_mixed<3>(AnyBinary<float>{op}, it, stream, "binary");
   } else if (lane == LaneKind::kF64) {

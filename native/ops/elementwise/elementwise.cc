@@ -31,6 +31,12 @@ Types binary_types(BinaryOp op, DType a, DType b, const char* name) {
   }
 }
 
+/// Whether the kernels take f32 and 16 bits as they are: a residual's sum in a region of mixed precision.
+bool adds_mixed(BinaryOp op, const Tensor& a, const Tensor& b, DType compute) {
+  auto fits = [](DType d) { return d == DType::kF32 || is_half(d); };
+  return op == BinaryOp::kAdd && compute == DType::kF32 && fits(a.dtype()) && fits(b.dtype());
+}
+
 void launch_binary(BinaryOp op, const Tensor& out, const Tensor& a, const Tensor& b,
                    ElementParams params, const char* name) {
   if (out.numel() == 0) return;
@@ -47,8 +53,9 @@ Tensor binary(BinaryOp op, const Tensor& a, const Tensor& b, const char* name,
   const bool masked = op == BinaryOp::kMaskScale;
   Types types = masked ? Types{a.dtype(), a.dtype()} : binary_types(op, a.dtype(), b.dtype(), name);
   Tensor cast_a, cast_b;
-  if (a.dtype() != types.compute) cast_a = to_dtype(a, types.compute);
-  if (b.dtype() != types.compute && !masked) cast_b = to_dtype(b, types.compute);
+  const bool as_are = adds_mixed(op, a, b, types.compute);
+  if (a.dtype() != types.compute && !as_are) cast_a = to_dtype(a, types.compute);
+  if (b.dtype() != types.compute && !masked && !as_are) cast_b = to_dtype(b, types.compute);
   Dims shape = a.shape() == b.shape() ? a.shape() : broadcast_shapes(a.shape(), b.shape(), name);
   Tensor out = empty(shape, types.result, a.device());
   launch_binary(op, out, cast_a ? cast_a : a, cast_b ? cast_b : b, params, name);
