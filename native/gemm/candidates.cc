@@ -54,16 +54,16 @@ GemmCandidates gemm_candidates(GemmMenu menu, const GemmKind& kind, const GemmSi
   for (const GemmRow* row : menu) {
     const GemmRow& kernel = *row;
     if (kernel.kind() != kind || !runs_on(kernel, gpu)) continue;
-    add(kernel, 1);
+    if (kernel.least_splits == 1) add(kernel, 1);
     const int64_t tiles = tiles_of(kernel, s);
     // Many waves: the order of the tiles decides what of A and B the cache still holds.
-    if (tiles >= 4 * gpu.multiprocessors) {
+    if (tiles >= 4 * gpu.multiprocessors && kernel.least_splits == 1) {
       for (int swizzle = 2; swizzle <= 8; swizzle *= 2) add(kernel, 1, swizzle);
     }
     if (!kernel.can_split) continue;
     // Few tiles and a deep k: blocks share a tile's k. 0 leaves the cut to the kernel.
     if (tiles >= 4 * gpu.multiprocessors || s.k < 1024) continue;
-    add(kernel, 0);
+    if (kernel.least_splits == 1) add(kernel, 0);
     for (int splits = 2; splits <= 16 && tiles * splits <= 2 * gpu.multiprocessors; splits *= 2) {
       if (s.k / splits >= 512) add(kernel, splits);
     }

@@ -45,6 +45,7 @@ struct GemmRow {
   GemmEpilogue epilogue;
   int tile_m, tile_n;
   bool can_split;  // heeds GemmChoice::splits
+  int least_splits = 1;
 
   GemmKind kind() const { return {dtype, layout, epilogue}; }
 };

@@ -17,7 +17,7 @@ case $program in
     ;;
   gemm_attention_check)
     cutlass="-isystem ${CUTLASS:?folder of CUTLASS}/include -isystem $CUTLASS/tools/util/include"
-    own=$(ls native/core/precision.cc native/gemm/*.cc native/cuda/gemm/*.cc native/cuda/gemm/*.cu \
+    own=$(ls native/core/precision.cc native/cuda/tensor_map.cc native/gemm/*.cc native/cuda/gemm/*.cc native/cuda/gemm/*.cu \
       native/cuda/attention/*.cu native/cuda/attention/sm90/*.cc $attention native/cuda/gemm/menu/${menu}_*.cu test/cuda/*check.cu)
     ;;
   *)

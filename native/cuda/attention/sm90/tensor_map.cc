@@ -1,29 +1,10 @@
-// See tensor_map.h. The driver's encoder is found at run time, as all of the driver is.
+// See tensor_map.h.
 #include "cuda/attention/sm90/tensor_map.h"
 
-#include <cuda_runtime_api.h>
-
-#include "fabric/cuda_launch.h"
+#include "cuda/tensor_map.h"
 #include "fabric/error.h"
 
 namespace weft::cuda::attention::sm90 {
-namespace {
-
-using Encode = decltype(&cuTensorMapEncodeTiled);
-
-Encode find_encoder() {
-  void* symbol = nullptr;
-  cudaDriverEntryPointQueryResult result;
-  fabric::cuda::check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &symbol, 12000,
-                                                       cudaEnableDefault, &result),
-                      "attention: cuTensorMapEncodeTiled");
-  if (result != cudaDriverEntryPointSuccess || symbol == nullptr)
-    fail(ErrorCode::kDevice, "attention: the driver has no cuTensorMapEncodeTiled; update it");
-  return reinterpret_cast<Encode>(symbol);
-}
-
-}  // namespace
-
 bool mappable(const AttentionArgs& args, const int64_t (&stride)[3]) {
   const int64_t sizes[3] = {args.batch, args.heads, 2};
   for (int d = 0; d < 3; ++d) {
@@ -36,7 +17,6 @@ bool mappable(const AttentionArgs& args, const int64_t (&stride)[3]) {
 
 CUtensorMap map_operand(const AttentionArgs& args, const void* base, const int64_t (&stride)[3],
                         int64_t length, int box_rows) {
-  static const Encode encode = find_encoder();
   const auto bytes = static_cast<int64_t>(dtype_bytes(args.dtype));
   const cuuint64_t sizes[4] = {static_cast<cuuint64_t>(args.width), static_cast<cuuint64_t>(length),
                                static_cast<cuuint64_t>(args.heads),
@@ -51,12 +31,12 @@ CUtensorMap map_operand(const AttentionArgs& args, const void* base, const int64
   const cuuint32_t every[4] = {1, 1, 1, 1};
   CUtensorMap map;
   const CUresult status =
-      encode(&map,
-             args.dtype == DType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
-                                       : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-             4, const_cast<void*>(base), sizes, strides, box, every, CU_TENSOR_MAP_INTERLEAVE_NONE,
-             CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+      tensor_map_encoder()(&map,
+                           args.dtype == DType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                                     : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+                           4, const_cast<void*>(base), sizes, strides, box, every,
+                           CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                           CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (status != CUDA_SUCCESS)
     fail(ErrorCode::kDevice,
          "attention: the driver made no tensor map of (%lld, %lld, %lld, %lld): CUDA error %d",

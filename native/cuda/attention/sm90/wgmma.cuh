@@ -1,5 +1,5 @@
-// Hopper's warpgroup products (PTX wgmma.mma_async) as attention uses them: 64 rows by kColumns, 16
-// deep, 16-bit operands, sums in f32. Used by sm90/forward.cuh and sm90/backward.cuh.
+// Hopper's warpgroup products (PTX wgmma.mma_async) as attention and split products use them: 64 rows by kColumns, 16
+// deep, 16-bit operands, sums in f32. Used by sm90/{forward,backward_*}.cuh and gemm/split_tile.cuh.
 //
 // A warpgroup is four warps; warp w owns rows 16w..16w+15 and holds its sums as mma.sync does (see
 // mma.cuh): of each 8 columns, c[0], c[1] at row g, columns 2t and 2t+1; c[2], c[3] at row g + 8. A
@@ -111,6 +111,27 @@ __device__ void product(float (&sums)[kColumns / 8][4], uint64_t left, uint64_t 
     WEFT_LEFT_SHARED("128", "f16", WEFT_NAMES_64, "64", "65", "66", WEFT_SUMS_64);
   } else {
     WEFT_LEFT_SHARED("128", "bf16", WEFT_NAMES_64, "64", "65", "66", WEFT_SUMS_64);
+  }
+}
+
+/// sums (64, kColumns) += leftᵀ · right, both in shared memory with what is summed over along their rows.
+template <typename T, int kColumns>
+__device__ void product_of_columns(float (&sums)[kColumns / 8][4], uint64_t left, uint64_t right) {
+  static_assert(kColumns == 128);
+  if constexpr (std::is_same_v<T, __half>) {
+    asm volatile(
+        "{.reg .pred p; setp.eq.b32 p, 0, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 " WEFT_NAMES_64
+        ", %64, %65, p, 1, 1, 1, 1;}"
+        : WEFT_SUMS_64
+        : "l"(left), "l"(right));
+  } else {
+    asm volatile(
+        "{.reg .pred p; setp.eq.b32 p, 0, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " WEFT_NAMES_64
+        ", %64, %65, p, 1, 1, 1, 1;}"
+        : WEFT_SUMS_64
+        : "l"(left), "l"(right));
   }
 }
 

@@ -86,6 +86,16 @@ TEST(GemmCandidates, SplitOnlyDeepProductsOfFewTiles) {
 
 // What the estimate answers is what deterministic runs compute: a change of these rows changes
 // the bits of users' runs.
+TEST(GemmCandidates, HoldAKernelThatSplitsAloneForItsSplitsAlone) {
+  const GemmRow row{"sm90_bf16_split_mn", DType::kBF16, GemmLayout::kMN, kLinear, 64, 128, true, 2};
+  const GemmRow* const menu[] = {&row};
+  const auto found = gemm_candidates(menu, row.kind(), {256, 256, 8192, 1}, kHopper);
+  ASSERT_EQ(found.count, 4);  // 2, 4, 8, 16
+  for (int i = 0; i < found.count; ++i) EXPECT_GE(found.at[i].splits, 2);
+  EXPECT_EQ(gemm_candidates(menu, row.kind(), {8192, 8192, 8192, 1}, kHopper).count, 0);
+  EXPECT_EQ(gemm_candidates(menu, row.kind(), {256, 256, 512, 1}, kHopper).count, 0);
+}
+
 TEST(GemmEstimate, IsAFixedFunctionOfShapeAndGpu) {
   EXPECT_EQ(estimated({8192, 8192, 8192, 1}), (GemmChoice{&kRows[0], 1, 1}));
   EXPECT_EQ(estimated({128, 128, 8192, 1}), (GemmChoice{&kRows[2], 16, 1}));
