@@ -182,11 +182,13 @@ test('inputs that are given outlive a scope around the forward; what is only use
 
 test('memory of intermediate results is not held', async () => {
   const depth = 16
+  // On a GPU the first product of a shape is measured beside a block of 192 MB, which counts as use.
+  const rows = device.startsWith('host') ? 4096 : 65536
   const peak = async (run: Run) => {
     const weights = Array.from({ length: depth }, () =>
       randn([64, 64], { std: 0.1 }).requiresGrad_(),
     )
-    const input = randn([4096, 64])
+    const input = randn([rows, 64])
     await synchronize(device)
     const before = memory()[device]!.bytes
     let held = 0
@@ -206,7 +208,7 @@ test('memory of intermediate results is not held', async () => {
   }
   const kept = await peak(again) // first: the allocator's peak only grows
   const plain = await peak(plainly)
-  const activation = 4096 * 64 * 4
+  const activation = rows * 64 * 4
   expect(plain.held).toBeGreaterThan(4 * depth * activation)
   expect(kept.held).toBeLessThan((depth + 2) * activation)
   expect(plain.most - kept.most).toBeGreaterThan(2 * depth * activation)
