@@ -56,8 +56,10 @@ void shape_oneshot(Args& args, uint64_t bytes, uint32_t multiprocessors) {
     return;
   }
   args.format = Format::kLines;
-  const bool wide = args.ranks == 2 && (args.op == Op::kSum || args.op == Op::kAvg);
-  args.threads = bytes <= 384u << 10 ? 256 : bytes <= 2u << 20 || !wide ? 512 : 1024;
+  args.threads = std::min(bytes <= 384u << 10 ? 256u
+                          : bytes <= 2u << 20 ? 512u
+                                              : 1024u,
+                          most_threads(args));
   args.ctas =
       blocks(bytes, uint64_t{args.threads} * kLineBytesOfThread, std::min(multiprocessors, 128u));
 }
@@ -73,7 +75,7 @@ void shape_twoshot(Args& args, uint64_t bytes, uint32_t multiprocessors) {
     return;
   }
   args.format = Format::kChunks;
-  args.threads = 1024;
+  args.threads = most_threads(args);
   args.ctas = multiprocessors;
   // Small payloads: chunks small enough that every CTA has some.
   const uint64_t slice = args.kind == Kind::kAllReduce ? bytes / args.ranks : bytes;

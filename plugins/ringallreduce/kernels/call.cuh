@@ -11,6 +11,11 @@ struct Call {
   Layout layout;
 };
 
+/// Largest CTA of a kernel of lines: with more threads the registers do not hold a step of kMost ranks.
+constexpr uint32_t line_threads(int kMost) { return kMost == 8 ? 256 : 512; }
+/// CTA of a kernel of chunks, for the same reason.
+constexpr uint32_t chunk_threads(int kMost) { return kMost == 2 ? 1024 : 512; }
+
 /// f.operator()<T, kMost, kAnyOp>() for the call: arrays have room for kMost ranks; sum and average
 /// have instances of their own.
 template <typename F>
@@ -78,7 +83,5 @@ const void* twoshot_lines_kernel(const Args& args);
 const void* twoshot_chunks_kernel(const Args& args);
 const void* gather_chunks_kernel(const Args& args);
 const void* ring_kernel(const Args& args);
-/// Largest CTA of that instance.
-uint32_t most_threads(const Args& args);
 
 }  // namespace ringallreduce

@@ -9,7 +9,7 @@ namespace ringallreduce {
 struct Chunks {
   uint64_t packs;        // of the payload: 16 bytes each
   uint64_t slice_packs;  // a multiple of 8; 0: every slice is a buffer
-  uint64_t chunk_packs;
+  uint32_t chunk_packs;
   uint64_t chunks;  // of the longest slice
 
   __device__ __forceinline__ Chunks(uint64_t bytes, uint32_t ranks, uint32_t chunk_bytes) {

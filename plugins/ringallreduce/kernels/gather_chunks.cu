@@ -24,8 +24,6 @@
 namespace ringallreduce {
 namespace {
 
-constexpr uint32_t kThreads = 1024;
-
 template <int kMost>
 struct Gather {
   const Call& call;
@@ -66,8 +64,10 @@ struct Gather {
 };
 
 template <int kMost>
-__global__ void __launch_bounds__(kThreads, 1) gather_chunks(const __grid_constant__ Call call) {
-  constexpr int kUnroll = 4;
+__global__ void __launch_bounds__(chunk_threads(kMost), 1)
+    gather_chunks(const __grid_constant__ Call call) {
+  constexpr uint32_t kThreads = chunk_threads(kMost);
+  constexpr int kUnroll = kMost == 2 ? 4 : 8;
   const Args& args = call.args;
   Header* header = header_of(call);
   const uint32_t epoch = next_epoch(header->epoch);
@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kThreads, 1) gather_chunks(const __grid_consta
     gather.wait(watch, call.layout.result_flags, kPart);
 #endif
   }
-  finish(header, epoch, base + 1);
+  finish(header, epoch, 1);
 }
 
 }  // namespace

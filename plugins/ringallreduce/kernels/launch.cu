@@ -67,9 +67,11 @@ cudaError_t resident(const void* kernel, const Args& args, int* ctas_per_sm, siz
 
 uint32_t most_threads(const Args& a) {
   if (a.format == Format::kWords) return 512;
-  if (a.format == Format::kChunks) return 1024;
+  const bool any = a.op != Op::kSum && a.op != Op::kAvg;
+  const int most = a.ranks <= 2 && !any ? 2 : a.ranks <= 4 && !any ? 4 : 8;
+  if (a.format == Format::kChunks) return chunk_threads(most);
   if (a.format == Format::kTiles) return kRingThreads;
-  return a.ranks == 2 && (a.op == Op::kSum || a.op == Op::kAvg) ? 1024 : 512;
+  return most == 2 ? 1024 : line_threads(most);
 }
 
 uint64_t workspace_bytes(const Capacity& capacity, uint32_t ranks) {
@@ -103,7 +105,7 @@ const char* explain_twoshot(const Args& a) {
                                                         : nullptr;
   }
   if (a.format != Format::kChunks) return "two-shot travels as lines or chunks";
-  if (a.threads != 1024) return "chunks need 1024 threads";
+  if (a.threads != most_threads(a)) return "chunks need as many threads as most_threads() says";
   if (a.chunk_bytes == 0 || a.chunk_bytes % 128 != 0 || a.chunk_bytes > a.capacity.chunk_bytes) {
     return "chunk_bytes must be a multiple of 128 up to the capacity's";
   }

@@ -80,7 +80,7 @@ struct Args {
   uint64_t limit_ns;  // longest wait, by the device's clock
   Capacity capacity;
   uint32_t ctas;
-  uint32_t threads;  // a multiple of 32; chunks: exactly 1024; ring: exactly kRingThreads
+  uint32_t threads;  // a multiple of 32 up to most_threads(); chunks and ring: exactly so many
   uint32_t
       chunk_bytes;  // for chunks: a multiple of 128, at most capacity.chunk_bytes; ring: of a tile
   uint32_t window;  // for chunks: chunks of a CTA in flight; ctas * window <= capacity.slots;
@@ -94,6 +94,9 @@ struct Args {
 /// the control records; then the next call works.
 uint64_t workspace_bytes(const Capacity& capacity, uint32_t ranks);
 uint64_t protocol_bytes(const Capacity& capacity, uint32_t ranks);
+
+/// Largest CTA for the kind, op, format and number of ranks: fewer threads where more ranks need registers.
+uint32_t most_threads(const Args& args);
 
 /// On the current device, which must be the rank's. cudaErrorInvalidValue: arguments that contradict
 /// the rules above (explain() says which).

@@ -12,12 +12,11 @@ namespace ringallreduce {
 namespace {
 
 template <Kind kKind, typename T, int kMost, bool kAnyOp>
-__global__ void __launch_bounds__(kMost == 2 ? 1024 : 512)
+__global__ void __launch_bounds__(kMost == 2 ? 1024 : line_threads(kMost), 1)
     oneshot_lines(const __grid_constant__ Call call) {
   const Args& args = call.args;
   Header* header = header_of(call);
   const uint32_t epoch = next_epoch(header->epoch);
-  const uint64_t sequence = header->sequence;
   const uint32_t ranks = kMost == 2 ? 2 : args.ranks, rank = args.rank;
   const uint64_t bytes = args.count * sizeof(T), steps = (bytes + kStepBytes - 1) / kStepBytes;
   const Span in = input_for<kKind>(args, rank, bytes), out(args.outputs[rank], bytes);
@@ -68,7 +67,7 @@ __global__ void __launch_bounds__(kMost == 2 ? 1024 : 512)
       me.store(out, step, x, y);
     }
   }
-  finish(header, epoch, sequence);
+  finish(header, epoch);
 }
 
 }  // namespace

@@ -21,11 +21,10 @@ namespace {
 constexpr int kThreads = 512;
 
 template <Kind kKind, typename T, int kMost, bool kAnyOp>
-__global__ void __launch_bounds__(kThreads) oneshot_words(const __grid_constant__ Call call) {
+__global__ void __launch_bounds__(kThreads, 1) oneshot_words(const __grid_constant__ Call call) {
   const Args& args = call.args;
   Header* header = header_of(call);
   const uint32_t epoch = next_epoch(header->epoch);
-  const uint64_t sequence = header->sequence;
   const uint32_t ranks = kMost == 2 ? 2 : args.ranks, rank = args.rank;
   const uint64_t bytes = args.count * sizeof(T), packs = (bytes + 7) / 8;
   const Span in = input_for<kKind>(args, rank, bytes), out(args.outputs[rank], bytes);
@@ -100,7 +99,7 @@ __global__ void __launch_bounds__(kThreads) oneshot_words(const __grid_constant_
       out.store(i * 8, result);
     }
   }
-  finish(header, epoch, sequence);
+  finish(header, epoch);
 }
 
 }  // namespace

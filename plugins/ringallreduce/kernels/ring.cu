@@ -341,7 +341,7 @@ __global__ void __launch_bounds__(kRingThreads, 1) ring(const __grid_constant__ 
     }
     if (warp == 3) mine.post();
   }
-  finish(header, epoch, base + most);
+  finish(header, epoch, most);
 }
 
 }  // namespace

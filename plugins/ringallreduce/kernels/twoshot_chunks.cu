@@ -34,34 +34,42 @@
 namespace ringallreduce {
 namespace {
 
-constexpr uint32_t kHalf = 512;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int kTwoRanks = 2;  // packs in flight a thread
+#else
+constexpr int kTwoRanks = 4;
+#endif
 
 /// What both halves of a CTA need.
 template <Kind kKind, typename T, int kMost, bool kAnyOp>
 struct Half {
+  static constexpr uint32_t kHalf = chunk_threads(kMost) / 2;
   const Call& call;
   const Chunks chunks;
   const uint32_t ranks, rank, thread;
   const uint64_t base;   // flag value before the first chunk
   const uint64_t bytes;  // of the payload, of a slice of a reduce-scatter
 
-  __device__ __forceinline__ uint32_t slot(uint64_t k) const {
+  __device__ __forceinline__ uint32_t slot(uint32_t k) const {
     const uint32_t window = call.args.window;
-    return blockIdx.x * window + static_cast<uint32_t>(k % window);
+    return blockIdx.x * window + k % window;
   }
-  __device__ __forceinline__ uint64_t chunk(uint64_t k) const { return blockIdx.x + k * gridDim.x; }
+  /// Of the k-th of this CTA; 32 bits of k are 512 GiB even for one CTA with the smallest chunks.
+  __device__ __forceinline__ uint64_t chunk(uint32_t k) const {
+    return blockIdx.x + uint64_t{k} * gridDim.x;
+  }
   __device__ __forceinline__ uint64_t* flag(uint32_t owner, uint64_t flags, uint32_t source,
-                                            uint64_t k) const {
+                                            uint32_t k) const {
     const uint64_t index = uint64_t{source} * call.args.capacity.slots + slot(k);
     return reinterpret_cast<uint64_t*>(part(call, owner, flags + index * kFlagBytes));
   }
-  __device__ __forceinline__ char* inbox(uint32_t owner, uint32_t source, uint64_t k) const {
+  __device__ __forceinline__ char* inbox(uint32_t owner, uint32_t source, uint32_t k) const {
     const uint64_t index = uint64_t{source} * call.args.capacity.slots + slot(k);
     return part(call, owner, call.layout.chunks + index * call.args.capacity.chunk_bytes);
   }
 
   /// By one thread for one flag.
-  __device__ __forceinline__ bool wait(Watch& watch, uint64_t flags, uint32_t source, uint64_t k,
+  __device__ __forceinline__ bool wait(Watch& watch, uint64_t flags, uint32_t source, uint32_t k,
                                        Phase phase) const {
     const uint64_t* at = flag(rank, flags, source, k);
     const uint64_t wanted = base + 1 + k;
@@ -78,7 +86,7 @@ struct Half {
   }
 
   /// True: the half must leave.
-  __device__ __forceinline__ bool wait_results(Watch& watch, uint64_t k, uint32_t id) const {
+  __device__ __forceinline__ bool wait_results(Watch& watch, uint32_t k, uint32_t id) const {
     bool left = false;
     if (thread < ranks && thread != rank && chunks.length(thread, chunk(k)) != 0) {
       left = !wait(watch, call.layout.result_flags, thread, k, kResult);
@@ -87,9 +95,9 @@ struct Half {
   }
 
   __device__ __forceinline__ void push(Watch& watch) const {
-    constexpr int kUnroll = 4;
-    const uint64_t window = call.args.window;
-    uint64_t k = 0;
+    constexpr int kUnroll = kMost == 2 ? 4 : 8;
+    const uint32_t window = call.args.window;
+    uint32_t k = 0;
     for (; chunk(k) < chunks.chunks; ++k) {
       if (k >= window && wait_results(watch, k - window, 1)) return;
 #pragma unroll 1
@@ -119,17 +127,18 @@ struct Half {
       }
     }
 #if WEFT_MUTATION != 4
-    for (uint64_t last = k > window ? k - window : 0; last < k; ++last) {
+    for (uint32_t last = k > window ? k - window : 0; last < k; ++last) {
       if (wait_results(watch, last, 1)) return;
     }
 #endif
   }
 
   __device__ __forceinline__ void sum(Watch& watch) const {
-    constexpr int kUnroll = kMost == 2 ? 4 : kMost == 4 ? 2 : 1;
+    // More would spill.
+    constexpr int kUnroll = kMost == 2 ? kTwoRanks : kMost == 4 ? 3 : sizeof(T) == 4 ? 2 : 1;
     const Span in = input_for<kKind>(call.args, rank, bytes);
     const float scale = scale_of(call.args);
-    for (uint64_t k = 0; chunk(k) < chunks.chunks; ++k) {
+    for (uint32_t k = 0; chunk(k) < chunks.chunks; ++k) {
       const uint32_t packs = chunks.length(rank, chunk(k));
       if (packs == 0) return;  // and none later
       bool left = false;
@@ -180,7 +189,9 @@ struct Half {
 };
 
 template <Kind kKind, typename T, int kMost, bool kAnyOp>
-__global__ void __launch_bounds__(2 * kHalf, 1) twoshot_chunks(const __grid_constant__ Call call) {
+__global__ void __launch_bounds__(chunk_threads(kMost), 1)
+    twoshot_chunks(const __grid_constant__ Call call) {
+  constexpr uint32_t kHalf = chunk_threads(kMost) / 2;
   const Args& args = call.args;
   Header* header = header_of(call);
   const uint32_t epoch = next_epoch(header->epoch);
@@ -198,7 +209,7 @@ __global__ void __launch_bounds__(2 * kHalf, 1) twoshot_chunks(const __grid_cons
     half.sum(watch);
   }
   const uint64_t rounds = (chunks.chunks + gridDim.x - 1) / gridDim.x;
-  finish(header, epoch, base + rounds);
+  finish(header, epoch, rounds);
 }
 
 }  // namespace

@@ -18,11 +18,11 @@ namespace ringallreduce {
 namespace {
 
 template <typename T, int kMost, bool kAnyOp>
-__global__ void __launch_bounds__(512) twoshot_lines(const __grid_constant__ Call call) {
+__global__ void __launch_bounds__(line_threads(kMost))
+    twoshot_lines(const __grid_constant__ Call call) {
   const Args& args = call.args;
   Header* header = header_of(call);
   const uint32_t epoch = next_epoch(header->epoch);
-  const uint64_t sequence = header->sequence;
   const uint32_t ranks = kMost == 2 ? 2 : args.ranks, rank = args.rank;
   const uint64_t bytes = args.count * sizeof(T), steps = (bytes + kStepBytes - 1) / kStepBytes;
   const uint64_t slice = (steps + ranks - 1) / ranks;
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(512) twoshot_lines(const __grid_constant__ Cal
       me.store(out, q * slice + s, x, y);
     }
   }
-  finish(header, epoch, sequence);
+  finish(header, epoch);
 }
 
 }  // namespace

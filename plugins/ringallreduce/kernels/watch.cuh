@@ -68,14 +68,15 @@ class Watch {
   uint64_t start_ = 0;
 };
 
-/// By all threads at the end of a kernel. The last CTA advances the epoch: all others have read it.
-__device__ __forceinline__ void finish(Header* header, uint32_t epoch, uint64_t sequence) {
+/// By all threads at the end of a kernel. The last CTA advances the epoch, which all others have read, and
+/// counts `rounds` values of flags as used.
+__device__ __forceinline__ void finish(Header* header, uint32_t epoch, uint64_t rounds = 0) {
   __syncthreads();
   if (threadIdx.x != 0) return;
   __threadfence();
   if (atomicAdd(&header->arrived, 1u) != gridDim.x - 1) return;
   header->arrived = 0;
-  header->sequence = sequence;
+  header->sequence += rounds;
 #if WEFT_MUTATION != 5
   header->epoch = epoch;
 #endif

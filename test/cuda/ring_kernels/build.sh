@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the kernel checks without CMake, from the repository root:
 #   [NVCC=nvcc] [ARCH=90a] [JOBS=4] [MUTATION=0] [JITTER=0] [CUTLASS=folder] test/cuda/ring_kernels/build.sh <folder>
+# CHECKS=folder takes what is not of the plugin from that build, which had no mutation: kernels alone are compiled.
 # A mutation breaks the protocol in one place (plugins/ringallreduce/kernels/memory.cuh): its program
 # must fail. With JITTER=1 threads dawdle between steps: the unbroken program must pass then too.
 set -euo pipefail
@@ -16,5 +17,11 @@ one() {
   if grep -E "C7510|error" "$log"; then exit 1; fi
 }
 export -f one
-ls $kernels/*.cu $checks/*.cu $checks/*.cc | xargs -P "${JOBS:-4}" -I{} bash -c 'one {}'
-$nvcc -cudart static -o "$out/ring_kernels" "$out"/*.o -lpthread -ldl -lrt
+own=$(ls $checks/*.cu $checks/*.cc)
+others=
+if [[ -n ${CHECKS:-} ]]; then
+  for file in $own; do others="$others $CHECKS/$(basename "$file").o"; done
+  own=
+fi
+ls $kernels/*.cu $own | xargs -P "${JOBS:-4}" -I{} bash -c 'one {}'
+$nvcc -cudart static -o "$out/ring_kernels" "$out"/*.o $others -lpthread -ldl -lrt

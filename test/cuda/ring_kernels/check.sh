@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the kernel checks and runs all of them in under 400 s, from the repository root on a machine
-# with one or more GPUs:
+# Builds the kernel checks and runs all of them in some 420 s, from the repository root on a machine with one or more
+# GPUs (one_gpu.sh: what one GPU can do, from programs that were built elsewhere):
 #   test/cuda/ring_kernels/check.sh <build folder> <log folder>
 # One log a run. Prints a line for each: its exit code and its total. Mutations, and the unbroken program
 # as jitter-0, are built so that threads dawdle; a mutation must not end with 0: a line says which one was
@@ -18,7 +18,7 @@ echo "built at $SECONDS s"
 cat "$build"/0/*.cu.log >"$logs/ptxas.txt"
 (
   for m in 0 $mutations; do
-    JITTER=1 MUTATION=$m JOBS=$((cores / 5 + 1)) nice $here/build.sh "$build/jitter-$m" >"$logs/build-$m.txt" 2>&1 &
+    CHECKS=$build/0 JITTER=1 MUTATION=$m JOBS=$((cores / 5 + 1)) nice $here/build.sh "$build/jitter-$m" >"$logs/build-$m.txt" 2>&1 &
   done
   wait
 ) &
@@ -32,11 +32,12 @@ run() {
   echo "$name: exit $code, $(tail -n 1 "$logs/$name.txt") ($SECONDS s)"
 }
 
-all=edges,replay,faults,fuzz,split
+all=edges,replay,faults,phases,fuzz,split
 run two-gpus 60 0 0,1 $all 12
 run held 60 0 0,1 held
 run soak 120 0 0,1 soak
 run huge 60 0 0,1 huge
+run wide 40 0 0,1 wide 10
 gpus=$(nvidia-smi -L | wc -l)
 one=0 other=$((gpus > 1 ? 1 : 0))
 (
@@ -66,6 +67,6 @@ for m in 0 $mutations; do
 done
 wait
 echo "---- failures of the unbroken program"
-grep -h -E "^(FAIL|FATAL)|^    " "$logs"/{two-gpus,held,soak,huge,virtual-*,timing}.txt | head -n 60
+grep -h -E "^(FAIL|FATAL)|^    " "$logs"/{two-gpus,held,soak,huge,wide,virtual-*,timing}.txt | head -n 60
 echo "---- sums"
-grep -h -E "^(fuzz|split|edges|faults|replay|BEST|limit|timing)" "$logs"/{two-gpus,virtual-*,timing}.txt
+grep -h -E "^(fuzz|split|edges|faults|phases|replay|wide|BEST|limit|timing)" "$logs"/{two-gpus,wide,virtual-*,timing}.txt

@@ -62,6 +62,8 @@ void start(Rig& rig, Kernel kernel, size_t i, uint64_t count = kCount,
   RIG_CHECK(Rig::start(kernel, a, rig[i].stream));
 }
 
+}  // namespace
+
 bool works(Rig& rig, Kernel kernel, Kind kind) {
   rig.reset();
   prepare(rig);
@@ -70,6 +72,8 @@ bool works(Rig& rig, Kernel kernel, Kind kind) {
   rig.print_control();
   return rig.clean() && right(rig, kind);
 }
+
+namespace {
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();

@@ -1,8 +1,8 @@
 // Checks of the ring all-reduce kernels on GPUs:
 //   ring_kernels <devices> <parts> [seconds of fuzz] [seconds of timing] [seed]
-//   ring_kernels 0,1 edges,replay,faults,fuzz,split,timing     two GPUs
+//   ring_kernels 0,1 edges,replay,faults,phases,fuzz,split,timing     two GPUs
 //   ring_kernels 0,0,0,0 edges,faults,fuzz               four ranks on one
-//   [OPERATIONS=1000000] ring_kernels 0,1 soak,held      [ELEMENTS=268435456] ring_kernels 0,1 huge
+//   [OPERATIONS=1000000] ring_kernels 0,1 soak,held      [ELEMENTS=268435456] ring_kernels 0,1 huge,wide
 // LIMIT_MS is the kernels' deadline, for tools that slow them down (500).
 // Ends with `N passed, N failed` and 1 when something failed; never later than its alarm.
 #include <csignal>
@@ -54,6 +54,7 @@ int main(int argc, char** argv) {
     if (wants("edges")) run_edges(rig, tally);
     if (wants("replay")) run_replay(rig, tally);
     if (wants("faults")) run_faults(rig, tally);
+    if (wants("phases")) run_phases(rig, tally);
     if (wants("fuzz")) run_fuzz(rig, tally, seed, fuzz);
     if (wants("split")) run_split(rig, tally, seed, fuzz);
     if (wants("held")) run_held(rig, tally);
@@ -63,6 +64,11 @@ int main(int argc, char** argv) {
     const uint64_t elements = getenv("ELEMENTS") ? strtoull(getenv("ELEMENTS"), nullptr, 10) : 1u << 28;
     Rig rig(devices, {512u << 10, 4u << 20, 132 * 4, 65536, 32 * 64, 32, 16384}, elements * 4);
     run_huge(rig, tally, elements);
+  }
+  if (wants("wide")) {
+    const uint64_t elements = getenv("ELEMENTS") ? strtoull(getenv("ELEMENTS"), nullptr, 10) : 1u << 28;
+    Rig rig(devices, {512u << 10, 4u << 20, 132 * 4, 65536, 32 * 64, 32, 16384}, elements * 4);
+    run_wide(rig, tally, seed, fuzz, elements);
   }
   if (wants("timing")) {
     const bool shared = devices[0] == devices[1];

@@ -173,7 +173,8 @@ class Rig {
     a.limit_ns = limit_ns;
     a.capacity = capacity_;
     a.ctas = shape.ctas;
-    a.threads = kernel == Kernel::kTwoshotChunks ? 1024 : shape.threads;
+    const uint32_t most = most_threads(a);
+    a.threads = kernel == Kernel::kTwoshotChunks ? most : std::min(shape.threads, most);
     a.chunk_bytes = shape.chunk_bytes;
     a.window = shape.window;
     a.stages = shape.stages;
@@ -283,12 +284,18 @@ void run_split(Rig& rig, Tally& tally, uint64_t seed, double seconds);
 void run_edges(Rig& rig, Tally& tally);
 void run_replay(Rig& rig, Tally& tally);
 void run_faults(Rig& rig, Tally& tally);
+/// A call of every rank after a reset gives the right sums.
+bool works(Rig& rig, Kernel kernel, Kind kind);
+/// A rank that stops half-way: the second wait of the kernels that have one.
+void run_phases(Rig& rig, Tally& tally);
 /// Collectives of all kinds, products and replays mixed, `operations` of them.
 void run_soak(Rig& rig, Tally& tally, uint64_t seed, uint64_t operations);
 /// Another kernel holds SMs before a call.
 void run_held(Rig& rig, Tally& tally);
 /// Buffers of `elements` a rank.
 void run_huge(Rig& rig, Tally& tally, uint64_t elements);
+/// Counts to `elements` by their logarithm, any bits, compared on the device.
+void run_wide(Rig& rig, Tally& tally, uint64_t seed, double seconds, uint64_t elements);
 void run_timing(Rig& rig, Tally& tally, double seconds);
 
 }  // namespace rig
