@@ -1,11 +1,13 @@
 // Host time of the fabric's own work, on host devices: one event record with eight threads writing, a
 // snapshot of 1024 events, the call of the last of eight ranks (which launches for all), an all-reduce
 // over two devices called by one thread. Medians; prints a table and one JSON line. Run:
-// npm run bench -- fabric [--seconds 1] [--devices cuda:0,cuda:1 --plugin ringallreduce]: the devices of the last row.
+// npm run bench -- fabric [--seconds 1] [--devices cuda:0,cuda:1 --plugin ringallreduce]: the devices of the last row;
+// [--virtual 2]: parts of each GPU among them.
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 import { type Fabric, openFabric, zeros } from 'weft'
+import { count } from './training/arguments.js'
 
 const writers = 8
 const eventsAtATime = 2_000
@@ -77,8 +79,9 @@ async function measureAllReduce(
   seconds: number,
   devices: string,
   plugins: string[],
+  virtual?: number,
 ): Promise<number> {
-  const fabric = await openFabric({ devices, plugins })
+  const fabric = await openFabric({ devices, plugins, ...(virtual ? { virtual } : {}) })
   using group = fabric.group()
   const tensors = group.devices.map((device) => zeros([16], { device }))
   const samples: number[] = []
@@ -97,6 +100,7 @@ async function main(): Promise<void> {
       seconds: { type: 'string', default: '1' },
       devices: { type: 'string', default: 'host:0-1' },
       plugin: { type: 'string', multiple: true, default: [] },
+      virtual: { type: 'string' },
     },
   })
   const seconds = Number(values.seconds)
@@ -105,7 +109,9 @@ async function main(): Promise<void> {
   const snapshotUs = measureSnapshots(fabric, seconds) / 1e3
   fabric.logMode = 'off'
   const lastArriverUs = (await measureLastArriver(seconds)) / 1e3
-  const allReduceUs = (await measureAllReduce(seconds, values.devices, values.plugin)) / 1e3
+  const virtual = values.virtual === undefined ? undefined : count('virtual', values.virtual, 1)
+  const allReduceUs =
+    (await measureAllReduce(seconds, values.devices, values.plugin, virtual)) / 1e3
   const rows: [string, number, string, number][] = [
     [`event record, ${writers} threads writing`, eventNs, 'ns', 50],
     ['snapshot of 1024 events', snapshotUs, 'us', 100],
