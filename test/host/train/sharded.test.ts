@@ -108,9 +108,13 @@ describe('what all shares decide together', () => {
 
 it('leaves frozen parameters out', async () => {
   // Every rank fills them with numbers of its own, which differ from run to run too.
-  const { replicasEqual, losses, memory } = await fit(4, { task: taskFile('frozen'), ...sharded })
+  const task = taskFile('frozen')
+  const { replicasEqual, losses, memory } = await fit(4, { task, steps: 200, ...sharded })
   expect(replicasEqual).toBe(true)
-  expect(losses.at(-1)!).toBeLessThan(losses[0]!)
+  // Batches differ by more than a few steps bring: the first and the last tenth of the run.
+  const mean = (some: number[]) => some.reduce((sum, loss) => sum + loss, 0) / some.length
+  const tenth = Math.ceil(losses.length / 10)
+  expect(mean(losses.slice(-tenth))).toBeLessThan(mean(losses.slice(0, tenth)))
   expect(memory[0]!.gradientBytes).toBeLessThan(memory[0]!.parameterBytes / 20)
 })
 

@@ -54,7 +54,8 @@ class FaultMatrix : public ::testing::TestWithParam<Kind> {
   }
   std::string name() const { return collective_name(GetParam().kind); }
 
-  /// What each rank in `present` got, each from its own thread; none may take longer than the limit.
+  /// What each rank in `present` got, each from its own thread; none may take longer than the limit. 0: what is wrong
+  /// is told when the last has come, for which a busy machine has time.
   std::vector<Error> outcomes(const std::vector<int>& present, int64_t limit_ms) {
     std::vector<Error> errors(present.size(), Error(ErrorCode::kNone, "no error"));
     std::vector<int64_t> took(present.size());
@@ -63,7 +64,8 @@ class FaultMatrix : public ::testing::TestWithParam<Kind> {
     for (size_t i = 0; i < present.size(); ++i) {
       threads.emplace_back([&, i] {
         try {
-          auto work = group_->submit(present[i], args_[present[i]], kDeadlineMs);
+          auto work =
+              group_->submit(present[i], args_[present[i]], limit_ms > 0 ? limit_ms : 10'000);
           if (!work->synchronize(10'000)) errors[i] = Error(ErrorCode::kNone, "nothing in 10 s");
         } catch (const Error& error) {
           errors[i] = error;
