@@ -4,7 +4,8 @@
 //
 // Streams: a storage's block belongs to the stream it was allocated on. Operators run on the
 // current stream of the tensor's device (current_stream); when that is another one, use_on() tells
-// the allocator. Ordering between streams stays the caller's, by events.
+// the allocator. Ordering between streams stays the caller's, by events, but for a write that
+// was announced (late_write.h): whoever uses the memory waits for it there.
 #pragma once
 
 #include <atomic>
@@ -33,6 +34,7 @@ using fabric::is_half;
 using fabric::Stream;
 
 struct AutogradMeta;  // autograd/node.h
+class LateWrite;      // core/late_write.h
 
 class Storage final : public RefCounted, public Recycled<Storage> {
  public:
@@ -43,9 +45,22 @@ class Storage final : public RefCounted, public Recycled<Storage> {
   size_t bytes() const { return bytes_; }
   Device& device() const { return *block_->device; }
   fabric::Block* block() const { return block_; }
+  /// Before work that uses the memory is enqueued on `stream`.
   void use_on(Stream& stream) {
+    order(stream);
+    note_use(stream);
+  }
+  /// `stream` waits for a write that another one does (core/late_write.h).
+  void order(Stream& stream) {
+    if (late_write() != nullptr) [[unlikely]]
+      order_behind_write(stream);
+  }
+  /// For work whose order is known: tells the allocator alone. From any thread.
+  void note_use(Stream& stream) {
     if (&stream != block_->stream) device().allocator().record_use(block_, stream);
   }
+  LateWrite* late_write() const { return late_write_.load(std::memory_order_acquire); }
+  void set_late_write(LateWrite* write) { late_write_.store(write, std::memory_order_release); }
   uint32_t version() const { return version_.load(std::memory_order_relaxed); }
   void bump_version(uint16_t op) {
     last_writer_.store(op, std::memory_order_relaxed);
@@ -58,11 +73,14 @@ class Storage final : public RefCounted, public Recycled<Storage> {
   uint32_t recorded_write() const { return recorded_write_.load(std::memory_order_relaxed); }
 
  private:
+  void order_behind_write(Stream& stream);
+
   fabric::Block* block_;
   size_t bytes_;
   std::atomic<uint32_t> version_{0};
   std::atomic<uint16_t> last_writer_{0};  // operator id of the latest in-place write
   std::atomic<uint32_t> recorded_write_{0};
+  std::atomic<LateWrite*> late_write_{nullptr};
 };
 
 /// The autograd part of a tensor: made on first need, by whichever thread comes first, and kept

@@ -1,6 +1,8 @@
 // See step_graph.h.
 #include "graph/step_graph.h"
 
+#include "core/late_write.h"
+
 namespace weft {
 
 StepGraph::StepGraph(std::vector<Device*> devices) : devices_(std::move(devices)) {
@@ -8,6 +10,7 @@ StepGraph::StepGraph(std::vector<Device*> devices) : devices_(std::move(devices)
   for (Device* device : devices_) {
     fabric::require_eager(*device, "another capture");
     words_.push_back(std::make_unique<LiveWords>(*device));
+    order_late_writes(device->compute());  // none can be waited for inside the capture
     streams.push_back(&device->compute());
   }
   capture_ = fabric::Capture::begin(std::move(streams));
@@ -34,6 +37,7 @@ void StepGraph::require_graph() const {
 void StepGraph::write(size_t slot, std::span<const double> rates) {
   require_graph();
   fabric::require_eager(*devices_[slot], "launching a graph");
+  order_late_writes(devices_[slot]->compute());
   words_[slot]->write(rates, devices_[slot]->compute());
 }
 

@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "autograd/leaf.h"
+#include "core/late_write.h"
 #include "dispatch/work_log.h"
 #include "ops/ops.h"
 
@@ -33,13 +34,35 @@ fabric::CollectiveArgs call_on(const Tensor& in, const Tensor& out, fabric::Coll
   args.stream = &producer;
   args.keep_alive = std::make_shared<std::pair<Tensor, Tensor>>(in, out);
   args.on_launched = [in, out](Stream& comm) {
-    in->storage->use_on(comm);
-    out->storage->use_on(comm);
+    in->storage->note_use(comm);
+    out->storage->note_use(comm);
   };
   return args;
 }
 
 }  // namespace
+
+/// The all-gather of one bucket of parameters.
+class GradientShards::Gather final : public LateWrite {
+ public:
+  Gather(const Tensor& bucket, WorkPtr work) : LateWrite(bucket->storage), work_(std::move(work)) {}
+
+  /// In steps launched already, for begin() met the others. A capture began behind the write.
+  void order(Stream& stream) override {
+    if (&stream == ordered_ || stream.device().capturing()) return;
+    work_->wait_launched();
+    work_->stream_wait(stream);
+    ordered_ = &stream;
+  }
+  void meet() const {
+    if (ordered_ == nullptr) work_->wait_launched();
+  }
+  bool launched() const { return work_->launched(); }
+
+ private:
+  const WorkPtr work_;
+  Stream* ordered_ = nullptr;  // the latest one that waits
+};
 
 GradientShards::GradientShards(GroupPlace shards, GroupPlace replicas, std::vector<Tensor> params,
                                int64_t timeout_ms)
@@ -54,6 +77,15 @@ GradientShards::GradientShards(GroupPlace shards, GroupPlace replicas, std::vect
          "parameter %zu shares its memory with another one: sharding moves parameters, give each "
          "memory of its own (clone()), or use one tensor in both places",
          i);
+  }
+}
+
+GradientShards::~GradientShards() {
+  for (auto& gather : gathers_) {
+    try {
+      if (gather->launched()) gather->order(device().compute());
+    } catch (const Error&) {  // a lost group: nobody can have the parameters
+    }
   }
 }
 
@@ -155,7 +187,7 @@ uint64_t GradientShards::stream_wait(Stream& stream) {
 void GradientShards::abandon() {
   scatters_.assign(buckets_.size(), nullptr);
   averages_.clear();
-  gathers_.clear();
+  captured_gathers_.clear();
 }
 
 void GradientShards::move_params() {
@@ -192,20 +224,35 @@ GradientShards::WorkPtr GradientShards::gather(const Tensor& bucket, int64_t blo
 }
 
 void GradientShards::begin_gather() {
+  Stream& compute = current_stream(device());
+  for (auto& gather : gathers_) gather->order(compute);  // of parameters that nobody used since
   gathers_.clear();
-  for (size_t b = 0; b < param_buckets_.size(); ++b) {
-    gathers_.push_back(gather(param_buckets_[b], block(b)));
+  captured_gathers_.clear();
+  const bool captured = device().capturing();
+  for (size_t b = param_buckets_.size(); b-- > 0;) {  // gradients come last layer first
+    const Tensor& bucket = param_buckets_[b];
+    WorkPtr work = gather(bucket, block(b));
+    bucket->storage->bump_version(static_cast<uint16_t>(Op::copy_));
+    if (captured) {
+      captured_gathers_.push_back(std::move(work));
+    } else {
+      gathers_.push_back(std::make_unique<Gather>(bucket, std::move(work)));
+    }
   }
+}
+
+void GradientShards::meet_gather() {
+  for (auto& gather : gathers_) gather->meet();
 }
 
 void GradientShards::finish_gather() {
   Stream& compute = current_stream(device());
-  for (size_t b = 0; b < gathers_.size(); ++b) {
-    gathers_[b]->wait_launched();
-    gathers_[b]->stream_wait(compute);
-    param_buckets_[b]->storage->bump_version(static_cast<uint16_t>(Op::copy_));
+  for (auto& gather : gathers_) gather->order(compute);
+  for (WorkPtr& work : captured_gathers_) {
+    work->wait_launched();
+    work->stream_wait(compute);
   }
-  gathers_.clear();
+  captured_gathers_.clear();
 }
 
 std::vector<Tensor> GradientShards::params() const {

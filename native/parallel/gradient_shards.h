@@ -9,7 +9,11 @@
 //    same block, none where there is one) the blocks are averaged by an all-reduce. It is submitted in
 //    bucket order once the bucket's reduce-scatter is launched, behind it on the shards' comm stream.
 //  - Device order: compute -> (event) -> reduce-scatter -> all-reduce -> (event) -> compute: optimizer
-//    -> (event) -> all-gather -> (event) -> compute.
+//    -> (event) -> all-gather -> (event) -> compute, where it first uses a parameter of the bucket.
+//  - The all-gathers run beside the next forward pass: each bucket's is announced to its memory
+//    (core/late_write.h), the buckets that forward needs first go first, and what uses none of them
+//    waits for nothing. In a capture the compute stream waits for all at the end, for a graph cannot
+//    be waited into from outside.
 //  - One thread drives it, the reducer's.
 #pragma once
 
@@ -32,6 +36,9 @@ class GradientShards {
   /// Throws UsageError when two parameters share memory: they are moved.
   GradientShards(GroupPlace shards, GroupPlace replicas, std::vector<Tensor> params,
                  int64_t timeout_ms);
+  ~GradientShards();  ///< the parameters stay, whole
+  GradientShards(const GradientShards&) = delete;
+  GradientShards& operator=(const GradientShards&) = delete;
 
   int ranks() const { return shards_.group->size(); }
   /// Blocks for the gradients of these buckets. Throws UsageError once the parameters have moved.
@@ -47,15 +54,18 @@ class GradientShards {
   void wait_launched();
   /// `stream` waits for the averages. Returns the votes of the shard group.
   uint64_t stream_wait(Stream& stream);
-  /// Forgets the works of a step that cannot be finished.
+  /// Forgets the reductions of a step that cannot be finished, and what it captured.
   void abandon();
 
   /// Moves the parameters into their buckets, once.
   void move_params();
   bool moved() const { return !param_buckets_.empty(); }
-  /// Submits the all-gathers of the parameters' buckets, behind the compute stream's work so far.
+  /// Submits the all-gathers of the parameters' buckets, behind the compute stream's work so far. From
+  /// here on each stream that uses a parameter waits for its bucket.
   void begin_gather();
-  /// BLOCKS until they are enqueued; makes the compute stream wait for them.
+  /// BLOCKS until those of the latest begin_gather() are enqueued on all ranks.
+  void meet_gather();
+  /// As meet_gather(), and the compute stream waits for all parameters.
   void finish_gather();
 
   /// This rank's block of each bucket: averaged gradients, and (once moved) parameters.
@@ -66,6 +76,7 @@ class GradientShards {
 
  private:
   using WorkPtr = std::shared_ptr<fabric::Work>;
+  class Gather;
   int64_t block(size_t b) const { return buckets_[b].count / ranks(); }
   Tensor own_block(const Tensor& bucket) const;
   Tensor take_gradients(const BucketLayout& bucket) const;
@@ -78,7 +89,9 @@ class GradientShards {
   const int64_t timeout_ms_;
   std::vector<BucketLayout> buckets_;
   std::vector<Tensor> gradients_, param_buckets_;
-  std::vector<WorkPtr> scatters_, averages_, gathers_;  // of the step, by bucket
+  std::vector<WorkPtr> scatters_, averages_;  // of the step, by bucket
+  std::vector<std::unique_ptr<Gather>> gathers_;
+  std::vector<WorkPtr> captured_gathers_;  // between begin_gather() and finish_gather()
 };
 
 }  // namespace weft

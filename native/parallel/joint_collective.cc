@@ -30,13 +30,15 @@ void run(Group& group, const JointCall& call, std::span<const Tensor> in,
     a.result_ms = call.result_ms;
     a.stream = &current_stream(group.device(r));
     a.joins = true;
+    held->first->storage->order(*a.stream);
+    held->second->storage->order(*a.stream);
     a.dtype = held->first.dtype();
     a.count = static_cast<uint64_t>((scatters ? held->second : held->first).numel());
     a.in = held->first.data();
     a.out = held->second.data();
     a.on_launched = [held](Stream& comm) {
-      held->first->storage->use_on(comm);
-      held->second->storage->use_on(comm);
+      held->first->storage->note_use(comm);
+      held->second->storage->note_use(comm);
     };
     a.keep_alive = std::move(held);
   }

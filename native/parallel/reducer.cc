@@ -59,6 +59,11 @@ struct Reducer::Shared {
   void open_gradients() {
     for (const Tensor& p : params) open_grad(p);
   }
+  void note_host_wait(std::chrono::steady_clock::time_point start) {
+    const std::chrono::duration<double, std::milli> waited =
+        std::chrono::steady_clock::now() - start;
+    stats.host_wait_ms += waited.count();
+  }
   bool alone() const { return !group || group->size() == 1; }
   Device& device() const { return params[0].device(); }
 };
@@ -135,7 +140,7 @@ void Reducer::lay_out(const std::vector<int>& order) {
     if (s.shards) break;
     bucket.flat = ops::full({bucket.count}, 0, bucket.dtype, s.device());
     work_log::log(Work::kArenaFill, Op::full, bucket.flat);
-    if (s.group) bucket.flat->storage->use_on(s.group->stream(s.rank));
+    if (s.group) bucket.flat->storage->note_use(s.group->stream(s.rank));
     for (size_t k = 0; k < bucket.params.size(); ++k) {
       const Dims& shape = s.params[static_cast<size_t>(bucket.params[k])].shape();
       bucket.views.push_back(
@@ -184,7 +189,12 @@ void Reducer::begin(BackwardMode mode, uint64_t vote) {
     s.got.assign(s.params.size(), 0);
     if (!s.order_known) s.seen_order.clear();
     for (Bucket& bucket : s.buckets) bucket.work.reset();
-    if (s.shards) s.shards->abandon();
+    if (s.shards) {
+      s.shards->abandon();
+      const auto start = std::chrono::steady_clock::now();
+      s.shards->meet_gather();
+      s.note_host_wait(start);
+    }
     lend_arena();  // the user may have dropped or replaced grad (zeroGrad)
     s.open_gradients();
     s.step_open = true;
@@ -260,8 +270,7 @@ uint64_t Reducer::finish() {
   for (Bucket& bucket : s.buckets) {
     if (bucket.work) bucket.work->wait_launched();
   }
-  s.stats.host_wait_ms +=
-      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  s.note_host_wait(start);
 
   Stream& compute = current_stream(s.device());
   // An event that a graph records again at each replay has no one time.

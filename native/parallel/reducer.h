@@ -45,7 +45,7 @@ struct ReducerStats {
   uint64_t steps = 0;
   uint64_t buckets = 0;     ///< in the present layout
   uint64_t bytes = 0;       ///< of gradients a step
-  double host_wait_ms = 0;  ///< total time finish() blocked for other ranks
+  double host_wait_ms = 0;  ///< total time begin() and finish() blocked for other ranks
   double exposed_ms = 0;    ///< total time the compute stream stood still for the reduction
   double timed_steps = 0;   ///< steps that exposed_ms covers
 };
@@ -66,8 +66,8 @@ class Reducer {
   Reducer(const Reducer&) = delete;
   Reducer& operator=(const Reducer&) = delete;
 
-  /// Before each backward pass. `vote` goes to all ranks with the buckets of a kReduce or kAbsent
-  /// pass.
+  /// Before each forward and backward pass. `vote` goes to all ranks with the buckets of a kReduce or
+  /// kAbsent pass. BLOCKS until all ranks have submitted the all-gathers of a sharded step before it.
   void begin(BackwardMode mode, uint64_t vote);
   /// After the last backward of a step: submits what is left, blocks until every bucket is enqueued
   /// on every rank (bounded by timeout_ms), makes the current compute stream wait for the averaged

@@ -82,7 +82,10 @@ export class GradientReducer {
     )
   }
 
-  /** Call before each backward pass; the first one of a step overwrites the gradients. */
+  /**
+   * Call before each forward and backward pass; the first one of a step overwrites the gradients. Where gradients are
+   * cut it BLOCKS until all ranks have submitted the gathers of the step before, at most the timeout.
+   */
   begin(mode: BackwardMode, vote: number): void {
     native.reducerBegin(this.#id, modes[mode], vote)
   }
@@ -148,12 +151,18 @@ export class GradientReducer {
     }
   }
 
-  /** After every rank has updated its share: submits the all-gathers that bring it to the others. Never waits. */
+  /**
+   * After this rank has updated its share: submits the all-gathers that bring it to the others. Never waits. What uses
+   * a parameter afterwards waits for its bucket, on the device.
+   */
   beginGather(): void {
     native.reducerGather(this.#id, 0)
   }
 
-  /** BLOCKS until all ranks have come, at most the timeout; the current stream waits for all parameters then. */
+  /**
+   * Ends the gathers of a captured step, whose work cannot be waited for from outside. BLOCKS until all ranks have
+   * come, at most the timeout; the current stream waits for all parameters then.
+   */
   finishGather(): void {
     native.reducerGather(this.#id, 1)
   }

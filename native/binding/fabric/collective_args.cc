@@ -33,13 +33,15 @@ void check_tensor(const Tensor& t, const char* role, int rank, const Device& dev
   }
 }
 
-/// The call keeps the rank's tensors, of which one may be undefined.
+/// The call keeps the rank's tensors, of which one may be undefined, and comes behind what writes them.
 void hold(CollectiveArgs& args, Tensor in, Tensor out) {
+  if (in) in->storage->order(*args.stream);
+  if (out) out->storage->order(*args.stream);
   auto held = std::make_shared<std::pair<Tensor, Tensor>>(std::move(in), std::move(out));
   args.keep_alive = held;
   args.on_launched = [held](Stream& comm) {
-    if (held->first) held->first->storage->use_on(comm);
-    if (held->second) held->second->storage->use_on(comm);
+    if (held->first) held->first->storage->note_use(comm);
+    if (held->second) held->second->storage->note_use(comm);
   };
 }
 

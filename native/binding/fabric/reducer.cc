@@ -140,8 +140,8 @@ napi_value reducer_shards(Frame& f) {
   return out;
 }
 
-// reducerGather(id: number, finish: 0 | 1): void; submits the all-gathers of the parameters, then (1)
-// blocks until all ranks have come
+// reducerGather(id: number, finish: 0 | 1): void; submits the all-gathers of the parameters; 1: blocks until all
+// ranks have submitted theirs and makes the current stream wait for all parameters
 napi_value reducer_gather(Frame& f) {
   GradientShards& shards = reducer_at(f)->shards();
   if (f.integer(1, 1) == 0) {

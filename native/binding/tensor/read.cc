@@ -111,7 +111,8 @@ void gather(const Tensor& t, void* out) {
 /// off. Meant for small tensors: it runs element by element on the calling thread.
 napi_value peek(Frame& f) {
   Tensor t = f.tensor(0);
-  if (t.device().kind() != fabric::DriverKind::kHost || !all_idle()) {
+  const bool written = t->storage->late_write() != nullptr;  // by what may not be enqueued yet
+  if (t.device().kind() != fabric::DriverKind::kHost || written || !all_idle()) {
     napi_value null = nullptr;
     napi_get_null(f.env, &null);
     return null;

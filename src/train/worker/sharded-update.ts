@@ -1,5 +1,6 @@
 // The end of a step where every rank keeps a share of the gradients: norm and overflows over all shares, the update of
-// this rank's share, the all-gather of the parameters. The stepper calls it in place of clipping and step().
+// this rank's share, the all-gather of the parameters, which runs on beside the next forward pass. The stepper calls it
+// in place of clipping and step().
 import { noGrad } from '../../autograd/no-grad.js'
 import type { RankGroup } from '../../fabric/rank-group.js'
 import type { GradientReducer } from '../../fabric/reducer.js'
@@ -29,7 +30,7 @@ export interface ShardedUpdateParts {
 }
 
 /**
- * Updates all parameters on all ranks. Between turns it BLOCKS until the other ranks have come, at most the timeout;
+ * Updates this rank's share and has it brought to all ranks. Between turns it BLOCKS until the other ranks have come, at most the timeout;
  * it never waits for the device. The norm is the root of the sum, in f64 and rank order, of the squares of each
  * share's norm.
  */
@@ -69,7 +70,8 @@ export function shardedUpdate(parts: ShardedUpdateParts, turn: Turn): void {
         reducer.beginGather()
       }),
     )
-    reducer.finishGather()
+    // Called steps go on: what uses a parameter waits for it on the device. A graph ends whole.
+    if (activeRates() !== undefined) reducer.finishGather()
   })
 }
 
