@@ -2,7 +2,7 @@
 //
 // Nothing signals a reader (writers of the log never wait or wake anybody), so the stream looks: at once
 // while there is more, else every few ms. It holds one batch of records and decodes the kinds that were
-// asked for. While nobody iterates, nothing runs. The ring keeps 65,536 records: none is lost as long as
+// asked for. While nobody iterates, nothing runs. The log keeps 65,536 records: none is lost as long as
 // fewer than that are written between two looks, and the event loop is not blocked for longer; what was
 // overwritten before it was read is counted in `dropped`. The timer does not keep the process alive.
 import { native, words } from '../native/addon.js'

@@ -23,6 +23,7 @@
 #include <string>
 
 #include "fabric/dtype.h"
+#include "fabric/event_log.h"
 #include "fabric/gate.h"
 
 namespace fabric {
@@ -112,9 +113,9 @@ class Driver {
   // leaves anything on a stream that is being captured.
   /// Makes the clock of `ordinal` ready, so that the first stamp need not; at most some ms.
   virtual void start_clock(int ordinal) {}
-  /// When `stream` has done everything enqueued so far, that time goes into the log's record
-  /// `sequence` (event_log::set_device_time); `host_ns` is the record's host time.
-  virtual void stamp(int ordinal, StreamHandle stream, uint64_t sequence, uint64_t host_ns) {}
+  /// When `stream` has done everything enqueued so far, that time goes into the log's
+  /// `record` (event_log::set_device_time); `host_ns` is the record's host time.
+  virtual void stamp(int ordinal, StreamHandle stream, RecordHandle record, uint64_t host_ns) {}
   /// Writes the times of stamps that have passed to the log; snapshots call it.
   virtual void collect_stamps() {}
 

@@ -51,7 +51,7 @@ class CudaDriver final : public Driver {
   double elapsed_ms(EventHandle start, EventHandle stop) override;
 
   void start_clock(int ordinal) override;
-  void stamp(int ordinal, StreamHandle stream, uint64_t sequence, uint64_t host_ns) override;
+  void stamp(int ordinal, StreamHandle stream, RecordHandle record, uint64_t host_ns) override;
   void collect_stamps() override;
 
   void copy(void* dst, int dst_ordinal, const void* src, int src_ordinal, size_t bytes,

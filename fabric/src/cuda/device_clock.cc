@@ -146,7 +146,7 @@ cudaEvent_t DeviceClock::take_event() {
   return succeeds(cudaEventCreate(&event)) ? event : nullptr;
 }
 
-void DeviceClock::stamp(int ordinal, cudaStream_t stream, uint64_t sequence, uint64_t host_ns) {
+void DeviceClock::stamp(int ordinal, cudaStream_t stream, RecordHandle record, uint64_t host_ns) {
   if (captured(stream)) return;
   if (!started_.load(std::memory_order_acquire)) start(ordinal);  // opened after the mode was set
   RelaxedCapture relaxed;
@@ -163,7 +163,7 @@ void DeviceClock::stamp(int ordinal, cudaStream_t stream, uint64_t sequence, uin
     free_.push_back(event);
     return;
   }
-  line.waiting.push_back({event, sequence, host_ns});
+  line.waiting.push_back({event, record, host_ns});
   waiting_.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -199,7 +199,7 @@ void DeviceClock::write(Line& line, const Stamp& stamp) {
   const auto ns =
       static_cast<uint64_t>(static_cast<int64_t>(anchor_ns_) + static_cast<int64_t>(since_ns));
   line.last_ns = std::max(line.last_ns, std::max(ns, stamp.host_ns));
-  event_log::set_device_time(stamp.sequence, stamp.host_ns, line.last_ns);
+  event_log::set_device_time(stamp.record, stamp.host_ns, line.last_ns);
   if (since_ns > static_cast<double>(kHopNs)) {
     free_.push_back(anchor_);
     anchor_ = stamp.event;
@@ -245,11 +245,11 @@ void CudaDriver::start_clock(int ordinal) {
   without_errors([&] { clocks_[static_cast<size_t>(ordinal)].start(ordinal); });
 }
 
-void CudaDriver::stamp(int ordinal, StreamHandle stream, uint64_t sequence, uint64_t host_ns) {
+void CudaDriver::stamp(int ordinal, StreamHandle stream, RecordHandle record, uint64_t host_ns) {
   without_errors([&] {
     std::shared_lock lock(capture_gate_);  // no capture ends between record and look
-    clocks_[static_cast<size_t>(ordinal)].stamp(ordinal, static_cast<cudaStream_t>(stream),
-                                                sequence, host_ns);
+    clocks_[static_cast<size_t>(ordinal)].stamp(ordinal, static_cast<cudaStream_t>(stream), record,
+                                                host_ns);
   });
 }
 

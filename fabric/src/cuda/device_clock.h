@@ -2,7 +2,7 @@
 // they have passed. The cuda driver has one a GPU and calls it in log mode timing only.
 //
 // Design. stamp() records a pooled timing event on the stream and puts it, with the log record's
-// sequence, in the stream's FIFO; collect() takes those that have passed off the front, turns their
+// handle, in the stream's FIFO; collect() takes those that have passed off the front, turns their
 // time into the host's steady clock and writes it to the record. CUDA tells times only as float
 // milliseconds between two events, so there is an anchor: an event whose host time is known.
 //  - The anchor's host time: an event is recorded on an idle stream of the clock's own, and it
@@ -35,20 +35,22 @@
 #include <unordered_map>
 #include <vector>
 
+#include "fabric/event_log.h"
+
 namespace fabric::cuda {
 
 class DeviceClock {
  public:
   /// Makes the anchor of GPU `ordinal`, or a new one. At most some ms.
   void start(int ordinal);
-  void stamp(int ordinal, cudaStream_t stream, uint64_t sequence, uint64_t host_ns);
+  void stamp(int ordinal, cudaStream_t stream, RecordHandle record, uint64_t host_ns);
   /// Writes the times of all stamps that have passed.
   void collect();
 
  private:
   struct Stamp {
     cudaEvent_t event;
-    uint64_t sequence;
+    RecordHandle record;
     uint64_t host_ns;
   };
   struct Line {

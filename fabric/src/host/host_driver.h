@@ -45,7 +45,7 @@ class HostDriver final : public Driver {
   bool synchronize_event(EventHandle event, int64_t timeout_ms) override;
   double elapsed_ms(EventHandle start, EventHandle stop) override;
 
-  void stamp(int ordinal, StreamHandle stream, uint64_t sequence, uint64_t host_ns) override;
+  void stamp(int ordinal, StreamHandle stream, RecordHandle record, uint64_t host_ns) override;
 
   void copy(void* dst, int dst_ordinal, const void* src, int src_ordinal, size_t bytes,
             StreamHandle stream) override;

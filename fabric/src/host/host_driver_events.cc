@@ -98,13 +98,12 @@ double HostDriver::elapsed_ms(EventHandle start, EventHandle stop) {
   return static_cast<double>(to->stamp_ns() - from->stamp_ns()) * 1e-6;
 }
 
-void HostDriver::stamp(int, StreamHandle stream, uint64_t sequence, uint64_t host_ns) {
+void HostDriver::stamp(int, StreamHandle stream, RecordHandle record, uint64_t host_ns) {
   auto* queue = static_cast<Queue*>(stream);
   if (queue->capturing()) return;  // the record's work runs at replay, not now
   try {
-    queue->push([sequence, host_ns] {
-      event_log::set_device_time(sequence, host_ns, event_log::now_ns());
-    });
+    queue->push(
+        [record, host_ns] { event_log::set_device_time(record, host_ns, event_log::now_ns()); });
   } catch (const Error&) {  // the stream was closed meanwhile: no time
   }
 }

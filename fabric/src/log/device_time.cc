@@ -8,13 +8,13 @@
 
 namespace fabric::event_log {
 
-void stamp_record(uint16_t device, uint16_t stream, uint64_t sequence, uint64_t host_ns) {
+void stamp_record(uint16_t device, uint16_t stream, RecordHandle record, uint64_t host_ns) {
   if (device == kNoDevice) return;
   try {
     Device& owner = device_at(device);
     Stream* queue = owner.find_stream(stream);
     if (queue != nullptr) {
-      owner.driver().stamp(owner.ordinal(), queue->handle(), sequence, host_ns);
+      owner.driver().stamp(owner.ordinal(), queue->handle(), record, host_ns);
     }
   } catch (const Error&) {  // no such device: the record keeps no device time
   }

@@ -111,38 +111,62 @@ TEST_F(DeviceTime, ANameThatIsNoDeviceIsLoggedAllTheSame) {
 }
 
 TEST_F(DeviceTime, AClockBehindTheHostsIsMended) {
-  event_log::log(EventKind::kOperator, kNoDevice, 0, kNoDevice, 0, 0);
+  const RecordHandle handle =
+      event_log::append(EventKind::kOperator, kNoDevice, 0, kNoDevice, 0, 0, 0, 0);
   const uint64_t sequence = mark() - 1;
   const uint64_t host_ns = record(sequence).host_ns;
-  event_log::set_device_time(sequence, host_ns, host_ns - 500);
+  event_log::set_device_time(handle, host_ns, host_ns - 500);
   EXPECT_EQ(record(sequence).device_ns, host_ns + 1);
-  event_log::set_device_time(sequence, host_ns, host_ns + kSecond);
+  event_log::set_device_time(handle, host_ns, host_ns + kSecond);
   EXPECT_EQ(record(sequence).device_ns, host_ns + 1) << "a time is written once";
 }
 
-// Device times are derived from the sequence, so that one in a foreign record shows. Stamps come up
-// to two laps late, from another thread than the records.
+// Before and behind the reading that gave the record its sequence, and from another thread.
+TEST_F(DeviceTime, IsFoundWheneverItComes) {
+  event_log::set_mode(LogMode::kBasic);
+  const uint64_t since = mark();
+  RecordHandle handles[2] = {};
+  std::thread([&] {
+    for (RecordHandle& handle : handles) {
+      handle = event_log::append(EventKind::kOperator, kNoDevice, 0, kNoDevice, 0, 0, 0, 0);
+    }
+  }).join();
+  event_log::set_device_time(handles[0], 0, 7);
+  EventSlice slice = event_log::read(since, 10);
+  ASSERT_EQ(slice.events.size(), 2u);
+  EXPECT_EQ(slice.events[0].device_ns, slice.events[0].host_ns + 7);
+  EXPECT_EQ(slice.events[1].device_ns, 0u);
+  event_log::set_device_time(handles[1], 0, 9);
+  slice = event_log::read(since, 10);
+  ASSERT_EQ(slice.events.size(), 2u);
+  EXPECT_EQ(slice.events[1].device_ns, slice.events[1].host_ns + 9);
+}
+
+// Device times are derived from the record's place among its thread's, so that one in a foreign record
+// shows. Stamps come up to two laps late, from another thread than the records.
 TEST_F(DeviceTime, ALateTimeNeverLandsInANewerRecord) {
   event_log::set_mode(LogMode::kBasic);
   const uint64_t since = mark();
   const uint64_t laps = 4 * event_log::capacity();
   const uint64_t deadline = event_log::now_ns() + 30 * kSecond;
   std::atomic<bool> done{false};
-  std::atomic<uint64_t> foreign{0}, known{0};
+  std::atomic<uint64_t> foreign{0}, known{0}, first{0}, written{0};
   std::vector<std::thread> threads;
   threads.emplace_back([&] {
     for (uint64_t i = 0; (i < laps || known == 0) && event_log::now_ns() < deadline; ++i) {
-      event_log::log(EventKind::kOperator, kNoDevice, 0, kNoDevice, 0, 0);
+      const RecordHandle handle =
+          event_log::append(EventKind::kOperator, kNoDevice, 0, kNoDevice, 0, i, 0, 0);
+      if (i == 0) first = handle;
+      written = i + 1;
     }
     done = true;
   });
   for (uint64_t late : {uint64_t{1}, event_log::capacity(), 2 * event_log::capacity()}) {
     threads.emplace_back([&, late] {
       while (!done) {
-        const uint64_t newest = mark() - 1;
-        for (uint64_t s = newest > since + late + 64 ? newest - late - 64 : since;
-             s + late < newest; ++s) {
-          event_log::set_device_time(s, 0, s & 0xffffff);
+        const uint64_t end = written;
+        for (uint64_t i = end > late + 64 ? end - late - 64 : 0; i + late < end; ++i) {
+          event_log::set_device_time(first + i, 0, i & 0xffffff);
         }
       }
     });
@@ -152,7 +176,7 @@ TEST_F(DeviceTime, ALateTimeNeverLandsInANewerRecord) {
     for (const EventRecord& e : slice.events) {
       if (e.device_ns == 0) continue;
       ++known;
-      const uint64_t expected = std::max<uint64_t>(e.sequence & 0xffffff, 1);
+      const uint64_t expected = std::max<uint64_t>(e.id & 0xffffff, 1);
       foreign += e.device_ns - e.host_ns != expected;
     }
   }
