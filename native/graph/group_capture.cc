@@ -33,8 +33,16 @@ GroupCapture::GroupCapture(std::shared_ptr<fabric::Group> group, int64_t timeout
       joined_(static_cast<size_t>(group_->size()), 0),
       finished_(static_cast<size_t>(group_->size()), 0) {}
 
-std::shared_ptr<GroupCapture> GroupCapture::join(std::shared_ptr<fabric::Group> group, int rank,
-                                                 int64_t timeout_ms) {
+void GroupCapture::add_parts(const std::vector<std::shared_ptr<fabric::Group>>& parts) {
+  for (const auto& part : parts) {
+    if (part == group_ || std::find(parts_.begin(), parts_.end(), part) != parts_.end()) continue;
+    parts_.push_back(part);
+  }
+}
+
+std::shared_ptr<GroupCapture> GroupCapture::join(
+    std::shared_ptr<fabric::Group> group, int rank, int64_t timeout_ms,
+    const std::vector<std::shared_ptr<fabric::Group>>& parts) {
   if (rank < 0 || rank >= group->size()) {
     fail(ErrorCode::kUsage, "group %u has ranks 0 to %d, not %d", group->id(), group->size() - 1,
          rank);
@@ -51,6 +59,7 @@ std::shared_ptr<GroupCapture> GroupCapture::join(std::shared_ptr<fabric::Group> 
       fail(ErrorCode::kUsage, "rank %d joined this capture already", rank);
     }
     self->joined_[static_cast<size_t>(rank)] = 1;
+    self->add_parts(parts);
     last = all(self->joined_);
     if (last) joining().captures.erase(group->id());
   }
@@ -138,11 +147,13 @@ std::shared_ptr<StepGraph> GroupCapture::finish(int rank, const std::optional<Er
     changed_.notify_all();
     ++own_aborts_;
     group_->abort(*failure);  // ranks that wait inside a collective
+    for (const auto& part : parts_) part->abort(*failure);
   }
   if (all(finished_) && !done_) {
     if (failure_) {
       step_.reset();
       group_->reset();
+      for (const auto& part : parts_) part->reset();
       give_up(*failure_);
     } else {
       try {

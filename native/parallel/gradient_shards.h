@@ -50,7 +50,9 @@ class GradientShards {
   /// Takes the gradients of bucket `b` from the leaves (zeros where one has none) and submits the
   /// reduce-scatter; and the all-reduces of earlier buckets that can go.
   void submit(size_t b, uint64_t vote);
-  /// Submits the all-reduces that are left; BLOCKS until all is enqueued.
+  /// Submits the all-reduces that are left. BLOCKS until the reduce-scatters are enqueued.
+  void submit_averages() { average_over_replicas(true); }
+  /// As submit_averages(); BLOCKS until all is enqueued.
   void wait_launched();
   /// `stream` waits for the averages. Returns the votes of the shard group.
   uint64_t stream_wait(Stream& stream);

@@ -308,6 +308,10 @@ uint64_t Reducer::all_votes(uint64_t votes) {
   return votes | work->votes();
 }
 
+void Reducer::average() {
+  if (shared_->shards) shared_->shards->submit_averages();
+}
+
 void Reducer::abandon() {
   Shared& s = *shared_;
   s.step_open = false;

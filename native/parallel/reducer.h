@@ -75,6 +75,9 @@ class Reducer {
   /// {"unused":[indices]} when a parameter got no gradient, DesyncError, CollectiveTimeoutError, or
   /// what Group::abort was given.
   uint64_t finish();
+  /// What finish() submits over the replicas, before it: for a capture, in which every call belongs to a
+  /// rank's turn. BLOCKS until the reduce-scatters are enqueued on all ranks.
+  void average();
   /// Forgets a step that began and cannot be finished: the next begin() starts one.
   void abandon();
   ReducerStats stats();

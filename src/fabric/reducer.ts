@@ -100,6 +100,14 @@ export class GradientReducer {
     return native.reducerFinish(this.#id)
   }
 
+  /**
+   * What finish() submits over the replicas, before it: for a capture, in which every call belongs to a rank's turn.
+   * BLOCKS until the other ranks of the shard have come, at most the timeout.
+   */
+  average(): void {
+    native.reducerAverage(this.#id)
+  }
+
   /** Forgets a step that began and cannot be finished. */
   abandon(): void {
     native.reducerAbandon(this.#id)

@@ -361,6 +361,8 @@ export interface Addon extends BenchFunctions, GroupFunctions {
   }
   /** 0: submits the all-gathers of the parameters; 1: blocks until every rank has come (bounded). */
   reducerGather(id: number, finish: number): void
+  /** Submits the averages over the replicas; blocks until the ranks of the shard have come (bounded). */
+  reducerAverage(id: number): void
   reducerDispose(id: number): void
 
   /** Begins a capture on the devices' compute streams; returns the graph's id. */
@@ -380,7 +382,13 @@ export interface Addon extends BenchFunctions, GroupFunctions {
   /** Drops an open capture; blocks for the last run of a graph. */
   graphDispose(id: number): void
   /** The four calls of a capture by all ranks; Join, Enter and Finish block (bounded). */
-  groupCaptureJoin(group: number, rank: number, timeoutMs: number): number
+  groupCaptureJoin(
+    group: number,
+    rank: number,
+    timeoutMs: number,
+    shards: number,
+    replicas: number,
+  ): number
   groupCaptureEnter(capture: number, rank: number): void
   groupCaptureLeave(capture: number, rank: number): void
   /** `failure` is empty when this rank captured its part; returns the graph's id. */

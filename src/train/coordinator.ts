@@ -110,7 +110,7 @@ export class Coordinator {
     let end: RunEnd = 'failed'
     const restoreTf32 = applyTf32(this.#options.precision)
     try {
-      mesh = new TrainMesh(group, this.#options.mesh, this.#options.graph)
+      mesh = new TrainMesh(group, this.#options.mesh)
       const loaded = await this.#load(crew, fabric, location)
       const totalSteps = await this.#begin(crew, group, mesh, loaded)
       const directory = await this.#openDirectory(fabric, loaded, location.source)

@@ -47,19 +47,13 @@ export class TrainMesh {
   readonly #replicas: (Group | undefined)[]
   readonly #shard: number
 
-  /** `group` has all ranks and stays the caller's. Throws UsageError for sizes that do not fit, or `graph` where it cannot be. */
-  constructor(group: Group, mesh: MeshOptions | undefined, graph: boolean) {
+  /** `group` has all ranks and stays the caller's. Throws UsageError for sizes that do not fit. */
+  constructor(group: Group, mesh: MeshOptions | undefined) {
     const { replicate, shard } = meshSizes(mesh, group.size)
     this.#group = group
     this.#shard = shard
     const ranks = Array.from({ length: group.size }, (_, rank) => rank)
     const both = shard > 1 && replicate > 1
-    if (both && graph) {
-      throw new UsageError(
-        'graph: a step cannot be captured on a mesh that both shards and replicates; shard over all devices, or leave graph out',
-        { replicate, shard },
-      )
-    }
     this.#shards = both
       ? group.split(ranks.map((rank) => Math.floor(rank / shard)))
       : ranks.map(() => (shard > 1 ? group : undefined))

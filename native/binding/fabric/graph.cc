@@ -147,10 +147,15 @@ napi_value graph_dispose(Frame& f) {
   return nullptr;
 }
 
-// groupCaptureJoin(group, rank, timeoutMs): number; BLOCKS until all ranks have come
+// groupCaptureJoin(group, rank, timeoutMs, part: group or 0, part: group or 0): number; parts: groups of some of the
+// ranks. BLOCKS until all ranks have come
 napi_value group_capture_join(Frame& f) {
+  std::vector<std::shared_ptr<fabric::Group>> parts;
+  for (size_t at : {3, 4}) {
+    if (id_of(f, at) != 0) parts.push_back(find_group(id_of(f, at)));
+  }
   auto capture = GroupCapture::join(find_group(id_of(f, 0)), static_cast<int>(f.integer(1, 65535)),
-                                    f.signed_integer(2));
+                                    f.signed_integer(2), parts);
   return make_number(f.env, captures().add(std::move(capture), f.state->id));
 }
 

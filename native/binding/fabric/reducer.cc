@@ -152,6 +152,12 @@ napi_value reducer_gather(Frame& f) {
   return nullptr;
 }
 
+// reducerAverage(id: number): void; submits the averages over the replicas that finish() has not yet
+napi_value reducer_average(Frame& f) {
+  reducer_at(f)->average();
+  return nullptr;
+}
+
 // reducerSetOrder(id: number, order: Float64Array): void
 napi_value reducer_set_order(Frame& f) {
   napi_typedarray_type type;
@@ -183,11 +189,12 @@ napi_value reducer_dispose(Frame& f) {
 }
 
 constexpr Function kFunctions[] = {
-    {"reducerCreate", entry<reducer_create>}, {"reducerBegin", entry<reducer_begin>},
-    {"reducerFinish", entry<reducer_finish>}, {"reducerAbandon", entry<reducer_abandon>},
-    {"reducerStats", entry<reducer_stats>},   {"reducerDispose", entry<reducer_dispose>},
-    {"reducerOrder", entry<reducer_order>},   {"reducerSetOrder", entry<reducer_set_order>},
-    {"reducerShards", entry<reducer_shards>}, {"reducerGather", entry<reducer_gather>},
+    {"reducerCreate", entry<reducer_create>},   {"reducerBegin", entry<reducer_begin>},
+    {"reducerFinish", entry<reducer_finish>},   {"reducerAbandon", entry<reducer_abandon>},
+    {"reducerStats", entry<reducer_stats>},     {"reducerDispose", entry<reducer_dispose>},
+    {"reducerOrder", entry<reducer_order>},     {"reducerSetOrder", entry<reducer_set_order>},
+    {"reducerShards", entry<reducer_shards>},   {"reducerGather", entry<reducer_gather>},
+    {"reducerAverage", entry<reducer_average>},
 };
 
 }  // namespace

@@ -25,6 +25,10 @@ export interface CapturedParts {
   timeoutMs: number
   /** Forward and backward of all batches; adds their weighted losses to `loss`. */
   passes: (batches: Batch[], taken: StepBatches, loss: Tensor) => void
+  /** Groups of some of the ranks in which the step makes calls too: the shard's and the replicas'; 0: none. */
+  parts: { shards: number; replicas: number }
+  /** Averages over the replicas, after the passes of all ranks. */
+  average: () => void
   /** Waits for the reduction; returns all ranks' votes. */
   finish: () => number
   /** Clips and updates the parameters; what it enqueues goes into turns, and between them it may wait for other ranks. */
@@ -97,8 +101,9 @@ export class CapturedStep {
   }
 
   #capture(taken: StepBatches): number {
-    const { group, rank, timeoutMs, passes, finish, update, abandon } = this.#parts
-    const capture = native.groupCaptureJoin(group, rank, timeoutMs)
+    const { group, rank, timeoutMs, parts, passes, average, finish, update, abandon } = this.#parts
+    const { shards, replicas } = parts
+    const capture = native.groupCaptureJoin(group, rank, timeoutMs, shards, replicas)
     const turn: Turn = (body) => {
       native.groupCaptureEnter(capture, rank)
       body()
@@ -111,6 +116,7 @@ export class CapturedStep {
           noGrad(() => this.loss.zero_())
           passes(this.#inputs, taken, this.loss)
         })
+        if (replicas !== 0) turn(average)
         finish()
         update(turn)
       })

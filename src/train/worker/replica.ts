@@ -189,6 +189,7 @@ export class Replica {
       group,
       timeoutMs,
       sharding,
+      places: message.sharding,
     })
     this.#begun = { stepper, reducer, feed, optimizer, sharding }
     return { hash, totalSteps, epochSteps }

@@ -22,6 +22,7 @@ import {
   type CheckpointReply,
   type CheckpointRequest,
   packVote,
+  type RankSharding,
   type RunMessage,
   type RunReply,
   readVotes,
@@ -61,6 +62,8 @@ export interface StepParts {
   timeoutMs: number
   /** Where this rank keeps a share of gradients and optimizer state. */
   sharding: { sharded: ShardedOptimizer; calls: RankGroup } | undefined
+  /** Where it stands in the mesh, then. */
+  places: RankSharding | undefined
 }
 
 /** Trains one replica. */
@@ -88,13 +91,15 @@ export class Stepper {
       this.#gradNorm = keep(zeros([], { device: parts.device }))
     }
     if (!parts.graph) return
-    const { group, rank, device, timeoutMs, reducer } = parts
+    const { group, rank, device, timeoutMs, reducer, places } = parts
     this.#graph = new GraphMode({
       group,
       rank,
       device,
       timeoutMs,
       passes: (batches, taken, loss) => this.#passes(batches, taken, loss, 0),
+      parts: { shards: places?.shards.group ?? 0, replicas: places?.replicas?.group ?? 0 },
+      average: () => reducer.average(),
       finish: () => this.#finish(),
       update: (turn) => this.#update(turn),
       abandon: () => reducer.abandon(),

@@ -143,6 +143,85 @@ TEST(GroupCapture, AFailingRankIsEveryRanksErrorAndTheGroupWorksOn) {
   }
 }
 
+/// Ranks 0 and 1 alone, and 1 and 2.
+std::vector<std::shared_ptr<fabric::Group>> pairs_of(fabric::Group& group) {
+  return {fabric::Group::create({&group.device(0), &group.device(1)}),
+          fabric::Group::create({&group.device(1), &group.device(2)})};
+}
+std::vector<std::shared_ptr<fabric::Group>> own_pairs(
+    const std::vector<std::shared_ptr<fabric::Group>>& pairs, int rank) {
+  if (rank == 1) return pairs;
+  return {pairs[rank == 0 ? 0 : 1]};
+}
+
+TEST(GroupCapture, CallsOfGroupsOfSomeRanksAreReplayedInTheOrderOfTheirData) {
+  auto group = make_group();
+  const auto pairs = pairs_of(*group);
+  on_every_rank([&](int rank) {
+    Device& device = group->device(rank);
+    Tensor value = ops::full({10}, 0, DType::kF32, device);
+    Tensor t = ops::full({10}, 0, DType::kF32, device);
+    auto capture = GroupCapture::join(group, rank, kTimeoutMs, own_pairs(pairs, rank));
+    const auto call = [&](size_t pair, int place) {
+      return pairs[pair]->submit(place, sum_of(t), kTimeoutMs);
+    };
+    capture->enter(rank);
+    ops::copy_(t, value);
+    std::shared_ptr<fabric::Work> first = rank < 2 ? call(0, rank) : nullptr;
+    capture->leave(rank);
+    capture->enter(rank);  // the sums of 0 and 1 are enqueued: 1 adds its own to 2's
+    if (first) first->stream_wait(device.compute());
+    std::shared_ptr<fabric::Work> second = rank > 0 ? call(1, rank - 1) : nullptr;
+    capture->leave(rank);
+    if (second) second->wait_launched();
+    capture->enter(rank);
+    if (second) second->stream_wait(device.compute());
+    capture->leave(rank);
+    auto step = capture->finish(rank, std::nullopt);
+    for (int round = 1; round <= 20; ++round) {
+      ops::fill_(value, round * (1 + rank));
+      step->write(static_cast<size_t>(rank), {});
+      auto work = group->submit(rank, replay_of(*step, device), kTimeoutMs);
+      work->wait_launched();
+      work->stream_wait(device.compute());
+      const float sum = static_cast<float>(round);
+      EXPECT_EQ(first_value(t), rank == 0 ? 3 * sum : 6 * sum) << "rank " << rank;
+    }
+  });
+}
+
+TEST(GroupCapture, AFailureEndsWaitsInGroupsOfSomeRanksAtOnceAndTheyWorkOn) {
+  auto group = make_group();
+  const auto pairs = pairs_of(*group);
+  const auto begin = std::chrono::steady_clock::now();
+  for (int round = 0; round < 10; ++round) {
+    on_every_rank([&](int rank) {
+      Device& device = group->device(rank);
+      auto capture = GroupCapture::join(group, rank, 60'000, own_pairs(pairs, rank));
+      std::optional<Error> failure;
+      try {
+        capture->enter(rank);
+        if (rank == 1) fail(ErrorCode::kUsage, "rank 1 cannot be captured");
+        Tensor t = ops::full({10}, 1, DType::kF32, device);
+        auto work = pairs[rank == 0 ? 0 : 1]->submit(rank == 0 ? 0 : 1, sum_of(t), 60'000);
+        capture->leave(rank);
+        work->wait_launched();  // for rank 1
+        ADD_FAILURE() << "a rank was missing";
+      } catch (const Error& error) {
+        failure = error;
+      }
+      EXPECT_THROW(capture->finish(rank, failure), Error);
+      if (rank == 2) return;
+      Tensor t = ops::full({10}, rank + 1, DType::kF32, device);
+      auto work = pairs[0]->submit(rank, sum_of(t), kTimeoutMs);
+      work->wait_launched();
+      work->stream_wait(device.compute());
+      EXPECT_EQ(first_value(t), 3);
+    });
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(40));
+}
+
 TEST(GroupCapture, AnAbortOfTheGroupEndsEveryWaitAtOnce) {
   auto group = make_group();
   const auto begin = std::chrono::steady_clock::now();
