@@ -2,7 +2,7 @@
 // test compares the two.
 
 // Autograd
-export type { AutocastDtype } from './autograd/autocast.js'
+export type { AutocastDtype, AutocastOptions } from './autograd/autocast.js'
 export { autocast, autocastDtype } from './autograd/autocast.js'
 export { checkpoint } from './autograd/checkpoint.js'
 export type { GradientHook } from './autograd/gradient.js'

@@ -27,6 +27,7 @@ void register_cpu_kernels() {
   table.attention_forward = cpu::attention_forward;
   table.attention_backward = cpu::attention_backward;
   table.rotary = cpu::rotary;
+  table.cast_list = cpu::cast_list;
   table.sgd = cpu::sgd;
   table.adamw = cpu::adamw;
   table.grad_norm = cpu::grad_norm;

@@ -33,6 +33,7 @@ void attention_forward(const AttentionArgs& args, Stream& stream);
 void attention_backward(const AttentionArgs& args, Stream& stream);
 void rotary(const RotaryArgs& args, Stream& stream);
 void sgd(const OptimParam* params, int count, const SgdArgs& args, Stream& stream);
+void cast_list(const OptimParam* casts, int count, Stream& stream);
 void adamw(const OptimParam* params, int count, const AdamWArgs& args, Stream& stream);
 void grad_norm(const OptimParam* params, int count, float* norm, Stream& stream);
 void grad_clip(const OptimParam* params, int count, const float* norm, double max_norm,

@@ -28,6 +28,7 @@ void gather_backward(const GatherArgs& args, Stream& stream);
 void attention_forward(const AttentionArgs& args, Stream& stream);
 void attention_backward(const AttentionArgs& args, Stream& stream);
 void rotary(const RotaryArgs& args, Stream& stream);
+void cast_list(const OptimParam* casts, int count, Stream& stream);
 void sgd(const OptimParam* params, int count, const SgdArgs& args, Stream& stream);
 void adamw(const OptimParam* params, int count, const AdamWArgs& args, Stream& stream);
 void grad_norm(const OptimParam* params, int count, float* norm, Stream& stream);

@@ -32,6 +32,7 @@ void register_cuda_kernels() {
   table.attention_forward = cuda::attention_forward;
   table.attention_backward = cuda::attention_backward;
   table.rotary = cuda::rotary;
+  table.cast_list = cuda::cast_list;
   table.sgd = cuda::sgd;
   table.adamw = cuda::adamw;
   table.grad_norm = cuda::grad_norm;

@@ -9,10 +9,14 @@
 // dispatch(), so a backward pass runs in the dtypes that were recorded, inside a region or not.
 //  - A kept cast is used again only with recording as it was, on the stream that made it and in the
 //    capture that made it, so no edge between streams and no memory of a graph can be missing.
+//  - A region may be told its weights (cast_ahead): those that the thread's region before cast are then cast in
+//    one launch, into memory that to_dtype takes in place of a launch of its own (take_cast). One whose weight, stream
+//    or capture is another by then is left.
 //  - What breaks it: writing a weight's memory behind the operators' back inside a region.
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "dispatch/op_table.h"
 
@@ -32,6 +36,12 @@ inline DType low_dtype() { return t_mode == Mode::kF16 ? DType::kF16 : DType::kB
 Mode enter(Mode mode);
 /// Closes the innermost region; the outermost one drops the kept casts.
 void leave(Mode previous);
+
+/// Casts those of `weights` that the region before on this thread cast, where the open region casts and has
+/// not yet. Enqueues on the current stream of their device.
+void cast_ahead(std::span<const Tensor> weights);
+/// What cast_ahead() made of `t` in `dtype`, once; undefined where there is none that holds still.
+Tensor take_cast(const Tensor& t, DType dtype);
 
 class Region {
  public:

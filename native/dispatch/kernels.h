@@ -290,6 +290,8 @@ struct KernelTable {
   void (*attention_forward)(const AttentionArgs& args, Stream& stream);
   void (*attention_backward)(const AttentionArgs& args, Stream& stream);
   void (*rotary)(const RotaryArgs& args, Stream& stream);
+  /// param[i], of `dtype`, = grad[i], which is f32: weights of a region of mixed precision, in one go.
+  void (*cast_list)(const OptimParam* casts, int count, Stream& stream);
   void (*sgd)(const OptimParam* params, int count, const SgdArgs& args, Stream& stream);
   void (*adamw)(const OptimParam* params, int count, const AdamWArgs& args, Stream& stream);
   /// *norm = sqrt(sum of squares over all gradients), f32, summed in a fixed order.

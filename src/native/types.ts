@@ -293,6 +293,8 @@ export interface Addon extends BenchFunctions, GroupFunctions {
   /** Opens a region of mixed precision (see src/autograd/autocast.ts); returns the mode before. */
   enterAutocast(mode: number): number
   leaveAutocast(before: number): void
+  /** Weights of the open region, by their handles in the call buffer. */
+  castAhead(count: number): void
   autocastMode(): number
 
   // How GEMM kernels are chosen (see src/fabric/gemm-policy.ts)

@@ -28,6 +28,17 @@ napi_value leave_autocast(Frame& f) {
   return nullptr;
 }
 
+// castAhead(count): the weights of the open region, whose handles lie in the call buffer.
+napi_value cast_ahead(Frame& f) {
+  const auto count = static_cast<size_t>(f.integer(0, kCallWords));
+  std::vector<Tensor> weights;
+  weights.reserve(count);
+  for (size_t i = 0; i < count; ++i)
+    weights.push_back(handles::get(static_cast<handles::Handle>(f.words()[i])));
+  autocast::cast_ahead(weights);
+  return nullptr;
+}
+
 // autocastMode(): number
 napi_value autocast_mode(Frame& f) {
   return make_number(f.env, static_cast<int>(autocast::mode()));
@@ -38,6 +49,7 @@ constexpr Function kFunctions[] = {
     {"tf32", entry<get_tf32>},
     {"enterAutocast", entry<enter_autocast>},
     {"leaveAutocast", entry<leave_autocast>},
+    {"castAhead", entry<cast_ahead>},
     {"autocastMode", entry<autocast_mode>},
 };
 

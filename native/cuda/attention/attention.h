@@ -32,6 +32,14 @@ void attention_backward_bf16(const AttentionLaunch& launch);
 void attention_backward_f16(const AttentionLaunch& launch);
 void attention_backward_tf32(const AttentionLaunch& launch);
 
+// The same for short sequences with narrow heads (whole_head/); no scratch.
+void attention_whole_forward_bf16(const AttentionLaunch& launch);
+void attention_whole_forward_f16(const AttentionLaunch& launch);
+void attention_whole_forward_tf32(const AttentionLaunch& launch);
+void attention_whole_backward_bf16(const AttentionLaunch& launch);
+void attention_whole_backward_f16(const AttentionLaunch& launch);
+void attention_whole_backward_tf32(const AttentionLaunch& launch);
+
 /// What the softmax of 64 queries of a head leaves to its gradient on Hopper, made first in the
 /// backward pass: in units of log2, infinite for a row that sees no key or is past the end, whose
 /// weights are then 0; and grad_out · out.
@@ -52,6 +60,8 @@ void attention_backward_sm90_f16(const AttentionLaunch& launch);
 /// Whether Hopper's kernels are taken where they can be (the default; off to compare with the kernels
 /// for every GPU). Of the process; not for use beside running calls.
 void use_sm90_attention(bool on);
+/// The same of the kernels that take a head whole.
+void use_whole_head_attention(bool on);
 
 // Any dtype; f64 in f64, all others in f32.
 void attention_forward_simt(const AttentionLaunch& launch);

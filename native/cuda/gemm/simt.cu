@@ -1,7 +1,7 @@
 // gemm_simt: the matrix product without tensor cores, for what the menu cannot read: f64, integers,
 // exact f32, odd strides and alignments, broadcast batches. Called by gemm.cc. A block makes a
-// 64x64 tile of C from slices in shared memory, each thread 4x4 of it; sums run over k in one fixed
-// order.
+// 64x64 tile of C from slices in shared memory, each thread 4x4 of it. Results with too few tiles to
+// fill the GPU (ten classes) take a warp an element, whose lanes share k. Either way sums run in one fixed order.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -19,6 +19,7 @@ constexpr int kDepth = 16;  // of a slice
 constexpr int kThreads = 256;
 constexpr int kPer = 4;                   // rows and columns of a thread
 constexpr int kPitch = kTile + 4;         // of a slice's row: fewer bank conflicts
+constexpr int64_t kMostElements = 65536;  // of C where a warp makes one: reads are not shared
 constexpr unsigned kMostBatches = 65535;  // of gridDim.z
 
 struct Operand {
@@ -86,6 +87,57 @@ __device__ void load_slice(const Operand& x, int64_t offset, int64_t row0, int64
   }
 }
 
+/// Where batch `index` lies in A, B and C.
+struct Places {
+  int64_t a = 0, b = 0, c = 0;
+
+  __device__ Places(const SimtGemm& g, int64_t index) {
+    for (int d = 0; d < g.batch_dims; ++d) {
+      const int64_t i = index % g.batch_shape[d];
+      index /= g.batch_shape[d];
+      a += i * g.a_batch[d];
+      b += i * g.b_batch[d];
+      c += i * g.c_batch[d];
+    }
+  }
+};
+
+/// Stores an element of C from its sum of products.
+template <typename T, typename Wide>
+__device__ void finish(const SimtGemm& g, int64_t c_at, int64_t row, int64_t column, Wide sum) {
+  Wide v = static_cast<Wide>(g.alpha) * sum;
+  const Wide beta = static_cast<Wide>(g.beta);
+  if (g.bias) v += static_cast<Wide>(static_cast<const T*>(g.bias)[column]);
+  const int64_t at = c_at + row * g.ldc + column;
+  if (g.before) static_cast<T*>(g.before)[at] = static_cast<T>(v);
+  if constexpr (!std::is_integral_v<Wide>) {
+    if (g.gelu) v = gelu(v);
+  }
+  T* out = static_cast<T*>(g.c) + at;
+  if (beta != Wide(0)) v += beta * static_cast<Wide>(*out);
+  *out = static_cast<T>(v);
+}
+
+/// A warp an element: lane l sums k = l, l + 32, ...
+template <typename T>
+__global__ void __launch_bounds__(kThreads) element_kernel(SimtGemm g) {
+  using Wide = typename WideOf<T>::type;
+  const int64_t element = static_cast<int64_t>(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32;
+  if (element >= g.m * g.n) return;
+  const int64_t row = element / g.n, column = element % g.n;
+  for (int64_t index = blockIdx.z; index < g.batches; index += gridDim.z) {
+    const Places at(g, index);
+    const T* a = static_cast<const T*>(g.a.at) + at.a + row * g.a.row_stride;
+    const T* b = static_cast<const T*>(g.b.at) + at.b + column * g.b.column_stride;
+    Wide sum = Wide(0);
+    for (int64_t k = threadIdx.x % 32; k < g.k; k += 32)
+      sum += static_cast<Wide>(a[k * g.a.column_stride]) * static_cast<Wide>(b[k * g.b.row_stride]);
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
+    if (threadIdx.x % 32 == 0) finish<T>(g, at.c, row, column, sum);
+  }
+}
+
 template <typename T>
 __global__ void __launch_bounds__(kThreads, 1) simt_kernel(SimtGemm g) {
   using Wide = typename WideOf<T>::type;
@@ -96,18 +148,11 @@ __global__ void __launch_bounds__(kThreads, 1) simt_kernel(SimtGemm g) {
   const int thread_row = threadIdx.x / 16 * kPer, thread_column = threadIdx.x % 16 * kPer;
 
   for (int64_t index = blockIdx.z; index < g.batches; index += gridDim.z) {
-    int64_t a_at = 0, b_at = 0, c_at = 0, rest = index;
-    for (int d = 0; d < g.batch_dims; ++d) {
-      const int64_t i = rest % g.batch_shape[d];
-      rest /= g.batch_shape[d];
-      a_at += i * g.a_batch[d];
-      b_at += i * g.b_batch[d];
-      c_at += i * g.c_batch[d];
-    }
+    const Places at(g, index);
     Wide sum[kPer][kPer] = {};
     for (int64_t k0 = 0; k0 < g.k; k0 += kDepth) {
-      load_slice<T, Wide, true>(g.a, a_at, row0, k0, g.m, g.k, a_slice);
-      load_slice<T, Wide, false>(g.b, b_at, k0, column0, g.k, g.n, b_slice);
+      load_slice<T, Wide, true>(g.a, at.a, row0, k0, g.m, g.k, a_slice);
+      load_slice<T, Wide, false>(g.b, at.b, k0, column0, g.k, g.n, b_slice);
       __syncthreads();
 #pragma unroll 4
       for (int d = 0; d < kDepth; ++d) {
@@ -124,23 +169,12 @@ __global__ void __launch_bounds__(kThreads, 1) simt_kernel(SimtGemm g) {
       __syncthreads();
     }
 
-    const Wide alpha = static_cast<Wide>(g.alpha), beta = static_cast<Wide>(g.beta);
 #pragma unroll
     for (int i = 0; i < kPer; ++i) {
 #pragma unroll
       for (int j = 0; j < kPer; ++j) {
         const int64_t row = row0 + thread_row + i, column = column0 + thread_column + j;
-        if (row >= g.m || column >= g.n) continue;
-        Wide v = alpha * sum[i][j];
-        if (g.bias) v += static_cast<Wide>(static_cast<const T*>(g.bias)[column]);
-        const int64_t at = c_at + row * g.ldc + column;
-        if (g.before) static_cast<T*>(g.before)[at] = static_cast<T>(v);
-        if constexpr (!std::is_integral_v<Wide>) {
-          if (g.gelu) v = gelu(v);
-        }
-        T* out = static_cast<T*>(g.c) + at;
-        if (beta != Wide(0)) v += beta * static_cast<Wide>(*out);
-        *out = static_cast<T>(v);
+        if (row < g.m && column < g.n) finish<T>(g, at.c, row, column, sum[i][j]);
       }
     }
   }
@@ -151,8 +185,12 @@ Operand operand(const void* at, int64_t ld, bool transposed) {
 }
 
 template <typename T>
-void launch(const SimtGemm& g, dim3 grid, cudaStream_t stream) {
-  simt_kernel<T><<<grid, kThreads, 0, stream>>>(g);
+void launch(const SimtGemm& g, dim3 grid, bool elements, cudaStream_t stream) {
+  if (elements) {
+    element_kernel<T><<<grid, kThreads, 0, stream>>>(g);
+  } else {
+    simt_kernel<T><<<grid, kThreads, 0, stream>>>(g);
+  }
 }
 
 }  // namespace
@@ -184,28 +222,32 @@ void gemm_simt(const GemmArgs& args, Stream& stream) {
                  "matmul: a %lld x %lld result is too large for one launch", (long long)g.m,
                  (long long)g.n);
   g.column_tiles = static_cast<unsigned>(column_tiles);
-  const dim3 grid(static_cast<unsigned>(tiles), 1,
+  // By shape and GPU alone, so that a product gives the same bits each time.
+  const bool elements = tiles * g.batches * 4 < stream.device().properties().multiprocessors &&
+                        g.m * g.n <= kMostElements;
+  const int64_t blocks = elements ? (g.m * g.n + kThreads / 32 - 1) / (kThreads / 32) : tiles;
+  const dim3 grid(static_cast<unsigned>(blocks), 1,
                   static_cast<unsigned>(g.batches < kMostBatches ? g.batches : kMostBatches));
   fabric::cuda::use_device(stream.device().ordinal());
   auto handle = static_cast<cudaStream_t>(stream.handle());
   switch (args.dtype) {
     case DType::kF32:
-      launch<float>(g, grid, handle);
+      launch<float>(g, grid, elements, handle);
       break;
     case DType::kF64:
-      launch<double>(g, grid, handle);
+      launch<double>(g, grid, elements, handle);
       break;
     case DType::kF16:
-      launch<__half>(g, grid, handle);
+      launch<__half>(g, grid, elements, handle);
       break;
     case DType::kBF16:
-      launch<__nv_bfloat16>(g, grid, handle);
+      launch<__nv_bfloat16>(g, grid, elements, handle);
       break;
     case DType::kI32:
-      launch<uint32_t>(g, grid, handle);
+      launch<uint32_t>(g, grid, elements, handle);
       break;
     case DType::kI64:
-      launch<uint64_t>(g, grid, handle);
+      launch<uint64_t>(g, grid, elements, handle);
       break;
     default:
       fabric::fail(fabric::ErrorCode::kDtype, "matmul: dtype %s is not supported",

@@ -1,5 +1,6 @@
 // The same values elsewhere: another dtype, another device, contiguous memory, a copy. Called by
 // rows, by formulas and by the engine when it adds gradients.
+#include "dispatch/autocast.h"
 #include "fabric/event_log.h"
 #include "fabric/fabric.h"
 #include "fabric/path_counters.h"
@@ -98,6 +99,8 @@ void register_conversion_ops() {
   implement(Op::to_dtype, {.forward =
                                [](OpCall& call) {
                                  const Tensor& a = call.tensor(0);
+                                 Tensor ahead = autocast::take_cast(a, call.dtype(1));
+                                 if (ahead) return call.result(std::move(ahead));
                                  call.result(fresh(to_dtype(a, call.dtype(1)), a));
                                },
                            .gradient = [](GradCall& call) { give(call, 0, call.grad()); }});

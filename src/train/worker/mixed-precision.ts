@@ -16,9 +16,11 @@ export class MixedPrecision {
   readonly #scaler: GradScaler | undefined
   readonly #guard: SkipGuard | undefined
   readonly #skips: boolean
+  readonly #weights: readonly Tensor[]
 
-  /** `skips`: steps whose gradients are not finite are left out, as f16 does anyway, and told. */
-  constructor(precision: Precision, device: string, skips: boolean) {
+  /** `weights`: what is trained. `skips`: steps whose gradients are not finite are left out, as f16 does anyway, and told. */
+  constructor(precision: Precision, device: string, skips: boolean, weights: readonly Tensor[]) {
+    this.#weights = weights
     this.#skips = skips
     this.#low = precision === 'bf16' || precision === 'f16' ? precision : undefined
     if (precision === 'f16') this.#scaler = new GradScaler({ device })
@@ -48,7 +50,7 @@ export class MixedPrecision {
 
   /** Around the task's own loss or evaluation. */
   forward<T>(body: () => T): T {
-    return this.#low ? autocast(this.#low, body) : body()
+    return this.#low ? autocast(this.#low, body, { weights: this.#weights }) : body()
   }
 
   /** The loss that backward starts from. */

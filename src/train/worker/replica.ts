@@ -156,7 +156,7 @@ export class Replica {
     requireOptimizer(optimizer)
     if (message.lr !== undefined) optimizer.lr = message.lr
     const sharding = this.#sharding(message, reducer, optimizer, tensors)
-    this.#precision = new MixedPrecision(message.precision, device, message.skipNonFinite)
+    this.#precision = new MixedPrecision(message.precision, device, message.skipNonFinite, tensors)
     if (message.checkpoints) {
       optimizerState(optimizer)
       if (rank === 0) this.#snapshots = new SnapshotWriter(device)

@@ -7,12 +7,15 @@ import {
   captureGraph,
   DtypeError,
   functional as F,
+  type Graph,
+  keep,
   nn,
   noGrad,
   ones,
   openFabric,
   optim,
   randn,
+  scope,
   setDefaultDevice,
   type Tensor,
   tensor,
@@ -213,6 +216,50 @@ describe('casts of weights', () => {
     })
     value.sum().backward()
     expect(await weight.grad!.data()).toEqual(Float32Array.of(1, 1, 1, 1))
+  })
+
+  test('ahead of their use give the same bits and gradients, called and captured', async () => {
+    const start = [
+      randn([24, 40], { device }),
+      randn([40, 24], { device }),
+      randn([24], { device }),
+    ]
+    const x = randn([17, 24], { device })
+    const train = async (ahead: boolean, captured: boolean) => {
+      const weights = start.map((each) => keep(each.clone()).requiresGrad_())
+      const [up, down, norm] = weights as [Tensor, Tensor, Tensor]
+      const step = () => {
+        const loss = autocast(
+          'bf16',
+          () => F.layerNorm(x.matmul(up).gelu().matmul(down), norm).pow(2).mean(),
+          ahead ? { weights } : {},
+        )
+        loss.backward()
+        noGrad(() => {
+          for (const each of weights) each.sub_(each.grad!.mul(0.1))
+        })
+        for (const each of weights) each.zeroGrad()
+        return loss.detach()
+      }
+      const losses: number[] = []
+      let graph: Graph<Tensor> | undefined
+      for (let i = 0; i < 6; i++) {
+        if (captured && i >= 2) {
+          graph ??= captureGraph(step, { devices: device })
+          graph.replay()
+          losses.push((await graph.result.item()) as number)
+        } else {
+          using loss = scope(step)
+          losses.push((await loss.item()) as number)
+        }
+      }
+      graph?.dispose()
+      return losses
+    }
+    const expected = await train(false, false)
+    expect(new Set(expected).size).toBe(6)
+    expect(await train(true, false)).toEqual(expected)
+    expect(await train(true, true)).toEqual(expected)
   })
 
   test('a weight used twice gets the sum of both gradients', async () => {

@@ -90,6 +90,49 @@ TEST(Autocast, ACastIsKeptForItsStreamAndEndsWithTheOutermostRegion) {
   EXPECT_EQ(tensor_counts(host()).tensors, before);
 }
 
+/// A region that casts `w` and `other`; what the next one casts ahead.
+void cast_once(const Tensor& w, const Tensor& other) {
+  Region region(Mode::kBF16);
+  product(ones({1, 2}), w);
+  product(ones({1, 2}), other);
+}
+
+TEST(Autocast, WeightsThatARegionCastAreCastAheadInTheNextAndEndWithIt) {
+  Tensor w = weight(), other = weight(), unused = weight();
+  const Tensor all[] = {w, other, unused};
+  cast_once(w, other);
+  const int64_t before = tensor_counts(host()).tensors;
+  {
+    Region region(Mode::kBF16);
+    autocast::cast_ahead(all);
+    EXPECT_EQ(tensor_counts(host()).tensors,
+              before + 2);  // the region before did not cast `unused`
+    autocast::cast_ahead(all);
+    EXPECT_EQ(tensor_counts(host()).tensors, before + 2);
+    EXPECT_EQ(values(product(ones({1, 2}), w)), (std::vector<double>{2, 2}));
+    EXPECT_NE(cast_of(product(ones({1, 2}), w)), nullptr);
+    EXPECT_EQ(values(autocast::take_cast(other, DType::kBF16)), (std::vector<double>{1, 1, 1, 1}));
+    EXPECT_FALSE(autocast::take_cast(other, DType::kBF16));
+  }
+  EXPECT_EQ(tensor_counts(host()).tensors, before);
+}
+
+TEST(Autocast, ACastAheadOfWhatChangedSinceIsLeft) {
+  Tensor w = weight(), other = weight();
+  const Tensor all[] = {w, other};
+  cast_once(w, other);
+  Stream& side = host().create_stream();
+  Region region(Mode::kBF16);
+  autocast::cast_ahead(all);
+  {
+    NoGradGuard no_grad;
+    call(Op::fill_, {w, 3.0});
+  }
+  EXPECT_EQ(values(product(ones({1, 2}), w)), (std::vector<double>{6, 6}));
+  StreamGuard guard(side);
+  EXPECT_FALSE(autocast::take_cast(other, DType::kBF16));
+}
+
 TEST(Autocast, AnErrorInACastLeavesNothingKept) {
   Tensor w = weight();
   Region region(Mode::kBF16);
