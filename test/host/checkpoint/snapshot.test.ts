@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, expect, test } from 'vitest'
-import { full, memory, releaseCached, safetensors, setDefaultDevice } from 'weft'
+import { full, memory, randn, releaseCached, safetensors, setDefaultDevice } from 'weft'
 import { faults } from 'weft/testing'
 import { OPTIMIZER, WEIGHTS } from '../../../dist/checkpoint/manifest.js'
 import { SnapshotWriter } from '../../../dist/train/worker/snapshot.js'
@@ -63,6 +63,31 @@ async function snapshot(before: () => void): Promise<void> {
 
 test('holds what the tensors held, however soon they change', async () => {
   await snapshot(() => {})
+})
+
+test('holds every element of tensors that are read in parts, whatever their sizes', async () => {
+  const wide = randn([1031, 2053], { device })
+  const low = randn([3, 1_400_003], { device }).to('bf16')
+  const turned = randn([1500, 1301], { device }).transpose(0, 1)
+  const list = [wide, full([5], 7, { device }), low, turned]
+  const files = {
+    [WEIGHTS]: list.map((tensor, i) => ({ name: `${i}`, tensor })),
+    [OPTIMIZER]: [{ name: 'late', tensor: wide }],
+  }
+  const held = await Promise.all(list.map((tensor) => tensor.bytes()))
+  expect(await writer.begin({ folder, metadata: {}, mayWait: true }, files)).toBe(true)
+  for (const tensor of [wide, low, turned]) tensor.fill_(0)
+  await writer.idle()
+  expect(writer.takeEnd()!.failed).toBeUndefined()
+  const weights = await safetensors.load(join(folder, WEIGHTS))
+  const optimizer = await safetensors.load(join(folder, OPTIMIZER))
+  for (const [i, bytes] of held.entries()) {
+    const found = await weights[`${i}`]!.bytes()
+    expect(Buffer.compare(Buffer.from(found), Buffer.from(bytes))).toBe(0)
+  }
+  const late = await optimizer['late']!.bytes()
+  expect(Buffer.compare(Buffer.from(late), Buffer.from(held[0]!))).toBe(0)
+  for (const each of [...list, ...Object.values({ ...weights, ...optimizer })]) each.dispose()
 })
 
 hostOnly('fails allocations of the host driver')(
