@@ -1,9 +1,10 @@
-// The run that the kill soak kills: node killed-run.mjs <folder> <device> <steps> <every> [workers <seed> <run ms>]. Goes on with the run
-// in `folder` where there is one. Prints a JSON line for every event that the soak looks at, and the result last.
+// The run that the kill soak kills: node killed-run.mjs <folder> <device> <steps> <every> [workers <seed> <run ms>]. A device
+// `cuda:0*2` is two parts of that GPU. Goes on with the run in `folder` where there is one. Prints a JSON line for every event that the soak looks at, and the result last.
 // With `workers` it terminates a worker at a random moment itself, again and again, and relies on restarts.
 import { Trainer } from 'weft'
 
-const [folder, devices, steps, every, mode, seed, runMs] = process.argv.slice(2)
+const [folder, device, steps, every, mode, seed, runMs] = process.argv.slice(2)
+const [devices, parts] = device.split('*')
 const print = (value) => process.stdout.write(`${JSON.stringify(value)}\n`)
 
 const workers = []
@@ -27,6 +28,7 @@ const told = ['start', 'resumed', 'checkpoint', 'restart']
 const result = await new Trainer({
   task: new URL('../host/tasks/resumable.mjs', import.meta.url),
   devices,
+  ...(parts === undefined ? {} : { virtual: Number(parts) }),
   steps: Number(steps),
   batchSize: 16,
   evaluateEvery: 100,

@@ -163,8 +163,9 @@ export async function soakKills({
 }): Promise<number> {
   const root = mkdtempSync(join(tmpdir(), 'weft-kills-'))
   const started = performance.now()
-  const { result: expected, ms: runMs } = await attempt([root, device, String(steps), 'none'])
-  if (expected === undefined) throw new Error('the run that nobody kills did not end')
+  const whole = await attempt([root, device, String(steps), 'none'])
+  const { result: expected, ms: runMs } = whole
+  if (expected === undefined) throw new Error(`the run that nobody kills failed: ${whole.errors}`)
   let failed = 0
   for (let seed = first; seed < first + runs && failed < 10; seed++) {
     const folder = join(root, String(seed))
