@@ -1,6 +1,6 @@
 // Loss curves to compare with PyTorch: builds each workload, writes its first weights and its batches, trains
 // on them (f32 without TF32, or bf16 autocast) and writes the losses. bench/torch/loss_curve.py trains the same and compares. Run:
-// npm run bench -- loss-curve --out <folder> [--device cuda:0] [--work …] [--steps 50] [--batch N] [--precision bf16]
+// npm run bench -- loss-curve --out <folder> [--device cuda:0] [--work …] [--steps 50] [--batch N] [--precision bf16] [--lr 3e-5]
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -45,6 +45,8 @@ interface Settings {
   steps: number
   batch: number
   precision: StepPrecision
+  /** Learning rate; undefined: the workload's own. */
+  lr: number | undefined
 }
 
 /**
@@ -52,13 +54,14 @@ interface Settings {
  * workload.json, which says how to read them.
  */
 async function writeCurve(work: Workload, settings: Settings) {
-  const { folder, device, steps, batch, precision } = settings
+  const { folder, device, steps, batch, precision, lr } = settings
   mkdirSync(folder, { recursive: true })
   manualSeed(5)
   const model = work.model()
   await writeWeights(join(folder, 'weights.safetensors'), model)
   const parameters = model.parameters()
   const optimizer = work.optimizer(parameters)
+  if (lr !== undefined) optimizer.lr = lr
   const batches = Array.from({ length: steps }, (_, index) => work.make(batch, index))
   writeFileSync(join(folder, 'x.bin'), Buffer.concat(batches.map(({ x }) => bytesOf(x))))
   writeFileSync(join(folder, 'y.bin'), Buffer.concat(batches.map(({ y }) => bytesOf(y))))
@@ -74,7 +77,7 @@ async function writeCurve(work: Workload, settings: Settings) {
   }
   writeFileSync(join(folder, 'losses.json'), JSON.stringify(losses))
   const { name, input, target, clip } = work
-  const facts = { work: name, device, steps, batch, precision }
+  const facts = { work: name, device, steps, batch, precision, lr }
   const dtype = batches[0]?.x instanceof Float32Array ? 'f32' : 'i32'
   writeFileSync(
     join(folder, 'workload.json'),
@@ -93,6 +96,7 @@ const { values } = parseArgs({
     steps: { type: 'string' },
     batch: { type: 'string' },
     precision: { type: 'string', default: 'f32' },
+    lr: { type: 'string' },
   },
 })
 if (values.out === undefined) throw new UsageError('--out <folder> says where to write the curves')
@@ -106,5 +110,6 @@ for (const work of values.work.split(',').map(workload)) {
     steps: count('steps', values.steps, 50),
     batch: count('batch', values.batch, work.batch),
     precision: stepPrecision(values.precision),
+    lr: values.lr === undefined ? undefined : Number(values.lr),
   })
 }

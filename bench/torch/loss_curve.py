@@ -57,6 +57,8 @@ def train(folder, about, device):
     model.to(device)
     parameters = list(model.parameters())
     optimizer = work.optimizer(parameters, fused=False)
+    for group in optimizer.param_groups:
+        group["lr"] = about.get("lr", group["lr"])
     losses = []
     for x, y in zip(*read_batches(folder, about)):
         x, y = x.to(device), y.to(device)

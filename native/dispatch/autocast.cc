@@ -114,6 +114,8 @@ void cast_ahead(std::span<const Tensor> weights) {
       continue;
     if (!t_cast_before->contains(t.impl()) || (t_casts && t_casts->contains(t.impl()))) continue;
     if (t_ahead && t_ahead->contains(t.impl())) continue;
+    // One that an all-gather still brings is cast where it is first used: all others need not wait for it.
+    if (t->storage->late_write() != nullptr) continue;
     if (!from.empty() && &t.device() != &from[0].device()) continue;
     from.push_back(t);
     to.push_back(empty(t.shape(), dtype, t.device()));

@@ -57,18 +57,25 @@ WeftStatus check(cudaError_t status, const char* what) {
   return say(WEFT_ERROR_DEVICE, text);
 }
 
-/// Puts the thread's current device back.
+/// The thread's current device, put back at the end; set only where it changes, which costs 0.3 us a call.
 class CurrentDevice {
  public:
-  CurrentDevice() { known_ = cudaGetDevice(&device_) == cudaSuccess; }
+  CurrentDevice() { known_ = cudaGetDevice(&before_) == cudaSuccess, now_ = before_; }
   ~CurrentDevice() {
-    if (known_) cudaSetDevice(device_);
+    if (known_ && now_ != before_) cudaSetDevice(before_);
   }
   CurrentDevice(const CurrentDevice&) = delete;
   CurrentDevice& operator=(const CurrentDevice&) = delete;
 
+  WeftStatus set(int device) {
+    if (known_ && device == now_) return WEFT_OK;
+    const WeftStatus status = check(cudaSetDevice(device), "cudaSetDevice");
+    if (status == WEFT_OK) now_ = device;
+    return status;
+  }
+
  private:
-  int device_ = 0;
+  int before_ = 0, now_ = 0;
   bool known_ = false;
 };
 
@@ -126,8 +133,9 @@ Args common(const State& state, uint32_t rank) {
 
 // Kernels of all ranks wait for each other: they must fit beside each other, and be loaded before.
 WeftStatus check_residency(const Kernels& kernels, const State& state) {
+  CurrentDevice current;
   for (uint32_t r = 0; r < state.ranks; ++r) {
-    WeftStatus status = check(cudaSetDevice(state.ordinals[r]), "cudaSetDevice");
+    WeftStatus status = current.set(state.ordinals[r]);
     for (const Kind kind : {Kind::kAllReduce, Kind::kReduceScatter, Kind::kAllGather}) {
       if (kind != Kind::kAllReduce && &kernels == &kRing) continue;
       for (const Type type : {Type::kF16, Type::kF32, Type::kBF16}) {
@@ -171,7 +179,6 @@ WeftStatus open_group(void* ctx, const WeftGroup* group, void** out) {
   Args args = {};
   args.ranks = state->ranks;
   kernels.shape(args, 1, state->multiprocessors);
-  const CurrentDevice current;
   WeftStatus status =
       g_host->workspace(group, workspace_bytes(args.capacity, state->ranks), state->workspaces);
   if (status == WEFT_OK) status = check_residency(kernels, *state);
@@ -222,9 +229,9 @@ WeftStatus launch(void* ctx, void* opened, const WeftCall* on, void* prepared) {
   const Kernels& kernels = *static_cast<const Kernels*>(ctx);
   const State& state = *static_cast<const State*>(opened);
   const Call& call = *static_cast<const Call*>(prepared);
-  const CurrentDevice current;
+  CurrentDevice current;
   for (uint32_t r = 0; r < state.ranks; ++r) {
-    WeftStatus status = check(cudaSetDevice(state.ordinals[r]), "cudaSetDevice");
+    WeftStatus status = current.set(state.ordinals[r]);
     if (status == WEFT_OK) {
       status = check(kernels.launch(call.args[r], static_cast<cudaStream_t>(on->streams[r])),
                      "launching a collective");
