@@ -1,7 +1,7 @@
 // `npm run test:package`: the published packages, tried as a user would. First all archives of `npm run pack:all`
 // without a compiler (check-prebuilt.mjs); then the runtime package alone, its addon built where it is installed, a program
 // run, a TypeScript task trained. Needs npm's registry; where it cannot be reached the check is skipped. `--prebuilt` stops
-// after the first part. The last line is `N passed, N failed, N skipped`.
+// after the first part; `--cuda` and `--architectures` as in `pack:all`, whose archives this makes anew. The last line is `N passed, N failed, N skipped`.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,7 +12,7 @@ import { describeFailure, runChild } from '../children.mjs'
 import { root, runMain, SetupError, setUp } from '../setup.mjs'
 import { checkPrebuilt } from './check-prebuilt.mjs'
 import { asJavaScript, program, task } from './consumer.mjs'
-import { packAll } from './pack-all.mjs'
+import { packAll, packOptions } from './pack-all.mjs'
 import { publishedName } from './package.mjs'
 
 /** Runs one step of the check; throws SetupError with what it printed when it fails. */
@@ -46,7 +46,8 @@ async function checkSource(folder, archive) {
 }
 
 await runMain(async () => {
-  const { values } = parseArgs({ options: { prebuilt: { type: 'boolean', default: false } } })
+  const prebuilt = { type: /** @type {const} */ ('boolean'), default: false }
+  const { values } = parseArgs({ options: { prebuilt, ...packOptions } })
   // What is tried are host devices; the archives of those have no device code.
   process.env.WEFT_CUDA = 'off'
   await setUp()
@@ -59,7 +60,7 @@ await runMain(async () => {
   const folder = mkdtempSync(join(tmpdir(), 'weft-package-'))
   // However it ends, by a signal too.
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
-  const archives = await packAll()
+  const archives = await packAll(values)
   mkdirSync(join(folder, 'prebuilt'))
   await checkPrebuilt(join(folder, 'prebuilt'), archives)
   console.log(`package  ${publishedName} works without a compiler`)

@@ -8,6 +8,7 @@ import { describeFailure, readJson, runChild } from '../children.mjs'
 import { root, SetupError } from '../setup.mjs'
 import { asJavaScript, program, task, typescriptConfig, wrongDtype } from './consumer.mjs'
 import { serveArchives } from './local-registry.mjs'
+import { cudaPackage, hostPackage } from './platform-package.mjs'
 
 const quiet = ['--no-audit', '--no-fund', '--prefer-offline']
 
@@ -60,7 +61,7 @@ class Project {
   }
 }
 
-async function useJavaScript(project) {
+async function useJavaScript(project, platform) {
   await project.install('prebuilt: installed', 'weft@npm:@weft-runtime/weft')
   expectThat('the platform package beside weft', project.has('@weft-runtime/linux-x64/weft.node'))
   for (const name of ['cmake-js', 'node-addon-api', 'node-api-headers', 'esbuild', 'typescript']) {
@@ -81,8 +82,8 @@ async function useJavaScript(project) {
   await project.run('prebuilt: a task, command line', 'npx', train)
   const doctor = await project.run('prebuilt: doctor', 'npx', ['--no-install', 'weft', 'doctor'])
   expectThat(
-    'doctor to name the package',
-    /^package .*@weft-runtime\/linux-x64 .*glibc/m.test(doctor),
+    `doctor to name ${platform}, not\n${doctor}`,
+    new RegExp(`^package .*${platform} .*glibc`, 'm').test(doctor),
   )
 
   project.put('task.ts', task)
@@ -151,7 +152,8 @@ export async function checkPrebuilt(folder, archives) {
   const registry = await serveArchives(archives)
   try {
     const project = new Project(join(folder, 'project'), path, registry.url)
-    await useJavaScript(project)
+    // Where both are there, weft takes the one with device code.
+    await useJavaScript(project, archives.has(cudaPackage) ? cudaPackage : hostPackage)
     await useTypeScript(project)
     await useElsewhere(new Project(join(folder, 'elsewhere'), path, registry.url))
   } finally {

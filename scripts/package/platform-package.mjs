@@ -30,11 +30,17 @@ function buildInfo(folder) {
   return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8', timeout: 60_000 }))
 }
 
-/** Throws SetupError unless the build is what package `name` promises. */
-export function requireBuild(name, info) {
+/**
+ * Throws SetupError unless the build is what package `name` promises.
+ *
+ * @param {string} name
+ * @param {{ deviceCode: string, blas: string }} info of the addon
+ * @param {string} architectures of the package with device code; others than all for a rehearsal
+ */
+export function requireBuild(name, info, architectures = defaultArchitectures) {
   const { cuda } = platforms[name]
   const built = info.deviceCode.split(', ').filter(Boolean)
-  const wanted = cuda ? defaultArchitectures.split(';') : []
+  const wanted = cuda ? architectures.split(';') : []
   if (built.join() !== wanted.join()) {
     throw new SetupError(
       `${name} has device code for ${wanted.join(', ') || 'nothing'}, but this build has it for ${built.join(', ') || 'nothing'}`,
@@ -78,11 +84,12 @@ async function strip(file) {
  * @param {string} name
  * @param {string} from folder of weft.node and the libraries beside it
  * @param {string} target folder of the archives
+ * @param {string} [architectures] see requireBuild()
  */
-export async function makePlatformPackage(name, from, target) {
+export async function makePlatformPackage(name, from, target, architectures) {
   if (!existsSync(join(from, 'weft.node'))) throw new SetupError(`there is no weft.node in ${from}`)
   const info = buildInfo(from)
-  requireBuild(name, info)
+  requireBuild(name, info, architectures)
   const staging = join(target, 'files', name.replace('/', '-'))
   rmSync(staging, { recursive: true, force: true })
   mkdirSync(staging, { recursive: true })
