@@ -28,5 +28,5 @@ test('a pipeline over four devices loses what one device loses, its stages at wo
   if (!onGpu) for (let r = 0; r < 4; r++) faults.setDeviceDelay(r, 500)
   const { losses, overlapped } = await trainPipeline(fabric, 2, () => {})
   expectSameAndFalling(losses)
-  if (!onGpu) expect(overlapped).toBeGreaterThan(0.3)
+  if (!onGpu) expect(overlapped).toBeGreaterThan(0.25) // 0.34 at rest, 0 where stages take turns
 })
