@@ -247,7 +247,8 @@ TEST_F(EventOrder, AThreadThatLogsAfterItGaveItsRingBackKeepsNone) {
   RecordHandle handles[3] = {};
   std::thread([&] {
     static thread_local LogsAtItsEnd end;  // older than the thread's ring, so it ends later
-    end = {2, &handles[1]};
+    end.id = 2;
+    end.handle = &handles[1];
     handles[0] = append(1);
   }).join();
   std::thread([&] { handles[2] = append(3); }).join();
